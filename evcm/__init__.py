@@ -1,0 +1,3 @@
+"""Electric-vehicle charging management: aggregators, network operator, and their coordination."""
+
+__version__ = "0.1.0"
