@@ -1,9 +1,9 @@
 """Registry: which function is which printed equation.
 
-Equations stand in ``data/paper/<paper>.toml``: number, section, title, the printed form, the adopted form
-where it differs, the reason, and the test that justifies the change. Functions are tagged with
-`implements`; `implementations` imports the package and lists them. The book's paper map, notation and
-errata pages are made from here.
+Equations stand in ``data/paper/<paper>.toml``: number, section, title, the printed form, the adopted
+form where it differs, the reason, and the test that justifies the change. Functions are tagged with
+`implements`; `implementations` imports the package and lists them. The book's paper map, notation
+and errata pages are made from here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Symbol:
 
 
 def implements(*numbers: str, paper: str = MAIN) -> Callable[[F], F]:
-    """Tag a function or class as the implementation of equations, e.g. ``@implements("45", "46")``."""
+    """Tag a function or class as the implementation of equations: ``@implements("45", "46")``."""
 
     def tag(function: F) -> F:
         for number in numbers:
