@@ -1,8 +1,8 @@
 """Fingerprints of code and content: what a stored result depends on, as one short hash.
 
-A result is stored with the fingerprint of the modules that made it. The modules are found by reading
-import statements, transitively and inside evcm only, so that an edit makes exactly those results stale
-that can depend on it.
+A result is stored with the fingerprint of the modules that made it. The modules are found by
+reading import statements, transitively and inside evcm only, so that an edit makes exactly those
+results stale that can depend on it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _module_file(name: str) -> Path | None:
 
 
 def imported_modules(source: str, module: str = "") -> set[str]:
-    """Names of the evcm modules that a piece of source code imports anywhere, functions included."""
+    """Names of the evcm modules that a piece of source code imports, functions included."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -76,7 +76,7 @@ def of_modules(*modules: str) -> str:
 
 @cache
 def of_data(*folders: str) -> str:
-    """Fingerprint of data files below the given folders of data/ (all of them without arguments)."""
+    """Fingerprint of the data files below the given folders of data/ (default: all of them)."""
     digest = hashlib.sha256()
     root = data.root()
     for file in sorted(p for p in root.rglob("*") if p.is_file() and p.name != "SOURCE.md"):

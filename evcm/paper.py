@@ -1,9 +1,9 @@
 """Registry: which function is which printed equation.
 
-Equations stand in ``data/paper/<paper>.toml``: number, section, title, the printed form, the adopted
-form where it differs, the reason, and the test that justifies the change. Functions are tagged with
-`implements`; `implementations` imports the package and lists them. The book's paper map, notation
-and errata pages are made from here.
+Equations stand in ``data/paper/<paper>.toml``: number, section, title, the printed form, the
+adopted form where it differs, the reason, and the test that justifies the change. Functions are
+tagged with `implements`; `implementations` imports the package and lists them. The book's paper
+map, notation and errata pages are made from here.
 """
 
 from __future__ import annotations
