@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,3 +129,44 @@ def read_npz(path: str | Path, required: list[str]) -> dict[str, np.ndarray]:
             [Fault(f"array {name}", "missing", "an array by this name") for name in lacking],
         )
     return arrays
+
+
+def read_bus_table(
+    path: str | Path, periods: int = 48, buses: tuple[int, ...] | None = None
+) -> dict[int, np.ndarray]:
+    """Read a CSV of power by period and bus: ``period, bus02_mw, bus03_mw, ...``.
+
+    Returns each bus's vector in the order of the periods 1..`periods`. With `buses`, any other
+    bus is refused; a bus that the file leaves out is absent from the result.
+
+    Raises
+    ------
+    InputError
+        A missing column, an unknown bus, a period that is absent or there twice, or a value that is
+        not a number.
+    """
+    table = read_csv(path, ["period"])
+    faults = []
+    columns: dict[int, str] = {}
+    for name in table.columns.drop("period"):
+        match = re.fullmatch(r"bus_?0*(\d+)(_mw)?", str(name).strip().lower())
+        if match is None:
+            faults.append(Fault(f"column {name}", "unknown", "period, or a bus such as bus02_mw"))
+        elif buses is not None and int(match[1]) not in buses:
+            allowed = "a bus of " + ", ".join(map(str, buses))
+            faults.append(Fault(f"column {name}", f"bus {int(match[1])}", allowed))
+        elif int(match[1]) in columns:
+            faults.append(Fault(f"column {name}", f"bus {int(match[1])} twice", "each bus once"))
+        else:
+            columns[int(match[1])] = str(name)
+    found = table["period"].to_numpy(dtype=float)
+    if sorted(found.tolist()) != list(range(1, periods + 1)):
+        odd = sorted(set(range(1, periods + 1)) ^ set(found.tolist()))
+        what = f"missing or unknown: {odd[:5]}" if odd else "a period twice"
+        faults.append(Fault("column period", what, f"each of 1..{periods} once"))
+    if not faults and not columns:
+        faults.append(Fault("columns", "no bus", "at least one column such as bus02_mw"))
+    if faults:
+        raise InputError(str(path), faults)
+    table = read_csv(path, ["period", *columns.values()]).sort_values("period")
+    return {bus: table[name].to_numpy(dtype=float) for bus, name in sorted(columns.items())}

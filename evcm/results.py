@@ -1,4 +1,4 @@
-"""Results on disk: tidy tables as Parquet, plans as .npz, each with a record of how it was obtained.
+"""Results on disk: tidy Parquet tables and .npz plans, each with a record of how it was obtained.
 
 A `Store` keeps one file and one JSON record per artifact. The record holds the key (fingerprint of
 the code and of the inputs), the solver's word, seconds and versions. An artifact whose key differs
@@ -22,7 +22,17 @@ import pandas as pd
 from evcm import files
 from evcm.errors import EvcmError
 
-PACKAGES = ("evcm", "numpy", "numba", "scipy", "pandas", "cvxpy", "highspy", "pypower", "dss-python")
+PACKAGES = (
+    "evcm",
+    "numpy",
+    "numba",
+    "scipy",
+    "pandas",
+    "cvxpy",
+    "highspy",
+    "pypower",
+    "dss-python",
+)
 
 
 class StaleError(EvcmError):
@@ -95,7 +105,7 @@ class Store:
         if not (self.folder / name).is_file():
             raise StaleError(f"{self.folder / name}: missing; run `evcm study` to make it")
         if key is not None and not self.is_fresh(name, key):
-            raise StaleError(f"{self.folder / name}: made by other code or inputs; run `evcm study`")
+            raise StaleError(f"{self.folder / name}: made by other code; run `evcm study`")
         return pd.read_parquet(self.folder / name)
 
     def _record_path(self, name: str) -> Path:
