@@ -1,0 +1,362 @@
+"""Trips: who drives where, when, and the energy it takes by period (2.2, 2.2.1, equations 1-2).
+
+A car leaves home bus From at its departure period, drives to work bus To, and is back home at its
+arrival period. The outbound leg fills periods forward from the departure, the return leg backward
+from the arrival; each full period takes speed x hours x specific consumption / efficiency, the last
+one the remainder, so that a leg takes exactly distance x consumption / efficiency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evcm import _trip_kernels as kernels
+from evcm import data
+from evcm.errors import Checks, Fault, InputError
+from evcm.inputs import (
+    LOAD_BUSES,
+    PERIOD_H,
+    PERIODS,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Scenario,
+    TripLaw,
+    WearLaw,
+    charger,
+    wear_law,
+)
+from evcm.paper import implements
+
+
+@dataclass(frozen=True, eq=False)
+class Roads:
+    """Directed edges between load buses that one trip can take, sorted by From, then To.
+
+    `from_index` and `to_index` (E) count into `LOAD_BUSES`; edges first[k]..first[k+1]-1 leave bus
+    k; `length_km` (E) is the length of the line.
+    """
+
+    from_index: IntArray
+    to_index: IntArray
+    length_km: FloatArray
+    first: IntArray
+
+    def __len__(self) -> int:
+        return int(self.from_index.size)
+
+
+@cache
+def roads() -> Roads:
+    """Neighbours of each load bus in the branch list, both ways."""
+    table = data.read_table("trips/branch_lengths.csv")
+    place = {bus: k for k, bus in enumerate(LOAD_BUSES)}
+    both_ways = sorted(
+        (place[int(a)], place[int(b)], float(km))
+        for x, y, km in table[["from_bus", "to_bus", "length_km"]].itertuples(index=False)
+        for a, b in ((x, y), (y, x))
+    )
+    origin = np.array([e[0] for e in both_ways], dtype=np.int64)
+    first = np.searchsorted(origin, np.arange(len(LOAD_BUSES) + 1)).astype(np.int64)
+    lonely = [bus for bus, k in place.items() if first[k] == first[k + 1]]
+    if lonely:
+        raise InputError("branch lengths", [Fault(f"bus {b}", 0, ">= 1 branch") for b in lonely])
+    return Roads(
+        origin,
+        np.array([e[1] for e in both_ways], dtype=np.int64),
+        np.array([e[2] for e in both_ways]),
+        first,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Cars:
+    """The cars of one day, drawn in full. Arrays are (V); `speed_kmh` is (T).
+
+    Arrival periods above 48 are on the next day. `slope` is the degradation slope m_v.
+    """
+
+    from_bus: IntArray
+    to_bus: IntArray
+    distance_km: FloatArray
+    consumption_kwh_per_km: FloatArray
+    departure: IntArray
+    arrival: IntArray
+    storage_cost_usd_per_kwh: FloatArray
+    slope: FloatArray
+    speed_kmh: FloatArray
+
+    def __len__(self) -> int:
+        return int(self.from_bus.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Trips:
+    """Where vehicles are and what they use. Arrays are (T, V, N) unless said otherwise.
+
+    `travelling` is X, `energy_kwh` is R at the battery, `at_from` and `at_to` are the presence CS
+    of equations (1) and (2). `work_first` and `work_last` (V, N) are the first and last period of
+    the visit to To (above 48: next day); `no_visit` (V, N) says where the legs leave none.
+    """
+
+    energy_kwh: NDArray[Any]
+    travelling: BoolArray
+    at_from: BoolArray
+    at_to: BoolArray
+    work_first: IntArray
+    work_last: IntArray
+
+    @property
+    def no_visit(self) -> BoolArray:
+        """(V, N) whether the two legs leave no period at the destination."""
+        return np.asarray(self.work_last < self.work_first)
+
+
+def law_numbers(law: TripLaw) -> kernels.LawNumbers:
+    """The scalars of a law for the kernels."""
+    low, high = law.arrival_range_period
+    return kernels.LawNumbers(
+        float(law.departure_mean_period), float(law.departure_sd_period),
+        int(law.departure_latest_period), float(law.arrival_mean_period),
+        float(law.arrival_sd_period), int(low), int(high), int(law.minimum_separation_periods),
+        *map(float, law.consumption_kwh_per_km), *map(float, law.speed_range_kmh),
+    )  # fmt: skip
+
+
+def speed_law(law: TripLaw) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of the speed by period, km/h, each (T)."""
+    mean, sd = np.zeros(PERIODS), np.zeros(PERIODS)
+    for band in law.speed_bands:
+        for first, last in band.periods:
+            mean[first - 1 : last], sd[first - 1 : last] = band.mean_kmh, band.sd_kmh
+    return mean, sd
+
+
+def edge_distance_km(law: TripLaw) -> FloatArray:
+    """One-way trip distance of each directed edge of `roads`, km."""
+    return np.asarray(law.distance_share * roads().length_km)
+
+
+def check_draw(law: TripLaw, seed: int, sample: int = 0) -> None:
+    """Check what every draw needs: a seed, a sample number and a law that leaves room for a day.
+
+    Raises
+    ------
+    InputError
+        A number is out of range, or the longest leg at the lowest speed lasts over half a day.
+    """
+    checks = Checks("trips")
+    checks.require(0 <= seed < 2**63, "seed", seed, "0..2**63-1")
+    checks.require(sample >= 0, "sample", sample, ">= 0")
+    longest = float(edge_distance_km(law).max())
+    slowest = law.speed_range_kmh[0]
+    checks.require(
+        longest <= slowest * PERIOD_H * PERIODS / 2, "distance_share", law.distance_share,
+        f"a longest leg ({longest:.4g} km) of at most 12 h at the lowest speed ({slowest:g} km/h)",
+    )  # fmt: skip
+    checks.done()
+
+
+def no_day(law: TripLaw, count: int) -> InputError:
+    """Error for a law whose departure and arrival never fall far enough apart."""
+    allowed = "a law under which departure and arrival can be so far apart, by day and by night"
+    found = f"{law.minimum_separation_periods} ({count} cars without a day)"
+    return InputError(f"trip law {law.name}", [Fault("minimum_separation_periods", found, allowed)])
+
+
+def draw_cars(
+    scenario: Scenario, law: TripLaw, seed: int, sample: int, wear: WearLaw | None = None
+) -> Cars:
+    """Draw the cars of one Monte Carlo sample, the very cars that the simulation counted.
+
+    Parameters
+    ----------
+    scenario, law, seed, sample
+        The keys of the draw; `sample` counts from 0.
+    wear : WearLaw, optional
+        Law of the storage cost; the paper's if left out.
+
+    Returns
+    -------
+    Cars
+
+    Raises
+    ------
+    InputError
+        A key is out of range, or the law admits no day.
+    """
+    check_draw(law, seed, sample)
+    wear = wear or wear_law()
+    net, size = roads(), scenario.cars
+    origin, edge, departure, arrival = (np.empty(size, dtype=np.int64) for _ in range(4))
+    consumption, cost = np.empty(size), np.empty(size)
+    failed = kernels.draw_cars(
+        seed, scenario.number, sample, law_numbers(law), net.first,
+        wear.storage_cost_mean_usd_per_kwh, wear.storage_cost_sd_usd_per_kwh,
+        *wear.storage_cost_range_usd_per_kwh, origin, edge, consumption, departure, arrival, cost,
+    )  # fmt: skip
+    if failed:
+        raise no_day(law, failed)
+    buses = np.array(LOAD_BUSES)
+    return Cars(
+        buses[origin], buses[net.to_index[edge]], edge_distance_km(law)[edge], consumption,
+        departure, arrival, cost, wear.slope(cost),
+        draw_speeds(law, kernels.stream(seed, scenario.number, sample, kernels.SPEED)),
+    )  # fmt: skip
+
+
+def draw_speeds(law: TripLaw, key: np.uint64) -> FloatArray:
+    """Speed by period (T), km/h, of one stream: one draw per period, clamped."""
+    speed = np.empty(PERIODS)
+    kernels.draw_speeds(np.uint64(key), *speed_law(law), *law.speed_range_kmh, speed)
+    return speed
+
+
+def drive(
+    departure: IntArray,
+    arrival: IntArray,
+    distance_km: FloatArray,
+    consumption_kwh_per_km: FloatArray,
+    speed_kmh: FloatArray,
+    discharge_efficiency: float | None = None,
+    dtype: Any = np.float64,
+    threads: int = 1,
+) -> Trips:
+    """Book both legs of every vehicle by period: the adopted form of the pseudo-code (2.2.1).
+
+    Where a slow day makes the legs meet or overlap, both are booked in full (a period then holds
+    the energy of two legs) and the vehicle has no visit to its destination that day.
+
+    Parameters
+    ----------
+    departure, arrival
+        Periods (V, N), 1-based; arrivals above 48 are on the next day.
+    distance_km, consumption_kwh_per_km
+        One-way distance and specific consumption (V).
+    speed_kmh
+        Speed by day and period (N, T).
+    discharge_efficiency
+        eta_dsg, applied once; the paper's charger if left out.
+    dtype
+        Type of the energy array; float32 halves a large fleet.
+    threads
+        Threads to use; the result does not depend on it.
+    """
+    departure, arrival = np.atleast_2d(departure.T).T, np.atleast_2d(arrival.T).T
+    speed = np.atleast_2d(speed_kmh)
+    efficiency = discharge_efficiency or charger().discharge_efficiency
+    _check_days(departure, arrival, distance_km, consumption_kwh_per_km, speed, efficiency)
+    vehicles, days = departure.shape
+    energy = np.zeros((PERIODS, vehicles, days), dtype=dtype)
+    count = np.zeros((PERIODS, vehicles, days), dtype=np.uint8)
+    work_first, work_last = np.empty_like(departure), np.empty_like(departure)
+    each_range(
+        lambda a, z: kernels.fill_trips(
+            a, z, departure, arrival, distance_km, consumption_kwh_per_km / efficiency, speed,
+            PERIOD_H, energy, count, work_first, work_last,
+        ),
+        vehicles, threads,
+    )  # fmt: skip
+    travelling = np.minimum(count, 1, out=count).view(np.bool_)
+    return Trips(
+        energy, travelling, at_home(departure, arrival, travelling),
+        at_work(work_first, work_last, travelling), work_first, work_last,
+    )  # fmt: skip
+
+
+def _check_days(
+    departure: IntArray, arrival: IntArray, distance_km: FloatArray,
+    consumption_kwh_per_km: FloatArray, speed: FloatArray, efficiency: float,
+) -> None:  # fmt: skip
+    checks = Checks("trips")
+    vehicles, days = departure.shape
+    for name, array, shape in (
+        ("arrival", arrival, departure.shape), ("distance_km", distance_km, (vehicles,)),
+        ("consumption_kwh_per_km", consumption_kwh_per_km, (vehicles,)),
+        ("speed_kmh", speed, (days, PERIODS)),
+    ):  # fmt: skip
+        checks.require(np.shape(array) == shape, name, np.shape(array), f"shape {shape}")
+    checks.done()
+    for name, array in (
+        ("distance_km", distance_km), ("consumption_kwh_per_km", consumption_kwh_per_km),
+        ("speed_kmh", speed),
+    ):  # fmt: skip
+        bad = np.asarray(array)[~(np.isfinite(array) & (np.asarray(array) > 0))]
+        checks.require(bad.size == 0, name, bad.ravel()[:1], "finite and > 0")
+    checks.require(0 < efficiency <= 1, "discharge_efficiency", efficiency, "0 < value <= 1")
+    gap = arrival - departure
+    fits = (departure >= 1) & (departure <= PERIODS) & (gap >= 1) & (gap < PERIODS)
+    v = int(np.argmin(fits.all(axis=1))) if vehicles else 0
+    checks.require(
+        bool(fits.all()), f"departure and arrival of vehicle {v}",
+        (departure[v : v + 1].tolist(), arrival[v : v + 1].tolist()),
+        "1 <= departure <= 48 and departure < arrival < departure + 48",
+    )  # fmt: skip
+    checks.done()
+
+
+@implements("1")
+def at_home(departure: IntArray, arrival: IntArray, travelling: BoolArray) -> BoolArray:
+    """CS at From (T, V, N): t > arr or t < dep, through midnight, and not on the road.
+
+    An arrival after midnight (above 48) starts the stay on the next morning.
+    """
+    t = np.arange(1, PERIODS + 1).reshape(-1, 1, 1)
+    inside = (t > arrival) | ((t < departure) & (t + PERIODS > arrival))
+    inside &= ~travelling
+    return np.asarray(inside)
+
+
+@implements("2")
+def at_work(work_first: IntArray, work_last: IntArray, travelling: BoolArray) -> BoolArray:
+    """CS at To (T, V, N): de <= t <= ai, the periods between the two legs."""
+    t = np.arange(1, PERIODS + 1).reshape(-1, 1, 1)
+    inside = (t >= work_first) & (t <= work_last)
+    inside |= (t + PERIODS >= work_first) & (t + PERIODS <= work_last)
+    inside &= ~travelling
+    return np.asarray(inside)
+
+
+def each_range(work: Callable[[int, int], Any], size: int, threads: int) -> list[Any]:
+    """Run ``work(first, end)`` on one range of `size` items per thread; results in order."""
+    check_threads(threads)
+    cuts = np.linspace(0, size, min(threads, max(size, 1)) + 1).astype(int)
+    ranges = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
+    if len(ranges) == 1:
+        return [work(*ranges[0])]
+    with ThreadPoolExecutor(len(ranges)) as pool:
+        return list(pool.map(lambda r: work(*r), ranges))
+
+
+def check_threads(threads: int) -> None:
+    """Raise `InputError` unless `threads` is a sensible number."""
+    checks = Checks("trips")
+    checks.require(1 <= threads <= 1024, "threads", threads, "1..1024")
+    checks.done()
+
+
+def leg_as_printed(
+    distance_km: float, consumption_kwh_per_km: float, speed_kmh: float, efficiency: float
+) -> list[float]:
+    """Energy of a leg by period, kWh, by the pseudo-code to the letter, at one speed.
+
+    Step 4 takes the remainder as ``sv + td - rdt``: a speed where the distance of a period is
+    meant. The book shows what that does; nothing else uses it.
+    """
+    share = 24 / PERIODS
+    covered, energy = 0.0, []
+    while covered <= distance_km:
+        covered += speed_kmh * share
+        if covered <= distance_km:
+            energy.append(speed_kmh * consumption_kwh_per_km / efficiency * share)
+        else:
+            rest = speed_kmh + distance_km - covered
+            energy.append(rest * consumption_kwh_per_km / efficiency)
+    return energy
