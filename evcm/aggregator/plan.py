@@ -1,0 +1,280 @@
+"""An aggregator's answer: schedules, cost, proven bound, and how it was obtained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numba as nb
+import numpy as np
+
+from evcm import files
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.errors import Checks
+from evcm.inputs import FloatArray
+from evcm.paper import implements
+
+
+@dataclass(frozen=True, eq=False)
+class PlanCost:
+    """Cost of a plan in USD a day: the parts of (5), and the whole cost in each sample."""
+
+    day_ahead_usd: float
+    real_time_usd: float
+    battery_usd: float
+    by_sample_usd: FloatArray = field(repr=False)
+
+    @property
+    def total_usd(self) -> float:
+        """Expected cost C of (5)."""
+        return self.day_ahead_usd + self.real_time_usd + self.battery_usd
+
+    @property
+    def turnover_usd(self) -> float:
+        """Money that changes hands, what a gap is measured against (at least 1 USD)."""
+        return max(1.0, abs(self.day_ahead_usd) + abs(self.real_time_usd) + self.battery_usd)
+
+
+@dataclass(frozen=True, eq=False)
+class AggregatorPlan:
+    """A plan for one aggregator's day. Powers of cars are per car of a group.
+
+    Attributes
+    ----------
+    day_ahead_mw : (T,)
+        P^EM, positive when buying.
+    surplus_mw, deficit_mw : (T, N)
+        Real-time sales P+ and purchases P-.
+    charge_kw, discharge_kw, soc_kwh : (T, V, N)
+        G2B, B2G, and the state of charge at the end of each period; 0 where not plugged in.
+    cost : PlanCost
+        Parts of the cost, at the true prices.
+    objective_usd, bound_usd : float
+        What was minimised (the expected cost, unless a risk weight is set) and a proven lower
+        bound on it.
+    seconds : float
+        Wall-clock time of the solution.
+    method, status : str
+        Which method, and in a sentence how it ended.
+    """
+
+    day_ahead_mw: FloatArray = field(repr=False)
+    surplus_mw: FloatArray = field(repr=False)
+    deficit_mw: FloatArray = field(repr=False)
+    charge_kw: FloatArray = field(repr=False)
+    discharge_kw: FloatArray = field(repr=False)
+    soc_kwh: FloatArray = field(repr=False)
+    cost: PlanCost
+    objective_usd: float
+    bound_usd: float
+    seconds: float
+    method: str
+    status: str
+
+    @property
+    def cost_usd(self) -> float:
+        """Expected cost of the day."""
+        return self.cost.total_usd
+
+    @property
+    def gap(self) -> float:
+        """Proven distance from the optimum, as a share of turnover."""
+        return (self.objective_usd - self.bound_usd) / self.cost.turnover_usd
+
+    @property
+    def real_time_mw(self) -> FloatArray:
+        """Net real-time purchase d = P- - P+ (T, N)."""
+        return np.asarray(self.deficit_mw - self.surplus_mw)
+
+    def with_status(self, status: str) -> AggregatorPlan:
+        """A copy with another status sentence."""
+        return replace(self, status=status)
+
+
+@nb.njit(cache=True)
+def _wear_kernel(soc, vehicle, sample, start, length, arrival, wear, out):  # type: ignore[no-untyped-def]
+    periods = soc.shape[0]
+    for i in range(vehicle.size):
+        v, n = vehicle[i], sample[i]
+        before = soc[periods - 1, v, n] if np.isnan(arrival[i]) else arrival[i]
+        drawn = 0.0
+        t = start[i]
+        for _ in range(length[i]):
+            now = soc[t, v, n]
+            if before > now:
+                drawn += before - now
+            before = now
+            t += 1
+            if t == periods:
+                t = 0
+        out[n] += wear[v] * drawn
+
+
+@implements("6", "22")
+def day_ahead_cost_usd(problem: AggregatorProblem, day_ahead_mw: FloatArray) -> float:
+    """Cost of day-ahead energy, at the price of the load that the aggregator itself makes.
+
+    At an edge of the price curve the better neighbour counts (both are admissible).
+    """
+    load = problem.system_load_mw + day_ahead_mw
+    return float(problem.period_h * problem.price.payment(load, day_ahead_mw).sum())
+
+
+@implements("7", "8", "23", "24")
+def real_time_cost_by_sample_usd(
+    problem: AggregatorProblem, day_ahead_mw: FloatArray, real_time_mw: FloatArray
+) -> FloatArray:
+    """Cost of real-time energy in each sample (N,); negative where sales earn more."""
+    load = (problem.system_load_mw + day_ahead_mw)[:, None] + real_time_mw
+    return np.asarray(problem.period_h * problem.price.payment(load, real_time_mw).sum(axis=0))
+
+
+@implements("9", "21")
+def battery_cost_by_sample_usd(problem: AggregatorProblem, soc_kwh: FloatArray) -> FloatArray:
+    """Wear of all batteries in each sample (N,): falls of the state of charge while plugged in."""
+    out = np.zeros(problem.samples)
+    v = problem.visits
+    _wear_kernel(
+        soc_kwh, v.vehicle, v.sample, v.start, v.length, v.arrival_soc_kwh,
+        problem.wear_usd_per_kwh, out,
+    )  # fmt: skip
+    return out
+
+
+@implements("5")
+def plan_cost(
+    problem: AggregatorProblem,
+    day_ahead_mw: FloatArray,
+    real_time_mw: FloatArray,
+    soc_kwh: FloatArray,
+) -> PlanCost:
+    """Cost of a plan at the true prices; `real_time_mw` is d = P- - P+ (T, N)."""
+    day_ahead = day_ahead_cost_usd(problem, day_ahead_mw)
+    real_time = real_time_cost_by_sample_usd(problem, day_ahead_mw, real_time_mw)
+    battery = battery_cost_by_sample_usd(problem, soc_kwh)
+    return PlanCost(
+        day_ahead_usd=day_ahead,
+        real_time_usd=float(real_time @ problem.probability),
+        battery_usd=float(battery @ problem.probability),
+        by_sample_usd=day_ahead + real_time + battery,
+    )
+
+
+def value_at_risk(
+    cost_usd: FloatArray, probability: FloatArray, alpha: float
+) -> tuple[float, float]:
+    """VaR and CVaR of a discrete cost: the α-quantile, and the mean of the worst 1 - α.
+
+    References
+    ----------
+    R. T. Rockafellar and S. Uryasev, "Optimization of conditional value-at-risk", Journal of
+    Risk 2(3), 2000.
+    """
+    order = np.argsort(cost_usd, kind="stable")
+    cost, weight = np.asarray(cost_usd)[order], np.asarray(probability)[order]
+    at = int(np.searchsorted(np.cumsum(weight), alpha - 1e-12, side="left"))
+    var = float(cost[min(at, cost.size - 1)])
+    return var, var + float(weight @ np.maximum(cost - var, 0.0)) / (1.0 - alpha)
+
+
+def objective_usd(problem: AggregatorProblem, cost: PlanCost) -> float:
+    """What a solver minimises: the expected cost, or its mix with CVaR."""
+    if problem.risk_weight == 0:
+        return cost.total_usd
+    _, cvar = value_at_risk(cost.by_sample_usd, problem.probability, problem.risk_alpha)
+    return (1 - problem.risk_weight) * cost.total_usd + problem.risk_weight * cvar
+
+
+def make_plan(
+    problem: AggregatorProblem,
+    *,
+    day_ahead_mw: FloatArray,
+    surplus_mw: FloatArray,
+    deficit_mw: FloatArray,
+    charge_kw: FloatArray,
+    discharge_kw: FloatArray,
+    soc_kwh: FloatArray,
+    bound_usd: float,
+    seconds: float,
+    method: str,
+    status: str,
+) -> AggregatorPlan:
+    """Price a schedule at the true prices and wrap it as a plan.
+
+    A bound that exceeds the objective by no more than rounding (1e-7 of turnover) is set to the
+    objective; the certificate refuses one that exceeds it by more.
+    """
+    cost = plan_cost(problem, day_ahead_mw, deficit_mw - surplus_mw, soc_kwh)
+    objective = objective_usd(problem, cost)
+    if objective < bound_usd <= objective + 1e-7 * cost.turnover_usd:
+        bound_usd = objective
+    return AggregatorPlan(
+        day_ahead_mw=np.asarray(day_ahead_mw, float),
+        surplus_mw=np.asarray(surplus_mw, float),
+        deficit_mw=np.asarray(deficit_mw, float),
+        charge_kw=charge_kw,
+        discharge_kw=discharge_kw,
+        soc_kwh=soc_kwh,
+        cost=cost,
+        objective_usd=objective,
+        bound_usd=float(bound_usd),
+        seconds=float(seconds),
+        method=method,
+        status=status,
+    )
+
+
+_ARRAYS = ("day_ahead_mw", "surplus_mw", "deficit_mw", "charge_kw", "discharge_kw", "soc_kwh")
+
+
+def save_plan(path: str | Path, plan: AggregatorPlan) -> None:
+    """Write a plan (.npz), whole or not at all."""
+    files.write_npz(
+        path,
+        **{name: getattr(plan, name) for name in _ARRAYS},
+        cost_usd=plan.cost_usd,
+        objective_usd=plan.objective_usd,
+        bound_usd=plan.bound_usd,
+        seconds=plan.seconds,
+        method=np.array(plan.method),
+        status=np.array(plan.status),
+    )
+
+
+def load_plan(path: str | Path, problem: AggregatorProblem) -> AggregatorPlan:
+    """Read a plan (.npz) for a problem and price it again; its stated cost is not trusted.
+
+    Raises
+    ------
+    InputError
+        The file is not a plan, its arrays do not fit the problem, or it states another cost than
+        its schedules have.
+    """
+    a = files.read_npz(path, [*_ARRAYS, "cost_usd", "bound_usd", "seconds"])
+    T, V, N = problem.available.shape
+    shapes = [(T,), (T, N), (T, N), (T, V, N), (T, V, N), (T, V, N)]
+    c = Checks(str(path))
+    for name, shape in zip(_ARRAYS, shapes, strict=True):
+        if c.require(
+            a[name].shape == shape and a[name].dtype.kind in "iuf",
+            name, f"shape {a[name].shape}, type {a[name].dtype}", f"numbers of shape {shape}",
+        ):  # fmt: skip
+            c.require(bool(np.isfinite(a[name]).all()), name, "not finite", "finite numbers")
+    for name in ("cost_usd", "bound_usd", "seconds"):
+        c.require(a[name].size == 1 and a[name].dtype.kind in "iuf", name, a[name], "one number")
+    c.done()
+    plan = make_plan(
+        problem,
+        **{name: a[name] for name in _ARRAYS},
+        bound_usd=float(a["bound_usd"]),
+        seconds=float(a["seconds"]),
+        method=str(a.get("method", "unknown")),
+        status=str(a.get("status", "unknown")),
+    )
+    stated = float(a["cost_usd"])
+    c.require(
+        abs(stated - plan.cost_usd) < 1e-3 * max(1.0, abs(plan.cost_usd)),
+        "cost_usd", stated, f"the cost of the schedules, {plan.cost_usd:.6f}",
+    )  # fmt: skip
+    c.done()
+    return plan

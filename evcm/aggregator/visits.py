@@ -1,0 +1,184 @@
+"""Visits of cars to the aggregator's bus, and the charge with which each begins.
+
+A visit is a run of periods in which a car is plugged in; the day is cyclic, so an overnight visit
+wraps around midnight. Between aggregators stands a hand-over contract: a car leaves every visit
+with at least the departure charge S_dep, and so it arrives with S_dep less the energy of the leg
+that it has just driven.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from evcm.errors import InfeasibleError
+from evcm.inputs import BoolArray, FloatArray
+from evcm.paper import implements
+
+if TYPE_CHECKING:
+    from evcm.aggregator.problem import AggregatorProblem
+
+Int32Array = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Visits:
+    """All visits of an aggregator's cars, as flat arrays with one entry per visit.
+
+    Visits are ordered by car, then sample, then start.
+
+    Attributes
+    ----------
+    vehicle, sample : int32 arrays
+        Whose visit it is, and in which sample.
+    start, length : int32 arrays
+        First period (0-based) and number of periods; the last period is
+        ``(start + length - 1) % T``. A car that is always plugged in has ``start = 0`` and
+        ``length = T``.
+    arrival_soc_kwh : float64 array
+        State of charge before the first period; NaN for a car that is always plugged in, whose
+        charge before period 0 is its charge after period T-1.
+    """
+
+    vehicle: Int32Array
+    sample: Int32Array
+    start: Int32Array
+    length: Int32Array
+    arrival_soc_kwh: FloatArray
+
+    def __len__(self) -> int:
+        return int(self.vehicle.size)
+
+    @property
+    def always_plugged(self) -> BoolArray:
+        """Which visits never begin or end."""
+        return np.isnan(self.arrival_soc_kwh)
+
+
+@nb.njit(cache=True)
+def _count(available):  # type: ignore[no-untyped-def]
+    periods, vehicles, samples = available.shape
+    counts = np.zeros((vehicles, samples), np.int32)
+    for t in range(periods):
+        for v in range(vehicles):
+            for n in range(samples):
+                if available[t, v, n] and not available[t - 1, v, n]:
+                    counts[v, n] += 1
+    for v in range(vehicles):
+        for n in range(samples):
+            if counts[v, n] == 0 and available[0, v, n]:
+                counts[v, n] = 1
+    return counts
+
+
+@nb.njit(cache=True)
+def _fill(available, travelling, energy, departure, vehicle, sample, start, length, arrival):  # type: ignore[no-untyped-def]
+    periods, vehicles, samples = available.shape
+    i = 0
+    for v in range(vehicles):
+        for n in range(samples):
+            found = False
+            for t in range(periods):
+                if not available[t, v, n] or available[t - 1, v, n]:
+                    continue
+                found = True
+                driven = 0.0
+                for back in range(1, periods + 1):
+                    if not travelling[t - back, v, n]:
+                        break
+                    driven += energy[t - back, v, n]
+                run = 1
+                while run < periods and available[(t + run) % periods, v, n]:
+                    run += 1
+                vehicle[i], sample[i], start[i], length[i] = v, n, t, run
+                arrival[i] = departure - driven
+                i += 1
+            if not found and available[0, v, n]:
+                vehicle[i], sample[i], start[i], length[i] = v, n, 0, periods
+                arrival[i] = np.nan
+                i += 1
+
+
+@implements("13", "15")
+def find_visits(
+    available: BoolArray, travelling: BoolArray, trip_energy_kwh: FloatArray, departure_kwh: float
+) -> Visits:
+    """Visits of every car in every sample.
+
+    The power B2R that (13) draws from the battery while a car drives (15) enters here: the leg's
+    energy is what a car lacks when its next visit begins.
+
+    Parameters
+    ----------
+    available, travelling : (T, V, N) bool
+        Plugged in at the bus; driving.
+    trip_energy_kwh : (T, V, N)
+        Energy driven in each period, at the battery.
+    departure_kwh : float
+        The hand-over contract S_dep.
+    """
+    total = int(_count(available).sum())
+    vehicle, sample, start, length = (np.empty(total, np.int32) for _ in range(4))
+    arrival = np.empty(total)
+    _fill(
+        available, travelling, trip_energy_kwh, departure_kwh,
+        vehicle, sample, start, length, arrival,
+    )  # fmt: skip
+    return Visits(vehicle, sample, start, length, arrival)
+
+
+def require_reachable(problem: AggregatorProblem) -> None:
+    """Check that every visit is long enough for its car to end it with S_dep.
+
+    Raises
+    ------
+    InfeasibleError
+        Names the worst visit (car, sample, periods) and the energy it lacks. Its details are
+        ``vehicle``, ``sample``, ``first_period``, ``last_period`` (all 1-based), ``lacking_kwh``
+        and ``count``.
+    """
+    visits, battery = problem.visits, problem.battery
+    step = problem.charge_step_kwh
+    arrival = visits.arrival_soc_kwh
+    # Soc bounds bind from the first period on; the contract at the end of the visit.
+    need_first = battery.soc_min_kwh - (arrival + step)
+    need_last = battery.departure_soc_kwh - (arrival + step * visits.length)
+    lacking = np.where(visits.always_plugged, 0.0, np.maximum(need_first, need_last))
+    lacking = np.maximum(lacking, np.where(visits.always_plugged, 0.0, -arrival))
+    if problem.midnight_soc_kwh is not None:
+        lacking = np.maximum(lacking, _lacking_at_midnight(problem))
+    if not lacking.size or lacking.max() <= 1e-6:
+        return
+    worst = int(np.argmax(lacking))
+    count = int((lacking > 1e-6).sum())
+    v, n = int(visits.vehicle[worst]), int(visits.sample[worst])
+    first = int(visits.start[worst]) + 1
+    last = (first - 1 + int(visits.length[worst]) - 1) % problem.periods + 1
+    where = f"{problem.label}: car {v + 1}, sample {n + 1}, periods {first} to {last}"
+    others = f"; {count} visits are too short in all" if count > 1 else ""
+    raise InfeasibleError(
+        f"{where}: the visit is too short, {lacking[worst]:.3f} kWh are missing. The car arrives "
+        f"with {arrival[worst]:.3f} kWh, must leave with {battery.departure_soc_kwh:g} kWh and "
+        f"can gain at most {step:g} kWh in a period{others}",
+        vehicle=v + 1, sample=n + 1, first_period=first, last_period=last,
+        lacking_kwh=float(lacking[worst]), count=count,
+    )  # fmt: skip
+
+
+def _lacking_at_midnight(problem: AggregatorProblem) -> FloatArray:
+    """Energy that visits over midnight lack for the given charge after period 1 (20)."""
+    visits, battery = problem.visits, problem.battery
+    assert problem.midnight_soc_kwh is not None
+    up, down = problem.charge_step_kwh, problem.discharge_step_kwh
+    given = np.asarray(problem.midnight_soc_kwh, float)[visits.vehicle, visits.sample]
+    before = (-visits.start) % problem.periods + 1  # periods up to and with period 1
+    after = visits.length - before
+    over = (before <= visits.length) & ~visits.always_plugged
+    lacking = np.maximum(given - (visits.arrival_soc_kwh + up * before), 0.0)
+    lacking = np.maximum(lacking, visits.arrival_soc_kwh - down * before - given)
+    lacking = np.maximum(lacking, battery.departure_soc_kwh - (given + up * after))
+    return np.where(over, lacking, 0.0)
