@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, arg-type"
 """Numba kernels of the trip simulation. They fill arrays; `evcm.trips` and others wrap them.
 
 Randomness is counter-based: a 64-bit key is folded from (seed, scenario, sample, purpose, ...) with

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evcm import _trip_kernels as kernels
+from evcm import data
 from evcm.errors import Checks
 from evcm.inputs import (
     LOAD_BUSES,
@@ -88,14 +89,19 @@ class MonteCarlo:
 
     def sample(self, side: Side) -> int:
         """Index of the extreme sample of a side, ``min`` or ``max``."""
-        checks = Checks("Monte Carlo")
-        checks.require(side in SIDES, "side", side, "min, max")
-        checks.done()
+        check_side(side)
         return self.min_sample if side == "min" else self.max_sample
 
     def cars(self, side: Side) -> Cars:
         """Draw the cars of s_min or s_max again, in full."""
         return draw_cars(self.scenario, self.law, self.seed, self.sample(side))
+
+
+def check_side(side: str) -> None:
+    """Raise `InputError` unless `side` is ``min`` or ``max``."""
+    checks = Checks("Monte Carlo")
+    checks.require(side in SIDES, "side", side, "min, max")
+    checks.done()
 
 
 def default_threads() -> int:
@@ -195,3 +201,95 @@ def gchr_table(results: list[MonteCarlo]) -> pd.DataFrame:
             )
         )
     return pd.concat(frames, ignore_index=True)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedDraw:
+    """GChR (MWh) when a scenario is drawn as a few weighted groups instead of single cars.
+
+    `even_mwh` (S) gives every group the same weight; `light_mwh` and `heavy_mwh` (S) are the two
+    uneven weightings of the published runs.
+    """
+
+    scenario: Scenario
+    law: TripLaw
+    seed: int
+    groups: int
+    even_mwh: FloatArray = field(repr=False)
+    light_mwh: FloatArray = field(repr=False)
+    heavy_mwh: FloatArray = field(repr=False)
+
+    def sample(self, side: Side) -> int:
+        """Index of the sample with the least light GChR, or with the most heavy GChR."""
+        check_side(side)
+        return int(np.argmin(self.light_mwh) if side == "min" else np.argmax(self.heavy_mwh))
+
+    def cars(self, side: Side) -> tuple[Cars, IntArray]:
+        """Draw an extreme sample's groups again: one car each, and how many cars it stands for.
+
+        Raises
+        ------
+        InputError
+            The scenario does not have ten cars per group, so that the weights do not add up.
+        """
+        checks = Checks(f"scenario {self.scenario.number}")
+        right = self.scenario.cars == 10 * self.groups
+        checks.require(right, "groups", self.groups, f"{self.scenario.cars} cars / 10")
+        checks.done()
+        few = replace(self.scenario, cars=self.groups)
+        drawn = draw_cars(few, self.law, self.seed, self.sample(side))
+        order = np.argsort(drawn.distance_km * drawn.consumption_kwh_per_km, kind="stable")
+        weight = np.empty(self.groups, dtype=np.int64)
+        light = _light_weights(self.groups)
+        weight[order] = light if side == "min" else light[::-1]
+        return drawn, weight
+
+
+def grouped_draw(
+    scenario: Scenario, law: TripLaw | None = None, seed: int = 1, groups: int | None = None
+) -> GroupedDraw:
+    """Draw each sample as weighted groups, the way that the published runs did.
+
+    The group stands for ten cars on average. On the min side the half of the groups with less
+    energy counts 13-fold and the other half 7-fold, on the max side the reverse, and a median group
+    10-fold. Weights scale by cars / (10 x groups), which is 1 for the paper's scenarios.
+
+    Raises
+    ------
+    InputError
+        There are more groups than cars, or none.
+    """
+    law = law or trip_law()
+    groups = published_groups(scenario.number) if groups is None else groups
+    checks = Checks(f"scenario {scenario.number}")
+    checks.require(1 <= groups <= scenario.cars, "groups", groups, f"1..{scenario.cars}")
+    checks.done()
+    scale = scenario.cars / (10.0 * groups) / 1000.0
+    light = _light_weights(groups)
+    few = replace(scenario, cars=groups)
+    efficiency = charger().discharge_efficiency
+    energy = np.empty((scenario.samples, groups))
+    for sample in range(scenario.samples):
+        drawn = draw_cars(few, law, seed, sample)
+        energy[sample] = 2.0 * drawn.distance_km * drawn.consumption_kwh_per_km / efficiency
+    energy.sort(axis=1)
+    return GroupedDraw(
+        scenario, law, seed, groups, scale * 10.0 * energy.sum(axis=1), scale * energy @ light,
+        scale * energy @ light[::-1],
+    )  # fmt: skip
+
+
+def _light_weights(groups: int) -> IntArray:
+    """Cars per group in order of energy on the min side: 13, then 10 for a median group, then 7."""
+    rank = np.arange(groups)
+    return np.where(rank < groups // 2, 13, np.where(rank >= (groups + 1) // 2, 7, 10))
+
+
+def published_groups(number: int) -> int:
+    """Groups that stood for the cars of a scenario behind the published tables."""
+    table = data.read_toml("scenarios/scenarios.toml")["scenario"]
+    found = {s["number"]: s["published_groups"] for s in table}
+    checks = Checks("scenario")
+    checks.require(number in found, "number", number, ", ".join(map(str, found)))
+    checks.done()
+    return int(found[number])
