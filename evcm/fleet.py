@@ -15,21 +15,11 @@ from numpy.typing import NDArray
 
 from evcm import _trip_kernels as kernels
 from evcm import inputs
+from evcm.cars import Cars, check_draw, edge_distance_km, law_numbers, no_day, roads, speed_law
 from evcm.errors import Checks
 from evcm.inputs import LOAD_BUSES, PERIOD_H, BoolArray, FloatArray, IntArray, TripLaw, check_bus
 from evcm.montecarlo import GroupedDraw, MonteCarlo, Side
-from evcm.trips import (
-    Cars,
-    Trips,
-    check_draw,
-    drive,
-    each_range,
-    edge_distance_km,
-    law_numbers,
-    no_day,
-    roads,
-    speed_law,
-)
+from evcm.trips import Trips, drive, each_range
 
 if TYPE_CHECKING:
     from evcm.aggregator.problem import AggregatorProblem

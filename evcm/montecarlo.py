@@ -13,6 +13,16 @@ from numpy.typing import NDArray
 
 from evcm import _trip_kernels as kernels
 from evcm import data
+from evcm.cars import (
+    Cars,
+    check_draw,
+    draw_cars,
+    edge_distance_km,
+    law_numbers,
+    no_day,
+    roads,
+    speed_law,
+)
 from evcm.errors import Checks
 from evcm.inputs import (
     LOAD_BUSES,
@@ -27,17 +37,7 @@ from evcm.inputs import (
     trip_law,
 )
 from evcm.paper import implements
-from evcm.trips import (
-    Cars,
-    check_draw,
-    draw_cars,
-    each_range,
-    edge_distance_km,
-    law_numbers,
-    no_day,
-    roads,
-    speed_law,
-)
+from evcm.trips import each_range
 
 Side = Literal["min", "max"]
 SIDES: tuple[Side, Side] = ("min", "max")

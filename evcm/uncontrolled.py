@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from evcm import _trip_kernels as kernels
 from evcm import inputs
+from evcm.cars import Cars
 from evcm.errors import Checks
 from evcm.fleet import Fleet
 from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS, Charger, FloatArray, IntArray
-from evcm.trips import Cars, Trips, drive
+from evcm.trips import Trips, drive
 
 HomeStart = Literal["after_arrival", "arrival"]
 

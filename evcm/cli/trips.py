@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -13,27 +14,34 @@ def register(app: typer.Typer) -> None:
 
 
 def trips(
-    scenario: str = typer.Option(
-        "all", help="Adoption scenario: 1 (2000 cars), 2 (2500), 3 (3750) or all."
-    ),
-    law: str = typer.Option(
-        "published",
-        help="Trip law: published (departures 08:02, arrivals 19:54: what the paper's results "
-        "used) or printed (arrivals 22:04: what its text says).",
-    ),
-    seed: int = typer.Option(1, help="Seed of the draw, 0 or more. Same seed, same result."),
-    threads: int | None = typer.Option(
-        None, help="Threads; all processors if left out. The result does not depend on it."
-    ),
-    out: Path | None = typer.Option(
-        None, help="Folder for table1.parquet, gchr.parquet and trips.json; made if missing."
-    ),
+    scenario: Annotated[
+        str, typer.Option(help="Adoption scenario: 1 (2000 cars), 2 (2500), 3 (3750) or all.")
+    ] = "all",
+    law: Annotated[
+        str,
+        typer.Option(
+            help="Trip law: published (mean departure 08:02, mean arrival 19:54: behind the "
+            "paper's results) or printed (mean arrival 22:04: its text)."
+        ),
+    ] = "published",
+    seed: Annotated[
+        int, typer.Option(help="Seed of the draw, 0 or more. Same seed, same result.")
+    ] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads; all processors if left out. The result does not depend on it."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for table1.parquet, gchr.parquet, trips.json; made if missing."),
+    ] = None,
 ) -> None:
     """Draw every car of every Monte Carlo sample and find the extreme samples.
 
-    Prints the least and the most energy that a scenario's cars need for driving in a day (GChR,
-    equation 3) and the cars by bus of departure and arrival in those two samples (Table 1).
-    1,000,000 car-days in all; the first run compiles for a few seconds.
+    Prints the least and the most energy that the cars of a scenario need
+    for driving in a day (GChR, equation 3), and in those two samples the
+    cars by bus of departure and arrival (Table 1). All scenarios together
+    draw 1,000,000 car-days; the first run compiles for a few seconds.
 
     Example: evcm trips --scenario 3 --law printed --seed 7 --out results
     """
@@ -53,7 +61,7 @@ def trips(
     for result in results:
         _show(result, table)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        _make(out)
         files.write_parquet(out / "table1.parquet", table)
         files.write_parquet(out / "gchr.parquet", montecarlo.gchr_table(results))
         files.write_json(out / "trips.json", {"law": law, "seed": seed, "scenarios": [
@@ -63,6 +71,17 @@ def trips(
             for r in results
         ]})  # fmt: skip
         typer.echo(f"Written to {out}: table1.parquet, gchr.parquet, trips.json")
+
+
+def _make(folder: Path) -> None:
+    """Make the output folder, or say why it cannot be."""
+    from evcm.errors import Fault, InputError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fault = Fault("--out", str(folder), f"a folder that can be made ({error.strerror})")
+        raise InputError("evcm trips", [fault]) from error
 
 
 def _show(result, table) -> None:  # type: ignore[no-untyped-def]
