@@ -1,0 +1,191 @@
+"""Sphinx side of the book: offline assets, stale chapters, source of functions, API pages."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import plotly
+from docutils import nodes
+from jupyter_cache import get_cache
+from myst_nb.core.config import NbParserConfig  # noqa: F401 - fails early if MyST-NB is missing
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from evcm import book, plots
+
+ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = ("plotly.min.js", "evcm-templates.js", "evcm.js")
+logger = logging.getLogger(__name__)
+
+
+def prepare_assets(app: Sphinx) -> None:
+    """Collect the shared scripts from the installed packages and from here."""
+    folder = Path(app.outdir).parent / ".assets"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", folder)
+    templates = json.dumps(plots.templates(), sort_keys=True)
+    (folder / "evcm-templates.js").write_text(f"window.evcmTemplates={templates};\n", "utf-8")
+    for name in ("evcm.js", "evcm.css"):
+        shutil.copy2(ASSETS / name, folder)
+    app.config.html_static_path.append(str(folder))
+    app.add_css_file("evcm.css")
+
+
+def add_scripts(
+    app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: Any
+) -> None:
+    """Load plotly only on pages that show a figure."""
+    if 'class="evcm-plot' in context.get("body", ""):
+        for name in SCRIPTS:
+            app.add_js_file(name, loading_method="defer")
+
+
+def drop_thebe(
+    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: Any
+) -> None:
+    """Leave out the scripts of the live-kernel client: no page uses it, and it comes from a CDN."""
+    for kind in ("script_files", "css_files"):
+        kept = [file for file in context.get(kind, []) if not mentions(file, "thebe")]
+        context[kind] = kept
+
+
+def mentions(file: Any, word: str) -> bool:
+    """Whether a script or style sheet of a page, linked or inline, names something."""
+    parts = [str(file), str(getattr(file, "filename", "")), *map(str, vars(file).values())]
+    return any(word in part.lower() for part in parts)
+
+
+def drop_stale(app: Sphinx, _env: Any, _added: Any, _changed: Any, _removed: Any) -> list[str]:
+    """Forget the executed form of chapters whose fingerprint changed, and read them again."""
+    known = book.read_record(book.ROOT)
+    outdated = book.stale(known, book.ROOT)
+    cache = get_cache(app.config.nb_execution_cache_path)
+    records = {Path(r.uri): r for r in cache.list_cache_records()}
+    for name in outdated:
+        record = records.get(book.ROOT / f"{name}.md")
+        if record is not None:
+            cache.remove_cache(record.pk)
+        known.pop(name, None)
+    app.evcm_fingerprints = {**known, **outdated}  # type: ignore[attr-defined]
+    book.write_record(known, book.ROOT)
+    return [name for name in outdated if name in app.env.found_docs]
+
+
+def keep_record(app: Sphinx, env: BuildEnvironment) -> None:
+    """Note under which fingerprint each cached chapter was executed."""
+    cache = get_cache(app.config.nb_execution_cache_path)
+    cached = {Path(r.uri) for r in cache.list_cache_records()}
+    now = app.evcm_fingerprints  # type: ignore[attr-defined]
+    book.write_record({n: f for n, f in now.items() if book.ROOT / f"{n}.md" in cached}, book.ROOT)
+
+
+class Source(SphinxDirective):
+    """``{evcm-source} evcm.trips.draw``: the source of a function as it stands in the package."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Find the function without importing it, and show it with a link to the reference."""
+        target = self.arguments[0]
+        try:
+            file, text = find_source(target)
+        except LookupError as error:
+            raise self.error(str(error)) from error
+        self.env.note_dependency(str(file))
+        block = nodes.literal_block(text, text, language="python")
+        link, _ = self.parse_inline(f"{{py:obj}}`{target}`")
+        return [nodes.paragraph("", "", *link), block]
+
+
+def find_source(target: str) -> tuple[Path, str]:
+    """File and source text of ``evcm.module.name`` (functions, classes and their methods)."""
+    words = target.split(".")
+    for cut in range(len(words) - 1, 0, -1):
+        base = book.ROOT.joinpath(*words[:cut])
+        for file in (base.with_suffix(".py"), base / "__init__.py"):
+            if file.is_file():
+                text = file.read_text("utf-8")
+                body: list[Any] = ast.parse(text).body
+                node: Any = None
+                for word in words[cut:]:
+                    node = next((n for n in body if getattr(n, "name", None) == word), None)
+                    if node is None:
+                        raise LookupError(f"{target}: no {word} in {file.name}")
+                    body = getattr(node, "body", [])
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                return file, "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+    raise LookupError(f"{target}: no such module")
+
+
+class Api(SphinxDirective):
+    """``{evcm-api} evcm.trips evcm.montecarlo``: reference of modules, from their docstrings.
+
+    A name that ends in ``.*`` stands for a package and all its public modules.
+    """
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        """One section per module."""
+        made: list[nodes.Node] = []
+        for name in expand(self.arguments[0].split()):
+            section = nodes.section(ids=[nodes.make_id(f"module-{name}")])
+            section += nodes.title(name, name)
+            lines = [f".. automodule:: {name}", "   :members:", "   :show-inheritance:"]
+            text = "```{eval-rst}\n" + "\n".join(lines) + "\n```"
+            container = nodes.Element()
+            container.document = self.state.document
+            self.state.nested_parse(_lines(text), 0, container)
+            section += container.children
+            made.append(section)
+            spec = book.ROOT.joinpath(*name.split("."))
+            for file in (spec.with_suffix(".py"), spec / "__init__.py"):
+                if file.is_file():
+                    self.env.note_dependency(str(file))
+        return made
+
+
+def _lines(text: str) -> Any:
+    from docutils.statemachine import StringList
+
+    return StringList(text.splitlines(), "evcm-api")
+
+
+def expand(names: list[str]) -> list[str]:
+    """Names of modules; ``evcm.aggregator.*`` is a package and its public modules."""
+    found: list[str] = []
+    for name in names:
+        if not name.endswith(".*"):
+            found.append(name)
+            continue
+        folder = book.ROOT.joinpath(*name[:-2].split("."))
+        found.append(name[:-2])
+        found += sorted(
+            f"{name[:-2]}.{file.stem}" for file in folder.glob("*.py") if file.stem[0] != "_"
+        )
+    return [n for n in found if exists(n)]
+
+
+def exists(name: str) -> bool:
+    """Whether a module of the package exists."""
+    base = book.ROOT.joinpath(*name.split("."))
+    return base.with_suffix(".py").is_file() or (base / "__init__.py").is_file()
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register everything."""
+    app.add_directive("evcm-source", Source)
+    app.add_directive("evcm-api", Api)
+    app.connect("builder-inited", prepare_assets)
+    app.connect("env-get-outdated", drop_stale)
+    app.connect("env-updated", keep_record)
+    app.connect("html-page-context", add_scripts)
+    app.connect("html-page-context", drop_thebe, priority=900)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
