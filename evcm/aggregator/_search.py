@@ -1,0 +1,270 @@
+"""Branch and bound over price steps."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evcm.aggregator._fixed_steps import FixedSteps
+from evcm.aggregator._highs import Answer
+from evcm.aggregator._market import Steps, cost_by_period
+from evcm.aggregator._relaxation import Bound, Relaxation, safe_bound
+from evcm.aggregator._vehicle_lp import VehicleLP
+from evcm.inputs import FloatArray
+
+Progress = Callable[[float, float, int], None]
+
+
+@dataclass(order=True)
+class Node:
+    """A part of the search tree: which steps are allowed, and a bound on all plans with them."""
+
+    bound: float
+    number: int
+    steps: Steps = field(compare=False)
+
+
+@dataclass
+class Trace:
+    """What happened at one node, for the book and for the curious."""
+
+    node: int
+    bound: float
+    upper: float
+    blocks: int
+    action: str
+    seconds: float = 0.0
+
+
+class Search:
+    """Best-first search; `lower` and `upper` are valid whenever it stops."""
+
+    def __init__(
+        self, lp: VehicleLP, gap: float, deadline: float, progress: Progress | None = None
+    ) -> None:
+        self.lp, self.gap, self.deadline, self.progress = lp, gap, deadline, progress
+        self.relaxation = Relaxation(lp)
+        self.fixed: FixedSteps | None = None
+        self.steps = lp.steps
+        self.upper, self.best = np.inf, np.zeros(0)
+        self.turnover = 1.0
+        self.pruned = np.inf
+        self.nodes = 0
+        self.made = 0
+        self.heap: list[Node] = []
+        self.trace: list[Trace] = []
+        self.started = time.perf_counter()
+
+    @property
+    def lower(self) -> float:
+        """Least cost that any plan can have."""
+        return min(self.pruned, self.heap[0].bound if self.heap else np.inf, self.upper)
+
+    @property
+    def cutoff(self) -> float:
+        """Nodes with a bound above cannot improve the plan by more than the gap."""
+        return self.upper - 0.97 * self.gap * self.turnover
+
+    @property
+    def time_left_s(self) -> float:
+        """Until the deadline. The first plan is waited for."""
+        return self.deadline - time.perf_counter() if np.isfinite(self.upper) else np.inf
+
+    def run(self) -> str:
+        """Search until the gap is closed or the time is over; how it ended."""
+        heapq.heappush(self.heap, Node(-np.inf, 0, self.steps))
+        while self.heap and self.heap[0].bound < self.cutoff:
+            if self.time_left_s <= 0:
+                return "stopped"
+            node = heapq.heappop(self.heap)
+            children = self._process(node)
+            if children is None:
+                return "infeasible"
+            for child in children:
+                heapq.heappush(self.heap, child)
+            if self.progress is not None:
+                self.progress(self.lower, self.upper, self.nodes)
+            if self.upper - self.lower <= self.gap * self.turnover:
+                break
+        return "optimal"
+
+    def _process(self, node: Node) -> list[Node] | None:
+        self.nodes += 1
+        steps, bound = node.steps, node.bound
+        for attempt in range(20):
+            self.relaxation.restrict(steps)
+            first = self.fixed is None
+            answer = self.relaxation.solve("ipm" if first else "simplex", self.time_left_s)
+            if answer.status == "infeasible":
+                if self._proved_empty(steps, answer):
+                    self._note(node, np.inf, "no plan has these steps")
+                    return None if first else []
+                return self._split_blindly(node, steps, bound)
+            found = safe_bound(self.lp, answer.row_dual, steps)
+            bound = max(bound, found.value)
+            if answer.status == "stopped":
+                return [Node(bound, node.number, steps)]
+            if attempt == 0 or node.number == 0:
+                self._improve(answer)
+            if bound >= self.cutoff:
+                self.pruned = min(self.pruned, bound)
+                self._note(node, bound, "closed")
+                return []
+            steps = self._fix(steps, found)
+            if node.number == 0:
+                self.steps = steps
+            if not steps.open:
+                self._note(node, bound, "closed by fixing")
+                return []
+            gaps = self._gaps(answer)
+            fresh = self._worth_a_block(gaps)
+            if not fresh:
+                break
+            for t in fresh:
+                self.relaxation.add_block(t, self.steps)
+            self._note(node, bound, f"blocks for periods {', '.join(str(t + 1) for t in fresh)}")
+        return self._branch(node, steps, bound, answer, gaps)
+
+    def _improve(self, answer: Answer) -> None:
+        if self.fixed is None:
+            self.fixed = FixedSteps(self.lp, self.relaxation.solver)
+        base = answer.column[: self.lp.matrix.shape[1]]
+        z, cost = self.fixed.improve(base, self.time_left_s)
+        if cost < self.upper:
+            self.upper, self.best = cost, z
+            m = self.lp.entries
+            battery = float(self.lp.cost[m : 2 * m] @ z[m : 2 * m])
+            # |day-ahead| + |real-time| >= |trade|: never more than the true turnover.
+            self.turnover = max(1.0, abs(cost - battery) + battery)
+
+    def _fix(self, steps: Steps, found: Bound) -> Steps:
+        """Drop steps that no plan better than the cutoff uses."""
+        cutoff = self.cutoff
+        day_ahead = steps.day_ahead & (found.day_ahead < cutoff)
+        real_time = steps.real_time & (found.real_time < cutoff)
+        if (day_ahead != steps.day_ahead).any() or (real_time != steps.real_time).any():
+            self.pruned = min(self.pruned, cutoff)
+        return steps.restricted(day_ahead, real_time)
+
+    def _gaps(self, answer: Answer) -> FloatArray:
+        """By how much each period's true cost exceeds what the relaxation pays (T,)."""
+        z = answer.column
+        lp = self.lp
+        true = cost_by_period(lp.problem, lp.steps, lp.power(z), lp.traded(z))
+        return np.asarray(true - self.relaxation.cost_by_period(z))
+
+    def _worth_a_block(self, gaps: FloatArray) -> list[int]:
+        target = self.gap * self.turnover
+        if gaps.sum() <= 0.3 * target:
+            return []
+        worth = np.flatnonzero(gaps > 0.03 * target)
+        return [int(t) for t in worth if t not in self.relaxation.blocks]
+
+    def _branch(
+        self, node: Node, steps: Steps, bound: float, answer: Answer, gaps: FloatArray
+    ) -> list[Node]:
+        """Split the steps of the period with the largest gap."""
+        for t in np.argsort(-gaps):
+            t = int(t)
+            if t not in self.relaxation.blocks:
+                if gaps[t] <= 1e-9:
+                    break
+                self.relaxation.add_block(t, self.steps)
+                return [Node(bound, node.number, steps)]
+            weight_a, weight_b = self._weights(t, answer)
+            split = _middle(weight_a)
+            if split is not None:
+                upper = np.arange(weight_a.size) >= split
+                masks = [steps.day_ahead.copy(), steps.day_ahead.copy()]
+                masks[0][t] &= ~upper
+                masks[1][t] &= upper
+                self._note(node, bound, f"day-ahead step of period {t + 1} at {split}")
+                return self._children(
+                    bound, [steps.restricted(mask, steps.real_time) for mask in masks]
+                )
+            spread = [(_middle(w), i) for i, w in enumerate(weight_b)]
+            fractional = [(w, i) for w, i in spread if w is not None]
+            if fractional:
+                split, n = max(fractional, key=lambda f: 1 - weight_b[f[1]].max())
+                upper = np.arange(weight_b.shape[1]) >= split
+                masks = [steps.real_time.copy(), steps.real_time.copy()]
+                masks[0][t, n] &= ~upper
+                masks[1][t, n] &= upper
+                self._note(node, bound, f"real-time step of period {t + 1}, sample {n + 1}")
+                return self._children(
+                    bound, [steps.restricted(steps.day_ahead, mask) for mask in masks]
+                )
+        # Every step is chosen: the relaxation is exact here.
+        self.pruned = min(self.pruned, bound)
+        self._note(node, bound, "exact")
+        return []
+
+    def _weights(self, t: int, answer: Answer) -> tuple[FloatArray, FloatArray]:
+        """Share of each day-ahead step (S,), and of each real-time step by sample (N, S)."""
+        block, z = self.relaxation.blocks[t], answer.column
+        S, N = self.lp.steps.day_ahead.shape[1], self.lp.problem.samples
+        n, _, b = block.pair.T
+        weight_a = np.bincount(block.day_ahead_step, z[block.z], S)
+        weight_b = np.bincount(n * S + b, z[block.pair_z], N * S).reshape(N, S)
+        return weight_a, weight_b
+
+    def _split_blindly(self, node: Node, steps: Steps, bound: float) -> list[Node]:
+        """Split a node that the solver calls infeasible without a proof that we can repeat."""
+        for masks, name in ((steps.day_ahead, "day"), (steps.real_time, "real")):
+            count = masks.sum(axis=-1)
+            if count.max() > 1:
+                at = np.unravel_index(int(np.argmax(count)), count.shape)
+                allowed = np.flatnonzero(masks[at])
+                upper = np.arange(masks.shape[-1]) >= allowed[allowed.size // 2]
+                children = []
+                for part in (~upper, upper):
+                    mask = masks.copy()
+                    mask[at] &= part
+                    children.append(
+                        steps.restricted(mask, steps.real_time)
+                        if name == "day"
+                        else steps.restricted(steps.day_ahead, mask)
+                    )
+                return self._children(bound, children)
+        self.pruned = min(self.pruned, bound)
+        return []
+
+    def _children(self, bound: float, parts: list[Steps]) -> list[Node]:
+        out = []
+        for part in parts:
+            self.made += 1
+            if part.open:
+                out.append(Node(bound, self.made, part))
+        return out
+
+    def _proved_empty(self, steps: Steps, answer: Answer) -> bool:
+        """Whether the solver's ray, times a large number, is a bound above every cost."""
+        ray = answer.row_dual
+        if ray.size == 0 or not np.isfinite(ray).all() or not np.any(ray):
+            return False
+        enough = self.upper if np.isfinite(self.upper) else 1e4
+        scale = 1.0 / np.abs(ray).max()
+        return any(
+            safe_bound(self.lp, sign * factor * scale * ray, steps).value > enough
+            for factor in (1e2, 1e4, 1e6)
+            for sign in (1.0, -1.0)
+        )
+
+    def _note(self, node: Node, bound: float, action: str) -> None:
+        seconds = time.perf_counter() - self.started
+        self.trace.append(
+            Trace(node.number, bound, self.upper, len(self.relaxation.blocks), action, seconds)
+        )
+
+
+def _middle(weight: FloatArray) -> int | None:
+    """First step of the upper half, where the weight lies on more than one step."""
+    below = np.cumsum(weight)
+    inside = np.flatnonzero((below > 1e-4) & (below < 1 - 1e-4))
+    if not inside.size:
+        return None
+    return int(inside[np.argmin(np.abs(below[inside] - 0.5))]) + 1
