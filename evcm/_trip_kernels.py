@@ -30,6 +30,7 @@ REAL_TIME_DAY = 5
 BUS_FLEET = 6
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FOLD = np.uint64(0xD1B54A32D192ED03)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
 _S27, _S30, _S31 = np.uint64(27), np.uint64(30), np.uint64(31)
@@ -69,8 +70,12 @@ def mix(z):
 
 @njit(cache=True, nogil=True)
 def fold(key, word):
-    """Key of a sub-stream: `word` (any integer) folded into `key`."""
-    return mix((key ^ mix(np.uint64(word) + _GOLDEN)) + _GOLDEN)
+    """Key of a sub-stream: `word` (any integer) folded into `key`.
+
+    Key and word enter differently (one mixed, one multiplied), so that equal numbers, such as a
+    seed and a scenario of 1, do not cancel.
+    """
+    return mix(mix(np.uint64(key) + _FOLD) ^ (np.uint64(word) * _FOLD + _GOLDEN))
 
 
 @njit(cache=True, nogil=True)
@@ -82,7 +87,7 @@ def stream(seed, scenario, sample, purpose):
 @njit(cache=True, nogil=True)
 def word(key, counter):
     """Random 64-bit word number `counter` of a stream."""
-    return mix(key + (np.uint64(counter) + _ONE) * _GOLDEN)
+    return mix(np.uint64(key) + (np.uint64(counter) + _ONE) * _GOLDEN)
 
 
 @njit(cache=True, nogil=True)
