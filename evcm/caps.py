@@ -1,0 +1,123 @@
+"""Caps on what each aggregator may buy (2.4.1): the largest total the network serves (54), (55)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evcm import _opf_problem, data
+from evcm.errors import Checks
+from evcm.inputs import load_profile, read_only
+from evcm.network import Network, bus_load_mvar, bus_load_mw, ieee14
+from evcm.opf import METHODS, Method, check_loads, solve_injections
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Caps:
+    """Caps of T periods, with the operating point that serves the load and all caps at once.
+
+    `cap_mw` is (period, aggregator), columns as `network.ev_bus`; the state is as in `OpfDay`.
+    """
+
+    network: Network
+    load_p_mw: FloatArray = field(repr=False)
+    load_q_mvar: FloatArray = field(repr=False)
+    cap_mw: FloatArray = field(repr=False)
+    generation_p_mw: FloatArray = field(repr=False)
+    generation_q_mvar: FloatArray = field(repr=False)
+    v_pu: FloatArray = field(repr=False)
+    angle_deg: FloatArray = field(repr=False)
+    share_min: float
+    share_max: float
+    status: tuple[str, ...] = field(repr=False)
+    method: str
+    seconds: float
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                object.__setattr__(self, name, read_only(value))
+
+    @property
+    def total_mw(self) -> FloatArray:
+        """Sum of the caps in each period. (T,)"""
+        return np.asarray(self.cap_mw.sum(axis=1))
+
+
+def cap_shares() -> tuple[float, float]:
+    """Least and largest cap as a share of the bus's own load (55)."""
+    facts = data.read_toml("network/network.toml")
+    return float(facts["cap_share_min"]), float(facts["cap_share_max"])
+
+
+def solve_caps(
+    network: Network,
+    load_p_mw: FloatArray,
+    load_q_mvar: FloatArray,
+    *,
+    share_min: float | None = None,
+    share_max: float | None = None,
+    method: Method = "fast",
+) -> Caps:
+    """Maximise the sum of the caps subject to the OPF's constraints, with no power unsupplied.
+
+    Parameters
+    ----------
+    network
+    load_p_mw, load_q_mvar : (T, n_bus)
+        Load without the cars that the caps are for.
+    share_min, share_max
+        Range of a cap as a share of its bus's load; the study's 0.025 and 1 unless given.
+    method
+        ``fast`` or ``pypower``.
+
+    Raises
+    ------
+    InputError
+        Wrong shapes, numbers that are not finite, shares out of order.
+    InfeasibleError
+        The network cannot serve the load and the least caps: names period and limits.
+    """
+    low, high = cap_shares()
+    low = low if share_min is None else share_min
+    high = high if share_max is None else share_max
+    c = Checks("caps")
+    c.require(method in METHODS, "method", method, ", ".join(METHODS))
+    c.require(0 <= low <= high, "share_min, share_max", (low, high), "0 <= share_min <= share_max")
+    c.done()
+    p, q = check_loads(network, load_p_mw, load_q_mvar)
+    started = time.perf_counter()
+    inj = _opf_problem.generation(network, len(p)).free_of_cost()
+    inj += _opf_problem.caps(network, p, low, high)
+    angle, v, u, iterations = solve_injections(network, p, q, inj, method, "caps")
+    ng = network.generator_bus.size
+    return Caps(
+        network=network,
+        load_p_mw=p,
+        load_q_mvar=q,
+        cap_mw=u[:, 2 * ng :],
+        generation_p_mw=u[:, :ng],
+        generation_q_mvar=u[:, ng : 2 * ng],
+        v_pu=v,
+        angle_deg=np.rad2deg(angle),
+        share_min=low,
+        share_max=high,
+        status=tuple(f"optimal after {n} iterations ({method})" for n in iterations),
+        method=method,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def study_caps(
+    as_published: bool = False, *, method: Method = "fast", network: Network | None = None
+) -> Caps:
+    """Caps on the reference day of the study, 48 periods and 11 aggregators."""
+    net = ieee14(as_published) if network is None else network
+    factor = load_profile().load_factor
+    load_p, load_q = bus_load_mw(factor, None, net), bus_load_mvar(factor, net)
+    return solve_caps(net, load_p, load_q, method=method)
