@@ -1,0 +1,414 @@
+"""One step of a charging station, for one environment or a batch: the only place where energy moves.
+
+In a step every port holds its command (grid side, charging positive). A charger whose ports together
+draw more than it has scales their commands down alike. The battery then takes or gives energy exactly
+(`evcm.v2x.battery`); what a lot, a transformer or the bus carries is the mean over the step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from evcm.v2x.arrivals import (
+    ACCEPT,
+    ARRIVAL,
+    CAPACITY,
+    CHARGE,
+    DEPARTURE,
+    DISCHARGE,
+    FIELDS,
+    FLOOR,
+    START,
+    TARGET,
+    TRANSITION,
+    draw_station,
+    most_sessions,
+)
+from evcm.v2x.battery import charge_command_kw, charge_kwh, discharge_kwh
+from evcm.v2x.world import World
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+TERMS = (
+    "energy_cost_usd",
+    "tariff_usd",
+    "unserved_kwh",
+    "ageing_usd",
+    "overload_kwh",
+    "tracking_kwh",
+    "charged_kwh",
+    "discharged_kwh",
+    "losses_kwh",
+    "departures",
+    "satisfaction",
+    "battery_kwh",
+)
+"""What a step reports, summed over the station.
+
+energy_cost_usd: bought minus sold at the transformers' meters, less what building and PV alone would
+cost. tariff_usd: paid by drivers. unserved_kwh: missing to the wish, at departure. overload_kwh:
+excess over the limits of lots, transformers and the bus, either way. tracking_kwh: distance of the
+ports' power from the set-point. charged_kwh, discharged_kwh: at the ports, grid side. satisfaction:
+sum over departing cars of the share of the wanted energy they got. battery_kwh: change of contents.
+"""
+
+PORT_FEATURES = 7
+LOOK_AHEAD_H = (1.0, 2.0, 4.0, 8.0, 12.0)
+_AHEAD = np.array(LOOK_AHEAD_H)
+GLOBAL_FEATURES = 6 + len(LOOK_AHEAD_H)
+TRANSFORMER_FEATURES = 4
+
+(COST, TARIFF, UNSERVED, AGEING, OVERLOAD, TRACKING, CHARGED, DISCHARGED, LOSSES) = range(9)
+(DEPARTURES, SATISFACTION, BATTERY) = range(9, 12)
+
+
+class State(NamedTuple):
+    """State of B stations with P ports: which session each port is at, and its battery content."""
+
+    content: FloatArray
+    """(B, P) kWh, of the car at the port."""
+    pointer: IntArray
+    """(B, P) number of the port's session that is present or next."""
+    rows: FloatArray
+    """(B, P, S, fields) sessions."""
+    count: IntArray
+    """(B, P) sessions of each port."""
+    t: IntArray
+    """(B,) step."""
+    offset: IntArray
+    """(B,) row of the series at which the run started."""
+
+
+class Flows(NamedTuple):
+    """What a step did."""
+
+    grid_kwh: FloatArray
+    """(B, P) energy at the ports, grid side, charging positive."""
+    battery_kwh: FloatArray
+    """(B, P) change of the batteries' contents."""
+    lot_kw: FloatArray
+    """(B, L) mean power of the ports of each lot."""
+    transformer_kw: FloatArray
+    """(B, M) mean power through each transformer, building and PV included."""
+    terms: FloatArray
+    """(B, len(TERMS))"""
+
+
+def new_state(world: World, batch: int, steps: int, step_h: float, most: int = 0) -> State:
+    """An empty state for `batch` runs of `steps` steps (`most`: sessions of a port, at least)."""
+    ports = world.ports
+    most = max(most, most_sessions(steps, step_h))
+    return State(
+        content=np.zeros((batch, ports)),
+        pointer=np.zeros((batch, ports), dtype=np.int64),
+        rows=np.zeros((batch, ports, most, len(FIELDS))),
+        count=np.zeros((batch, ports), dtype=np.int64),
+        t=np.zeros(batch, dtype=np.int64),
+        offset=np.zeros(batch, dtype=np.int64),
+    )
+
+
+def new_flows(world: World, batch: int) -> Flows:
+    """Arrays for the results of a step."""
+    return Flows(
+        grid_kwh=np.zeros((batch, world.ports)),
+        battery_kwh=np.zeros((batch, world.ports)),
+        lot_kw=np.zeros((batch, len(world.lots))),
+        transformer_kw=np.zeros((batch, len(world.transformers))),
+        terms=np.zeros((batch, len(TERMS))),
+    )
+
+
+def observation_size(world: World) -> int:
+    """Length of the default observation."""
+    return (
+        GLOBAL_FEATURES
+        + TRANSFORMER_FEATURES * len(world.transformers)
+        + PORT_FEATURES * world.ports
+    )
+
+
+@nb.njit(cache=True)
+def admit(state, b):  # type: ignore[no-untyped-def]
+    """Let the cars in that arrive at the current step."""
+    t = state.t[b]
+    for p in range(state.content.shape[1]):
+        n = state.pointer[b, p]
+        if n < state.count[b, p] and state.rows[b, p, n, ARRIVAL] == t:
+            state.content[b, p] = state.rows[b, p, n, START]
+
+
+@nb.njit(cache=True)
+def start(layout, state, b, table, seed, episode, env, start_hour, step_h, steps):  # type: ignore[no-untyped-def]
+    """Draw a new run for row b: sessions from the counters, step 0. Nonzero: too many sessions."""
+    full = draw_station(
+        layout, table, seed, episode, env, start_hour, step_h, steps, state.rows[b], state.count[b]
+    )
+    state.t[b] = 0
+    state.pointer[b, :] = 0
+    admit(state, b)
+    return full
+
+
+@nb.njit(cache=True)
+def bounds(layout, series, state, b, charge, give):  # type: ignore[no-untyped-def]
+    """Write the greatest mean powers (kW, grid side) of each port in this step, both ways."""
+    t, step_h = state.t[b], series.scale[0]
+    for p in range(layout.port_charger.size):
+        charge[p], give[p] = 0.0, 0.0
+        n = state.pointer[b, p]
+        if n >= state.count[b, p] or state.rows[b, p, n, ARRIVAL] > t:
+            continue
+        row, h = state.rows[b, p, n], layout.port_charger[p]
+        content = state.content[b, p]
+        hours = min(row[DEPARTURE] - t, 1.0) * step_h
+        taken = charge_kwh(content, row[CHARGE], row[ACCEPT], row[TRANSITION], row[CAPACITY], hours)
+        given = discharge_kwh(content, row[DISCHARGE], row[FLOOR], hours)
+        charge[p] = taken / layout.charge_efficiency[h] / step_h
+        give[p] = given * layout.discharge_efficiency[h] / step_h
+
+
+@nb.njit(cache=True)
+def commands_for(layout, series, state, b, mean_kw, command):  # type: ignore[no-untyped-def]
+    """Write the commands (kW) whose mean power over this step is `mean_kw` (P,), where it can be."""
+    t, step_h = state.t[b], series.scale[0]
+    for p in range(layout.port_charger.size):
+        command[p] = 0.0
+        n = state.pointer[b, p]
+        if n >= state.count[b, p] or state.rows[b, p, n, ARRIVAL] > t or mean_kw[p] == 0.0:
+            continue
+        row, h = state.rows[b, p, n], layout.port_charger[p]
+        hours = min(row[DEPARTURE] - t, 1.0) * step_h
+        if mean_kw[p] > 0.0:
+            battery = mean_kw[p] * step_h * layout.charge_efficiency[h]
+            inner = charge_command_kw(
+                state.content[b, p], battery, row[ACCEPT], row[TRANSITION], row[CAPACITY], hours
+            )
+            command[p] = min(inner, row[CHARGE]) / layout.charge_efficiency[h]
+        else:
+            battery = -mean_kw[p] * step_h / layout.discharge_efficiency[h]
+            inner = min(battery / hours, row[DISCHARGE])
+            command[p] = -inner * layout.discharge_efficiency[h]
+
+
+@nb.njit(cache=True)
+def _acceptance_kw(row, content):  # type: ignore[no-untyped-def]
+    room = row[CAPACITY] - content
+    taper_room = (1.0 - row[TRANSITION]) * row[CAPACITY]
+    if room >= taper_room:
+        return row[ACCEPT]
+    return row[ACCEPT] * max(room, 0.0) / taper_room
+
+
+@nb.njit(cache=True)
+def _share(layout, state, b, h, action, normalised):  # type: ignore[no-untyped-def]
+    """Factors by which a charger with several ports scales commands down, charging and giving."""
+    t = state.t[b]
+    charge, give = 0.0, 0.0
+    for p in range(layout.port_first[h], layout.port_first[h + 1]):
+        n = state.pointer[b, p]
+        if n >= state.count[b, p] or state.rows[b, p, n, ARRIVAL] > t:
+            continue
+        row = state.rows[b, p, n]
+        kw = action[b, p] * layout.port_kw[p] if normalised else action[b, p]
+        if kw > 0.0:
+            accept = min(row[CHARGE], _acceptance_kw(row, state.content[b, p]))
+            charge += min(kw, accept / layout.charge_efficiency[h])
+        elif kw < 0.0 and state.content[b, p] > row[FLOOR]:
+            give += min(-kw, row[DISCHARGE] * layout.discharge_efficiency[h])
+    limit = layout.charger_kw[h]
+    return (
+        1.0 if charge <= limit else limit / charge,
+        1.0 if give <= limit else limit / give,
+    )
+
+
+@nb.njit(cache=True)
+def _charger(layout, state, b, h, action, normalised, step_h, wear, rest, flows):  # type: ignore[no-untyped-def]
+    """Move the energy of one charger's ports; return their net energy at the grid side, kWh."""
+    t = state.t[b]
+    terms = flows.terms[b]
+    eta_charge, eta_give = layout.charge_efficiency[h], layout.discharge_efficiency[h]
+    first, last = layout.port_first[h], layout.port_first[h + 1]
+    charge_share, give_share = 1.0, 1.0
+    if last - first > 1:
+        charge_share, give_share = _share(layout, state, b, h, action, normalised)
+    net = 0.0
+    for p in range(first, last):
+        flows.grid_kwh[b, p] = 0.0
+        flows.battery_kwh[b, p] = 0.0
+        n = state.pointer[b, p]
+        if n >= state.count[b, p] or state.rows[b, p, n, ARRIVAL] > t:
+            continue
+        row = state.rows[b, p, n]
+        hours = min(row[DEPARTURE] - t, 1.0) * step_h
+        content = state.content[b, p]
+        kw = action[b, p] * layout.port_kw[p] if normalised else action[b, p]
+        taken, grid = 0.0, 0.0
+        if kw > 0.0:
+            accept = row[CHARGE]
+            if charge_share < 1.0:
+                accept = min(accept, _acceptance_kw(row, content))
+            command = min(kw * eta_charge, accept) * charge_share
+            taken = charge_kwh(content, command, row[ACCEPT], row[TRANSITION], row[CAPACITY], hours)
+            grid = taken / eta_charge
+            terms[CHARGED] += grid
+        elif kw < 0.0:
+            command = min(-kw / eta_give, row[DISCHARGE]) * give_share
+            taken = -discharge_kwh(content, command, row[FLOOR], hours)
+            grid = taken * eta_give
+            terms[DISCHARGED] -= grid
+        after = content + taken
+        terms[BATTERY] += taken
+        terms[LOSSES] += grid - taken
+        terms[TARIFF] += layout.money[0] * taken
+        stress = 1.0 + layout.money[3] * ((content + after) / (2.0 * row[CAPACITY]) - 0.5)
+        terms[AGEING] += (
+            layout.money[1] * wear * abs(taken)
+            + layout.money[2] * rest * row[CAPACITY] * hours * stress
+        )
+        flows.grid_kwh[b, p] = grid
+        flows.battery_kwh[b, p] = taken
+        state.content[b, p] = after
+        net += grid
+        if row[DEPARTURE] <= t + 1.0:
+            _depart(terms, row, after)
+            state.pointer[b, p] = n + 1
+    return net
+
+
+@nb.njit(cache=True)
+def _depart(terms, row, content):  # type: ignore[no-untyped-def]
+    missing = max(row[TARGET] - content, 0.0)
+    wanted = row[TARGET] - row[START]
+    terms[UNSERVED] += missing
+    terms[DEPARTURES] += 1.0
+    terms[SATISFACTION] += max(1.0 - missing / wanted, 0.0) if wanted > 0.0 else 1.0
+
+
+@nb.njit(cache=True)
+def _excess(kw, import_kw, export_kw):  # type: ignore[no-untyped-def]
+    """Power beyond a limit, whichever way it flows."""
+    return max(kw - import_kw, 0.0) + max(-kw - export_kw, 0.0)
+
+
+@nb.njit(cache=True)
+def _cost_per_h(kw, buy, sell):  # type: ignore[no-untyped-def]
+    return kw * (buy if kw > 0.0 else sell)
+
+
+@nb.njit(cache=True)
+def advance(layout, series, state, b, action, normalised, flows):  # type: ignore[no-untyped-def]
+    """One step of run b under `action` (B, P): kW, or shares of the ports' power if `normalised`."""
+    step_h = series.scale[0]
+    i = state.offset[b] + state.t[b]
+    terms = flows.terms[b]
+    terms[:] = 0.0
+    wear, rest = series.cycle_factor[i], series.calendar_factor[i]
+    bus_kw, ports_kw, overload_kw, cost = 0.0, 0.0, 0.0, 0.0
+    for m in range(layout.lot_first.size - 1):
+        transformer_kw = series.base_kw[i, m]
+        cost -= _cost_per_h(transformer_kw, series.buy[i], series.sell[i])
+        for k in range(layout.lot_first[m], layout.lot_first[m + 1]):
+            kwh = 0.0
+            for h in range(layout.charger_first[k], layout.charger_first[k + 1]):
+                kwh += _charger(layout, state, b, h, action, normalised, step_h, wear, rest, flows)
+            lot_kw = kwh / step_h
+            flows.lot_kw[b, k] = lot_kw
+            overload_kw += _excess(lot_kw, layout.lot_limit_kw[k, 0], layout.lot_limit_kw[k, 1])
+            transformer_kw += lot_kw
+            ports_kw += lot_kw
+        flows.transformer_kw[b, m] = transformer_kw
+        overload_kw += _excess(transformer_kw, series.import_kw[i, m], series.export_kw[i, m])
+        cost += _cost_per_h(transformer_kw, series.buy[i], series.sell[i])
+        bus_kw += transformer_kw
+    overload_kw += _excess(bus_kw, layout.bus_limit_kw[0], layout.bus_limit_kw[1])
+    terms[COST] = cost * step_h
+    terms[OVERLOAD] = overload_kw * step_h
+    terms[TRACKING] = abs(ports_kw - series.setpoint_kw[i]) * step_h
+    state.t[b] += 1
+    admit(state, b)
+
+
+@nb.njit(cache=True)
+def observe(layout, series, state, b, steps, flows, out):  # type: ignore[no-untyped-def]
+    """Write the default observation of run b into `out` (n,), float32, every value in [-2, 2]."""
+    t = state.t[b]
+    i = min(state.offset[b] + t, series.buy.size - 1)
+    step_h, price = series.scale[0], series.scale[2]
+    hour = series.scale[1] + (state.offset[b] + t) * step_h
+    day, week = 2.0 * math.pi * hour / 24.0, 2.0 * math.pi * hour / 168.0
+    out[0], out[1] = math.sin(day), math.cos(day)
+    out[2], out[3] = math.sin(week), math.cos(week)
+    out[4] = t / steps
+    out[5] = series.buy[i] / price
+    at = 6
+    for n in range(_AHEAD.size):
+        later = min(i + int(_AHEAD[n] / step_h + 0.5), series.buy.size - 1)
+        out[at] = series.buy[later] / price
+        at += 1
+    scale = 0.0
+    for h in range(layout.charger_kw.size):
+        scale += layout.charger_kw[h]
+    for m in range(layout.lot_first.size - 1):
+        out[at] = min(max(series.base_kw[i, m] / scale, -2.0), 2.0)
+        out[at + 1] = min(series.import_kw[i, m] / scale, 2.0)
+        out[at + 2] = min(series.export_kw[i, m] / scale, 2.0)
+        out[at + 3] = min(max(flows.transformer_kw[b, m] / scale, -2.0), 2.0)
+        at += 4
+    for p in range(layout.port_charger.size):
+        n = state.pointer[b, p]
+        if n < state.count[b, p] and state.rows[b, p, n, ARRIVAL] <= t:
+            row = state.rows[b, p, n]
+            out[at] = 1.0
+            out[at + 1] = state.content[b, p] / row[CAPACITY]
+            out[at + 2] = row[TARGET] / row[CAPACITY]
+            out[at + 3] = min((row[DEPARTURE] - t) * step_h / 24.0, 2.0)
+            out[at + 4] = min(row[CAPACITY] / 100.0, 2.0)
+            out[at + 5] = min(row[CHARGE] / layout.port_kw[p], 2.0)
+            out[at + 6] = min(row[DISCHARGE] / layout.port_kw[p], 2.0)
+        else:
+            out[at : at + 7] = 0.0
+        at += 7
+
+
+@nb.njit(cache=True)
+def _weighted(terms, weights):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for n in range(weights.size):
+        total += terms[n] * weights[n]
+    return total
+
+
+@nb.njit(cache=True)
+def step_one(layout, series, state, action, normalised, flows, weights, steps, obs, reward):  # type: ignore[no-untyped-def]
+    """Step run 0 alone, without threads."""
+    advance(layout, series, state, 0, action, normalised, flows)
+    reward[0] = _weighted(flows.terms[0], weights)
+    observe(layout, series, state, 0, steps, flows, obs[0])
+
+
+@nb.njit(cache=True, parallel=True)
+def step_all(layout, series, state, action, normalised, flows, weights, steps, obs, reward):  # type: ignore[no-untyped-def]
+    """Step every run; runs are independent, so the threads cannot change a bit."""
+    for b in nb.prange(state.t.size):
+        advance(layout, series, state, b, action, normalised, flows)
+        reward[b] = _weighted(flows.terms[b], weights)
+        observe(layout, series, state, b, steps, flows, obs[b])
+
+
+@nb.njit(cache=True, parallel=True)
+def start_all(layout, series, state, table, seed, episode, steps, flows, obs, full):  # type: ignore[no-untyped-def]
+    """Start a new episode in every run."""
+    step_h, start_hour = series.scale[0], series.scale[1]
+    for b in nb.prange(state.t.size):
+        hour = (start_hour + state.offset[b] * step_h) % 168.0
+        full[b] = start(layout, state, b, table, seed, episode, b, hour, step_h, steps)
+        flows.transformer_kw[b, :] = 0.0
+        observe(layout, series, state, b, steps, flows, obs[b])
