@@ -86,9 +86,10 @@ class AggregatorPlan:
         """Net real-time purchase d = P- - P+ (T, N)."""
         return np.asarray(self.deficit_mw - self.surplus_mw)
 
-    def with_status(self, status: str) -> AggregatorPlan:
-        """A copy with another status sentence."""
-        return replace(self, status=status)
+    def finished(self, bound_usd: float, seconds: float, status: str) -> AggregatorPlan:
+        """A copy with the final bound, time and status sentence."""
+        bound = _rounded_bound(bound_usd, self.objective_usd, self.cost)
+        return replace(self, bound_usd=bound, seconds=seconds, status=status)
 
 
 @nb.njit(cache=True)
@@ -108,6 +109,21 @@ def _wear_kernel(soc, vehicle, sample, start, length, arrival, wear, out):  # ty
             if t == periods:
                 t = 0
         out[n] += wear[v] * drawn
+
+
+@nb.njit(cache=True)
+def _soc_kernel(charge, discharge, soc, vehicle, sample, start, length, arrival, dt, efficiency):  # type: ignore[no-untyped-def]
+    periods = soc.shape[0]
+    for i in range(vehicle.size):
+        v, n = vehicle[i], sample[i]
+        now = soc[periods - 1, v, n] if np.isnan(arrival[i]) else arrival[i]
+        t = start[i]
+        for _ in range(length[i]):
+            now += dt * (efficiency * charge[t, v, n] - discharge[t, v, n])
+            soc[t, v, n] = now
+            t += 1
+            if t == periods:
+                t = 0
 
 
 @implements("6", "22")
@@ -206,8 +222,6 @@ def make_plan(
     """
     cost = plan_cost(problem, day_ahead_mw, deficit_mw - surplus_mw, soc_kwh)
     objective = objective_usd(problem, cost)
-    if objective < bound_usd <= objective + 1e-7 * cost.turnover_usd:
-        bound_usd = objective
     return AggregatorPlan(
         day_ahead_mw=np.asarray(day_ahead_mw, float),
         surplus_mw=np.asarray(surplus_mw, float),
@@ -217,8 +231,61 @@ def make_plan(
         soc_kwh=soc_kwh,
         cost=cost,
         objective_usd=objective,
-        bound_usd=float(bound_usd),
+        bound_usd=_rounded_bound(bound_usd, objective, cost),
         seconds=float(seconds),
+        method=method,
+        status=status,
+    )
+
+
+def _rounded_bound(bound_usd: float, objective: float, cost: PlanCost) -> float:
+    over = bound_usd - objective
+    return float(objective if 0 < over <= 1e-7 * cost.turnover_usd else bound_usd)
+
+
+def plan_from_cars(
+    problem: AggregatorProblem,
+    *,
+    charge_kw: FloatArray,
+    discharge_kw: FloatArray,
+    soc_kwh: FloatArray,
+    bound_usd: float,
+    seconds: float,
+    method: str,
+    status: str,
+) -> AggregatorPlan:
+    """A plan from the cars' schedules alone: trade follows from them.
+
+    Given the cars' power D (T, N), (12) and (11) leave one choice: P^EM = Σ_n π_n D_n and
+    P- - P+ = D - P^EM. Rounding below zero is cut off and states of charge are added up again, so
+    that the balances (11), (12), (17), (18) hold exactly. Arrays are changed in place.
+    """
+    np.maximum(charge_kw, 0.0, out=charge_kw)
+    np.maximum(discharge_kw, 0.0, out=discharge_kw)
+    v, charger = problem.visits, problem.charger
+    _soc_kernel(
+        charge_kw, discharge_kw, soc_kwh, v.vehicle, v.sample, v.start, v.length,
+        v.arrival_soc_kwh, problem.period_h, charger.charge_efficiency,
+    )  # fmt: skip
+    weight = problem.group_size / 1000.0
+    cars_mw = np.stack(
+        [
+            weight @ (charge_kw[t] - charger.discharge_efficiency * discharge_kw[t])
+            for t in range(problem.periods)
+        ]
+    )
+    day_ahead = cars_mw @ problem.probability
+    trade = cars_mw - day_ahead[:, None]
+    return make_plan(
+        problem,
+        day_ahead_mw=day_ahead,
+        surplus_mw=np.maximum(-trade, 0.0),
+        deficit_mw=np.maximum(trade, 0.0),
+        charge_kw=charge_kw,
+        discharge_kw=discharge_kw,
+        soc_kwh=soc_kwh,
+        bound_usd=bound_usd,
+        seconds=seconds,
         method=method,
         status=status,
     )

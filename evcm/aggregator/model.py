@@ -1,0 +1,435 @@
+"""The aggregator's model (2.3), equation by equation, in CVXPY on HiGHS.
+
+This is the readable reference. Every constraint of the paper is one small function that returns
+CVXPY constraints and names its equation. The fast methods solve the same model.
+
+The price is a step function of the system's load, and the aggregator moves that load. Since the
+rest of the load is known, each period offers a few price steps, each an interval of the
+aggregator's own power. One step is chosen: power p_b lies in the interval of step b where z_b = 1
+and is 0 elsewhere, Σ z = 1, and the cost is Σ λ_b p_b. This multiple-choice form needs no big M
+and is the convex hull of a period's cost. `evcm.aggregator.bigm` holds the paper's own form.
+
+In real time, with day-ahead step a and the cars' power in step b, the trade d costs
+λ_b d = (λ_b - λ_a) d + λ_a d. The second part adds up to λ_a Σ_n π_n d = 0 by (11), so the model
+charges the first part alone. It is never negative: whoever buys (d > 0) raises the price, whoever
+sells lowers it. That is why real-time prices may be left out of periods where they do not matter
+without losing a valid bound (`exact_periods`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.steps import StepChoices, clipped
+from evcm.inputs import BoolArray, FloatArray, IntArray
+from evcm.paper import implements
+
+Constraints = list[cp.Constraint]
+
+
+@dataclass(frozen=True, eq=False)
+class Fleet:
+    """The K triples (period, vehicle, sample) in which a car is plugged in, as flat indices.
+
+    Attributes
+    ----------
+    period, vehicle, sample : (K,)
+        Indices of each triple.
+    previous : (K, K) sparse
+        Takes a vector over triples to the value one period before in the same visit.
+    arrival_soc_kwh : (K,)
+        Charge before the first period of a visit, 0 elsewhere.
+    ends : (K,) bool
+        Last period of a visit.
+    total : (T N, K) sparse
+        Sum over the cars of each (period, sample), kW per car to MW.
+    """
+
+    period: IntArray
+    vehicle: IntArray
+    sample: IntArray
+    previous: sp.csr_array
+    arrival_soc_kwh: FloatArray
+    ends: BoolArray
+    total: sp.csr_array
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return int(self.period.size)
+
+    def spread(self, problem: AggregatorProblem, values: FloatArray) -> FloatArray:
+        """Values over triples as a (T, V, N) array, 0 where no car is plugged in."""
+        full = np.zeros(problem.available.shape)
+        full[self.period, self.vehicle, self.sample] = values
+        return full
+
+
+def fleet(problem: AggregatorProblem) -> Fleet:
+    """Index the plugged-in triples of a problem."""
+    period, vehicle, sample = np.nonzero(problem.available)
+    size, T, N = period.size, problem.periods, problem.samples
+    position = np.full(problem.available.shape, -1)
+    position[period, vehicle, sample] = np.arange(size)
+    visits = problem.visits
+    begins = ~visits.always_plugged
+    first = position[visits.start[begins], visits.vehicle[begins], visits.sample[begins]]
+    arrival = np.zeros(size)
+    arrival[first] = visits.arrival_soc_kwh[begins]
+    inside = np.ones(size, bool)
+    inside[first] = False
+    rows = np.flatnonzero(inside)
+    columns = position[period[rows] - 1, vehicle[rows], sample[rows]]
+    return Fleet(
+        period=period,
+        vehicle=vehicle,
+        sample=sample,
+        previous=sp.csr_array((np.ones(rows.size), (rows, columns)), shape=(size, size)),
+        arrival_soc_kwh=arrival,
+        ends=~problem.available[(period + 1) % T, vehicle, sample],
+        total=sp.csr_array(
+            (problem.group_size[vehicle] / 1000.0, (period * N + sample, np.arange(size))),
+            shape=(T * N, size),
+        ),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Variables:
+    """Decision variables: cars over the K plugged-in triples, trade over periods and samples."""
+
+    charge_kw: cp.Variable
+    discharge_kw: cp.Variable
+    soc_kwh: cp.Variable
+    worn_kwh: cp.Variable
+    day_ahead_mw: cp.Variable
+    surplus_mw: cp.Variable
+    deficit_mw: cp.Variable
+
+
+def variables(problem: AggregatorProblem, cars: Fleet) -> Variables:
+    """G2B, B2G, soc, deg; P^EM, P+, P-."""
+    T, N = problem.periods, problem.samples
+    return Variables(
+        *(cp.Variable(cars.size, name=n) for n in ("G2B", "B2G", "soc", "deg")),
+        cp.Variable(T, name="P_EM"),
+        cp.Variable((T, N), name="P_plus"),
+        cp.Variable((T, N), name="P_minus"),
+    )
+
+
+@implements("14", "16")
+def charger_limit(problem: AggregatorProblem, x: Variables) -> Constraints:
+    """0 <= G2B, 0 <= B2G, G2B + B2G <= P_max; without V2G, B2G = 0."""
+    limits = [
+        x.charge_kw >= 0,
+        x.discharge_kw >= 0,
+        x.charge_kw + x.discharge_kw <= problem.charger.power_kw,
+    ]
+    return limits if problem.allow_v2g else [*limits, x.discharge_kw == 0]
+
+
+@implements("17", "18")
+def soc_balance(problem: AggregatorProblem, cars: Fleet, x: Variables) -> Constraints:
+    """soc_t = soc_{t-1} + Δt (η_chg G2B - B2G) while plugged in, through midnight.
+
+    Before the first period of a visit stands the charge with which the car arrives.
+    """
+    gained = problem.charger.charge_efficiency * x.charge_kw - x.discharge_kw
+    before = cars.previous @ x.soc_kwh + cars.arrival_soc_kwh
+    return [x.soc_kwh == before + problem.period_h * gained]
+
+
+@implements("19")
+def soc_limits(problem: AggregatorProblem, x: Variables) -> Constraints:
+    """SoC_min <= soc <= SoC_max."""
+    return [x.soc_kwh >= problem.battery.soc_min_kwh, x.soc_kwh <= problem.battery.soc_max_kwh]
+
+
+def departure_contract(problem: AggregatorProblem, cars: Fleet, x: Variables) -> Constraints:
+    """Soc >= S_dep at the end of a visit: the hand-over contract, not printed in the paper."""
+    if not cars.ends.any():
+        return []
+    return [x.soc_kwh[np.flatnonzero(cars.ends)] >= problem.battery.departure_soc_kwh]
+
+
+@implements("20")
+def midnight_soc(problem: AggregatorProblem, cars: Fleet, x: Variables) -> Constraints:
+    """soc_1 = given charge, an option."""
+    at = np.flatnonzero(cars.period == 0)
+    if problem.midnight_soc_kwh is None or not at.size:
+        return []
+    return [x.soc_kwh[at] == problem.midnight_soc_kwh[cars.vehicle[at], cars.sample[at]]]
+
+
+@implements("21")
+def degradation(cars: Fleet, x: Variables) -> Constraints:
+    """Deg >= soc_{t-1} - soc_t, deg >= 0."""
+    before = cars.previous @ x.soc_kwh + cars.arrival_soc_kwh
+    return [x.worn_kwh >= before - x.soc_kwh, x.worn_kwh >= 0]
+
+
+def cars_power_mw(
+    problem: AggregatorProblem, cars: Fleet, power_kw: cp.Expression
+) -> cp.Expression:
+    """Sum of a power over the cars, (T, N) MW."""
+    return cp.reshape(cars.total @ power_kw, (problem.periods, problem.samples), order="C")
+
+
+@implements("10")
+def real_time_limit(problem: AggregatorProblem, cars: Fleet, x: Variables) -> Constraints:
+    """0 <= P+ + P- <= energy fed back; with the limit "plug", <= power of the plugs in use."""
+    limit: cp.Expression | FloatArray = problem.plugged_mw
+    if problem.real_time_limit == "v2g":
+        fed_kw = problem.charger.discharge_efficiency * x.discharge_kw
+        limit = cars_power_mw(problem, cars, fed_kw)
+    return [x.surplus_mw >= 0, x.deficit_mw >= 0, x.surplus_mw + x.deficit_mw <= limit]
+
+
+@implements("11")
+def real_time_mean(problem: AggregatorProblem, x: Variables) -> Constraints:
+    """Σ_n π_n (P- - P+) = 0 in every period."""
+    return [(x.deficit_mw - x.surplus_mw) @ problem.probability == 0]
+
+
+@implements("12")
+def power_balance(problem: AggregatorProblem, cars: Fleet, x: Variables) -> Constraints:
+    """P^EM + P- - P+ = Σ_v n_v (G2B - η_dsg B2G)."""
+    net_kw = x.charge_kw - problem.charger.discharge_efficiency * x.discharge_kw
+    return [traded_mw(problem, x) == cars_power_mw(problem, cars, net_kw)]
+
+
+def traded_mw(problem: AggregatorProblem, x: Variables) -> cp.Expression:
+    """P^EM + P- - P+ (T, N)."""
+    day_ahead = cp.reshape(x.day_ahead_mw, (problem.periods, 1), order="C")
+    return day_ahead @ np.ones((1, problem.samples)) + x.deficit_mw - x.surplus_mw
+
+
+@implements("29", "30")
+def system_cap(problem: AggregatorProblem, x: Variables) -> Constraints:
+    """P^EM + Psys <= P^SYScap, day-ahead and in every sample."""
+    if problem.system_cap_mw is None:
+        return []
+    room = problem.system_cap_mw - problem.system_load_mw
+    return [x.day_ahead_mw <= room, traded_mw(problem, x) <= room[:, None]]
+
+
+@implements("56", "57")
+def trading_cap(problem: AggregatorProblem, x: Variables) -> Constraints:
+    """P^EM <= Pcap, day-ahead and in every sample: the operator's caps."""
+    if problem.trading_cap_mw is None:
+        return []
+    cap = problem.trading_cap_mw
+    return [x.day_ahead_mw <= cap, traded_mw(problem, x) <= cap[:, None]]
+
+
+@dataclass(frozen=True, eq=False)
+class DayAheadSteps:
+    """Open (period, step) pairs, which is chosen, and the power bought at it."""
+
+    period: IntArray
+    step: IntArray
+    chosen: cp.Variable
+    power_mw: cp.Variable
+    constraints: Constraints
+    sums_to_power: cp.Constraint
+
+
+@implements("22", "25", "26", "27")
+def day_ahead_steps(
+    problem: AggregatorProblem, choices: StepChoices, x: Variables, relaxed: bool
+) -> DayAheadSteps:
+    """One price step per period: lo_b z_b <= p_b <= hi_b z_b, Σ z_b = 1, Σ p_b = P^EM."""
+    period, step = np.nonzero(choices.day_ahead)
+    low, high = clipped(choices, choices.range.day_ahead_low, choices.range.day_ahead_high)
+    z, p = _choice(period.size, relaxed, "z"), cp.Variable(period.size, name="p")
+    each = _sums(period, problem.periods)
+    sums_to_power = each @ p == x.day_ahead_mw
+    constraints = [
+        cp.multiply(low[period, step], z) <= p,
+        p <= cp.multiply(high[period, step], z),
+        each @ z == 1,
+        sums_to_power,
+    ]
+    return DayAheadSteps(period, step, z, p, constraints, sums_to_power)
+
+
+@dataclass(frozen=True, eq=False)
+class RealTimeSteps:
+    """Open (period, sample, day-ahead step a, real-time step b) and the power at each pair."""
+
+    sample: IntArray
+    day_ahead_price: FloatArray
+    real_time_price: FloatArray
+    trade_mw: cp.Expression
+    constraints: Constraints
+
+
+@implements("23", "24", "28")
+def real_time_steps(
+    problem: AggregatorProblem,
+    choices: StepChoices,
+    x: Variables,
+    day: DayAheadSteps,
+    exact_periods: BoolArray,
+    relaxed: bool,
+) -> RealTimeSteps | None:
+    """A real-time step b beside the day-ahead step a, in each sample of the exact periods.
+
+    Σ_b z_ab = z_a, Σ_b p_ab = p_a, Σ_ab y_ab = power of the cars; p_ab lies in step a and y_ab in
+    step b where z_ab = 1.
+    """
+    pair, sample, b = np.nonzero(
+        choices.real_time[day.period] & exact_periods[day.period, None, None]
+    )
+    if not pair.size:
+        return None
+    N, period, a = problem.samples, day.period[pair], day.step[pair]
+    low_a, high_a = clipped(choices, choices.range.day_ahead_low, choices.range.day_ahead_high)
+    low_b = np.clip(
+        choices.low_mw[period, b],
+        choices.range.real_time_low[period, sample],
+        choices.range.real_time_high[period, sample],
+    )
+    high_b = np.clip(
+        choices.high_mw[period, b],
+        choices.range.real_time_low[period, sample],
+        choices.range.real_time_high[period, sample],
+    )
+    z = _choice(pair.size, relaxed, "z_n")
+    p, y = cp.Variable(pair.size, name="p_n"), cp.Variable(pair.size, name="y_n")
+    groups, group_of = np.unique(pair * N + sample, return_inverse=True)
+    per_a = _sums(group_of, groups.size)
+    cells, cell_of = np.unique(period * N + sample, return_inverse=True)
+    per_cell = _sums(cell_of, cells.size)
+    constraints = [
+        per_a @ z == day.chosen[groups // N],
+        per_a @ p == day.power_mw[groups // N],
+        per_cell @ y == cp.vec(traded_mw(problem, x), order="C")[cells],
+        cp.multiply(low_a[period, a], z) <= p,
+        p <= cp.multiply(high_a[period, a], z),
+        cp.multiply(low_b, z) <= y,
+        y <= cp.multiply(high_b, z),
+    ]
+    price = problem.price.price_usd_per_kwh
+    return RealTimeSteps(sample, price[a], price[b], y - p, constraints)
+
+
+def _choice(size: int, relaxed: bool, name: str) -> cp.Variable:
+    return (
+        cp.Variable(size, name=name, bounds=[0, 1])
+        if relaxed
+        else cp.Variable(size, name=name, boolean=True)
+    )
+
+
+def _sums(group_of: IntArray, groups: int) -> sp.csr_array:
+    """Matrix that adds up the entries of each group."""
+    size = group_of.size
+    return sp.csr_array((np.ones(size), (group_of, np.arange(size))), shape=(groups, size))
+
+
+@implements("5", "6", "7", "8", "9")
+def expected_cost_usd(
+    problem: AggregatorProblem, cars: Fleet, x: Variables, day: DayAheadSteps,
+    real: RealTimeSteps | None,
+) -> cp.Expression:  # fmt: skip
+    """Day-ahead energy, the extra price of real-time trade, and battery wear."""
+    mwh = 1000.0 * problem.period_h
+    day_ahead = mwh * (problem.price.price_usd_per_kwh[day.step] @ day.power_mw)
+    wear = (problem.wear_usd_per_kwh[cars.vehicle] * problem.probability[cars.sample]) @ x.worn_kwh
+    if real is None:
+        return day_ahead + wear
+    extra = real.real_time_price - real.day_ahead_price
+    weight = mwh * problem.probability[real.sample] * extra
+    return day_ahead + wear + weight @ real.trade_mw
+
+
+def conditional_value_at_risk_usd(
+    problem: AggregatorProblem, cars: Fleet, x: Variables, day: DayAheadSteps,
+    real: RealTimeSteps | None,
+) -> tuple[cp.Expression, Constraints]:  # fmt: skip
+    """CVaR_α of the cost of a day: min over η of η + E[(C_n - η)+] / (1 - α)."""
+    mwh = 1000.0 * problem.period_h
+    every = np.ones((problem.samples, 1))
+    cost = every @ cp.reshape(
+        mwh * (problem.price.price_usd_per_kwh[day.step] @ day.power_mw), (1,), order="C"
+    )
+    wear = sp.csr_array(
+        (problem.wear_usd_per_kwh[cars.vehicle], (cars.sample, np.arange(cars.size))),
+        shape=(problem.samples, cars.size),
+    )
+    cost = cost + wear @ x.worn_kwh
+    if real is not None:
+        size = real.sample.size
+        paid = sp.csr_array(
+            (mwh * real.real_time_price, (real.sample, np.arange(size))),
+            shape=(problem.samples, size),
+        )
+        cost = cost + paid @ real.trade_mw
+    eta, excess = cp.Variable(name="eta"), cp.Variable(problem.samples, name="excess")
+    cvar = eta + problem.probability @ excess / (1 - problem.risk_alpha)
+    return cvar, [excess >= 0, excess >= cost - eta]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The model as CVXPY has it, with the parts that an answer is read from."""
+
+    cvxpy: cp.Problem
+    cars: Fleet
+    x: Variables
+    day: DayAheadSteps
+
+
+def build_model(
+    problem: AggregatorProblem,
+    choices: StepChoices,
+    exact_periods: BoolArray,
+    relaxed: bool = False,
+    cars: Fleet | None = None,
+) -> Model:
+    """Equations (5)-(24), (29), (30), (56), (57) for the open price steps.
+
+    Parameters
+    ----------
+    problem : AggregatorProblem
+    choices : StepChoices
+        Price steps to choose among.
+    exact_periods : (T,) bool
+        Periods with real-time prices; elsewhere their cost is bounded by 0 from below.
+    relaxed : bool
+        Let the choices be fractions: the linear relaxation.
+    cars : Fleet, optional
+        Of the same problem, to spare indexing it again.
+    """
+    cars = cars or fleet(problem)
+    x = variables(problem, cars)
+    day = day_ahead_steps(problem, choices, x, relaxed)
+    real = real_time_steps(problem, choices, x, day, exact_periods, relaxed)
+    constraints = [
+        *charger_limit(problem, x),
+        *soc_balance(problem, cars, x),
+        *soc_limits(problem, x),
+        *departure_contract(problem, cars, x),
+        *midnight_soc(problem, cars, x),
+        *degradation(cars, x),
+        *real_time_limit(problem, cars, x),
+        *real_time_mean(problem, x),
+        *power_balance(problem, cars, x),
+        *system_cap(problem, x),
+        *trading_cap(problem, x),
+        *day.constraints,
+        *(real.constraints if real is not None else []),
+    ]
+    objective = expected_cost_usd(problem, cars, x, day, real)
+    if problem.risk_weight > 0:
+        cvar, more = conditional_value_at_risk_usd(problem, cars, x, day, real)
+        objective = (1 - problem.risk_weight) * objective + problem.risk_weight * cvar
+        constraints += more
+    return Model(cp.Problem(cp.Minimize(objective), constraints), cars, x, day)

@@ -1,0 +1,259 @@
+"""How the readable model is solved to a proven gap with HiGHS.
+
+1. Linear relaxation without real-time prices: a bound, and the value μ_t of day-ahead power.
+2. Fix the price steps in which its solution lies; what remains is a linear program with exact
+   prices. Its answer is a plan.
+3. Drop the day-ahead steps that no better plan can use (`steps.drop_steps`).
+4. Solve the mixed-integer program over the steps that are left. Where the true real-time cost of
+   its solution exceeds the modelled one, that period gets exact real-time prices, and again.
+
+The bound is valid at every moment, so a time limit leaves the best plan with its gap.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cvxpy as cp
+import numpy as np
+
+from evcm.aggregator.least_caps import raise_infeasible
+from evcm.aggregator.model import Fleet, Model, build_model, fleet
+from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.steps import StepChoices, drop_steps, reachable_steps, read_steps
+from evcm.aggregator.visits import require_reachable
+from evcm.errors import SolverError
+from evcm.inputs import BoolArray, FloatArray
+
+Progress = Callable[[float, float, float], None]
+"""Called with the best objective, the best bound (USD) and the seconds since the start."""
+
+METHOD = "model"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How HiGHS ended: whether with a solution, its bound (USD), and its own word."""
+
+    solved: bool
+    infeasible: bool
+    bound_usd: float
+    status: str
+
+
+def run_highs(model: cp.Problem, gap_usd: float, seconds: float, **options: object) -> Outcome:
+    """Give a CVXPY problem to HiGHS on one thread."""
+    if seconds <= 0:
+        return Outcome(False, False, -np.inf, "no time left")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # CVXPY warns of limits; the status says the same
+        try:
+            model.solve(
+                solver=cp.HIGHS,
+                highs_options={
+                    "time_limit": float(seconds),
+                    "mip_rel_gap": 0.0,
+                    "mip_abs_gap": float(gap_usd),
+                    "threads": 1,
+                    **options,
+                },
+            )
+        except cp.error.SolverError as error:
+            return Outcome(False, False, -np.inf, f"HiGHS failed: {error}")
+    infeasible = model.status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE)
+    if model.status == "infeasible_or_unbounded":
+        infeasible = True  # no cost falls without limit: prices and chargers are bounded
+    solved = model.value is not None and np.isfinite(model.value)
+    info = getattr(model.solver_stats, "extra_stats", None)
+    bound = float(model.value) if solved and model.status == cp.OPTIMAL else -np.inf
+    if model.is_mixed_integer() and info is not None:
+        bound = float(info.mip_dual_bound)
+    return Outcome(solved, infeasible, bound, f"HiGHS: {model.status}")
+
+
+class _Search:
+    """State of one solution: best plan, best bound, clock."""
+
+    def __init__(
+        self, problem: AggregatorProblem, gap: float, limit_s: float | None,
+        progress: Progress | None,
+    ) -> None:  # fmt: skip
+        self.problem, self.gap, self.progress = problem, gap, progress
+        self.began = time.perf_counter()
+        self.limit_s = np.inf if limit_s is None else limit_s
+        self.cars: Fleet = fleet(problem)
+        self.bound_usd = -np.inf
+        self.plan: AggregatorPlan | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self.limit_s - self.seconds)
+
+    @property
+    def done(self) -> bool:
+        return self.plan is not None and self.gap_now <= self.gap
+
+    @property
+    def gap_now(self) -> float:
+        if self.plan is None:
+            return np.inf
+        return (self.plan.objective_usd - self.bound_usd) / self.plan.cost.turnover_usd
+
+    @property
+    def gap_usd(self) -> float:
+        return 0.0 if self.plan is None else self.gap * self.plan.cost.turnover_usd
+
+    def raise_bound(self, bound_usd: float) -> None:
+        if np.isfinite(bound_usd):
+            self.bound_usd = max(self.bound_usd, bound_usd)
+            self._tell()
+
+    def offer(self, plan: AggregatorPlan) -> None:
+        if self.plan is None or plan.objective_usd < self.plan.objective_usd:
+            self.plan = plan
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.progress is not None:
+            cost = np.inf if self.plan is None else self.plan.objective_usd
+            self.progress(cost, self.bound_usd, self.seconds)
+
+    def read(self, model: Model) -> AggregatorPlan:
+        """Plan in a solved model, at the true prices."""
+        spread = self.cars.spread
+        return plan_from_cars(
+            self.problem,
+            charge_kw=spread(self.problem, model.x.charge_kw.value),
+            discharge_kw=spread(self.problem, model.x.discharge_kw.value),
+            soc_kwh=spread(self.problem, model.x.soc_kwh.value),
+            bound_usd=self.bound_usd,
+            seconds=self.seconds,
+            method=METHOD,
+            status="",
+        )
+
+
+def solve_model(
+    problem: AggregatorProblem,
+    gap: float = 1e-3,
+    time_limit_s: float | None = None,
+    progress: Progress | None = None,
+) -> AggregatorPlan:
+    """Solve the readable model to a proven gap.
+
+    Parameters
+    ----------
+    problem : AggregatorProblem
+    gap : float
+        Proven distance to the optimum to stop at, as a share of turnover.
+    time_limit_s : float, optional
+        Stop with the best plan after this many seconds; the plan's status says so.
+    progress : callable, optional
+        Told the objective, the bound and the seconds at every improvement.
+
+    Raises
+    ------
+    InfeasibleError
+        No plan exists: a visit is too short, or the caps are too low; says where and how much.
+    SolverError
+        HiGHS failed, or the time limit came before any plan was found.
+    """
+    require_reachable(problem)
+    search = _Search(problem, gap, time_limit_s, progress)
+    choices = reachable_steps(problem)
+    exact = np.full(problem.periods, problem.risk_weight > 0)
+    value = _relaxation(search, choices, exact)
+    while not search.done and search.left_s > 0:
+        if search.plan is not None:
+            choices = drop_steps(
+                problem, choices, value, search.relaxed_usd, search.plan.objective_usd
+            )
+        more = _mixed_integer(search, choices, exact)
+        if not search.done and not more.any():
+            break
+        exact = exact | more
+    return _finish(search)
+
+
+def _relaxation(search: _Search, choices: StepChoices, exact: BoolArray) -> FloatArray:
+    """First bound and first plans; the value of day-ahead power (T,) in USD per MW."""
+    problem = search.problem
+    model = build_model(problem, choices, exact, relaxed=True, cars=search.cars)
+    outcome = run_highs(model.cvxpy, 0.0, search.left_s, solver="ipm")
+    if outcome.infeasible:
+        raise_infeasible(problem)
+    if not outcome.solved:
+        raise SolverError(f"{problem.label}: no bound and no plan found ({outcome.status})")
+    search.relaxed_usd = outcome.bound_usd
+    search.raise_bound(outcome.bound_usd)
+    _polish(search, choices, search.read(model))
+    # CVXPY's dual of G p - P = 0 adds dual (G p - P) to the cost: selling a MW more earns -dual.
+    return -np.asarray(model.day.sums_to_power.dual_value)
+
+
+def _polish(search: _Search, choices: StepChoices, plan: AggregatorPlan, rounds: int = 4) -> None:
+    """Fix the steps in which a plan lies, solve what remains, and again from there."""
+    search.offer(plan)
+    exact = np.ones(search.problem.periods, bool)
+    for _ in range(rounds):
+        if search.done or search.left_s <= 0:
+            return
+        cars_mw = plan.day_ahead_mw[:, None] + plan.real_time_mw
+        fixed = read_steps(search.problem, choices, plan.day_ahead_mw, cars_mw)
+        model = build_model(search.problem, fixed, exact, relaxed=True, cars=search.cars)
+        outcome = run_highs(model.cvxpy, 0.0, search.left_s)
+        if not outcome.solved:
+            return
+        before = search.plan.objective_usd if search.plan else np.inf
+        plan = search.read(model)
+        search.offer(plan)
+        if before - plan.objective_usd < 0.1 * search.gap_usd:
+            return
+
+
+def _mixed_integer(search: _Search, choices: StepChoices, exact: BoolArray) -> BoolArray:
+    """One mixed-integer solve; the periods whose real-time prices its solution evades."""
+    problem = search.problem
+    model = build_model(problem, choices, exact, cars=search.cars)
+    outcome = run_highs(model.cvxpy, 0.25 * search.gap_usd, search.left_s)
+    if outcome.infeasible:
+        # Every step that a better plan could use has been dropped: the plan is optimal.
+        search.raise_bound(search.plan.objective_usd if search.plan else -np.inf)
+        return np.zeros(problem.periods, bool)
+    # Steps were dropped because no plan below the known objective uses them.
+    best = search.plan.objective_usd if search.plan else np.inf
+    search.raise_bound(min(outcome.bound_usd, best))
+    if not outcome.solved:
+        return np.zeros(problem.periods, bool)
+    plan = search.read(model)
+    _polish(search, choices, plan)
+    load = (problem.system_load_mw + plan.day_ahead_mw)[:, None] + plan.real_time_mw
+    paid = problem.price.payment(load, plan.real_time_mw) @ problem.probability * problem.period_h
+    evaded = np.where(exact, 0.0, paid)
+    return np.asarray(evaded > max(1e-9, 0.1 * search.gap_usd / problem.periods))
+
+
+def _finish(search: _Search) -> AggregatorPlan:
+    """The best plan with its bound and a true sentence about how it ended."""
+    assert search.plan is not None
+    if search.done:
+        ended = f"proven within the asked gap of {100 * search.gap:g} % of turnover"
+    elif search.left_s <= 0:
+        ended = (
+            f"stopped at the time limit of {search.limit_s:g} s with a proven gap of "
+            f"{100 * search.gap_now:.3g} % of turnover; {100 * search.gap:g} % was asked"
+        )
+    else:
+        ended = (
+            f"the solver could not close the gap: {100 * search.gap_now:.3g} % of turnover is "
+            f"proven; {100 * search.gap:g} % was asked"
+        )
+    return search.plan.finished(search.bound_usd, search.seconds, ended)

@@ -1,0 +1,145 @@
+"""``evcm aggregator``: solve one aggregator's day, and check a plan."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from evcm.aggregator import AggregatorPlan, AggregatorProblem
+
+
+class MethodName(str, Enum):
+    """Methods by their names on the command line."""
+
+    auto = "auto"
+    decomposition = "decomposition"
+    single_cars = "single-cars"
+    model = "model"
+
+
+class RealTimeLimitName(str, Enum):
+    """Limits on real-time trade."""
+
+    v2g = "v2g"
+    plug = "plug"
+
+
+commands = typer.Typer(
+    name="aggregator",
+    no_args_is_help=True,
+    help="Solve one aggregator's day to a proven gap, or check a plan.",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``evcm aggregator``."""
+    app.add_typer(commands)
+
+
+Instance = Annotated[Path, typer.Argument(help="The problem, an .npz instance.")]
+_LIMIT_HELP = (
+    "What limits real-time trade: the energy fed back, equation (10), or the plugs in use."
+)
+
+
+@commands.command("solve")
+def solve_command(
+    instance: Instance,
+    out: Annotated[Path, typer.Option("--out", help="Where the plan goes (.npz).")],
+    gap: Annotated[
+        float, typer.Option(min=1e-9, max=1.0, help="Proven gap to stop at, share of turnover.")
+    ] = 1e-3,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--time-limit", min=1e-3, metavar="S", help="Stop after S seconds with the best plan."
+        ),
+    ] = None,
+    method: Annotated[MethodName, typer.Option(help="How to solve it.")] = MethodName.auto,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of single-cars.")] = 1,
+    real_time_limit: Annotated[
+        RealTimeLimitName, typer.Option(help=_LIMIT_HELP)
+    ] = RealTimeLimitName.v2g,
+    no_v2g: Annotated[bool, typer.Option("--no-v2g", help="No car discharges.")] = False,
+    midnight_soc: Annotated[
+        bool, typer.Option("--midnight-soc", help="Keep the given charge at midnight, (20).")
+    ] = False,
+    cvar_weight: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Weight of CVaR in the objective.")
+    ] = 0.0,
+    cvar_alpha: Annotated[float, typer.Option(min=0.0, max=0.999, help="Level α of CVaR.")] = 0.9,
+) -> None:
+    """Solve INSTANCE and write its certified plan.
+
+    The plan holds the schedules of every car, the cost at the true prices and a proven lower
+    bound. A time limit leaves the best plan found, with its gap. Where no plan exists, the message
+    names the bus, the periods and the least cap that would do; nothing is then written.
+    """
+    from evcm.aggregator import load_problem, save_plan, solve
+    from evcm.errors import Fault, InputError
+
+    if not out.parent.is_dir():
+        raise InputError(str(out), [Fault("--out", str(out.parent), "an existing folder")])
+    problem = load_problem(
+        instance,
+        midnight_soc=midnight_soc,
+        real_time_limit=real_time_limit.value,
+        allow_v2g=not no_v2g,
+        risk_weight=cvar_weight,
+        risk_alpha=cvar_alpha,
+    )
+    plan = solve(problem, method.value, gap=gap, time_limit_s=time_limit, threads=threads)
+    save_plan(out, plan)
+    _print_plan(problem, plan)
+    typer.echo(f"plan       {out}")
+
+
+@commands.command("check")
+def check_command(
+    instance: Instance,
+    plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="The plan, .npz.")],
+    gap: Annotated[
+        float, typer.Option(min=1e-9, help="Largest gap to accept, share of turnover.")
+    ] = 1e-3,
+) -> None:
+    """Re-check PLAN against INSTANCE: every constraint, the true cost and the gap.
+
+    Uses numpy alone. Exit code 0 when all hold, 1 when something does not.
+    """
+    from evcm.aggregator import load_plan, load_problem
+    from evcm.certificate.plan import check_plan
+
+    problem = load_problem(instance)
+    plan = load_plan(plan_file, problem)
+    certificate = check_plan(problem, plan)
+    for name, size in certificate.residuals.items():
+        typer.echo(f"{name:24s} {size:10.3g} kW or kWh")
+    _print_plan(problem, plan)
+    faults = list(certificate.faults)
+    if certificate.gap > gap:
+        faults.append(f"the gap {100 * certificate.gap:.4f} % exceeds {100 * gap:g} %")
+    for fault in faults:
+        typer.echo(f"FAULT      {fault}")
+    typer.echo("certified" if not faults else "not certified")
+    raise typer.Exit(1 if faults else 0)
+
+
+def _print_plan(problem: AggregatorProblem, plan: AggregatorPlan) -> None:
+    cost = plan.cost
+    typer.echo(
+        f"problem    {problem.label}: {problem.cars} cars in {problem.vehicles} groups, "
+        f"{problem.samples} samples"
+    )
+    typer.echo(
+        f"cost       {plan.cost_usd:.6f} USD (day-ahead {cost.day_ahead_usd:.6f}, real time "
+        f"{cost.real_time_usd:.6f}, battery {cost.battery_usd:.6f})"
+    )
+    if problem.risk_weight > 0:
+        typer.echo(f"objective  {plan.objective_usd:.6f} USD with CVaR")
+    typer.echo(f"bound      {plan.bound_usd:.6f} USD, gap {100 * plan.gap:.4f} % of turnover")
+    typer.echo(f"method     {plan.method}, {plan.seconds:.2f} s")
+    typer.echo(f"status     {plan.status}")
