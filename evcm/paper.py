@@ -29,7 +29,12 @@ _tags: dict[tuple[str, str], list[Callable[..., Any]]] = {}
 
 @dataclass(frozen=True)
 class Equation:
-    """One printed equation. `adopted` is empty where the print holds."""
+    """One printed equation. `adopted` is empty where the print holds.
+
+    `kind` says what `adopted` is: a ``correction`` (the print does not hold), a ``reading`` (units,
+    indices or groups that the print leaves open) or a ``reformulation`` (another form with the same
+    optimum).
+    """
 
     paper: str
     number: str
@@ -39,11 +44,25 @@ class Equation:
     adopted: str = ""
     reason: str = ""
     test: str = ""
+    kind: str = ""
 
     @property
     def corrected(self) -> bool:
         """Whether evcm computes something else than the print."""
         return bool(self.adopted)
+
+
+@dataclass(frozen=True)
+class Erratum:
+    """A slip outside the numbered equations: where, what is printed, what is adopted and why."""
+
+    paper: str
+    place: str
+    title: str
+    printed: str
+    adopted: str
+    reason: str
+    test: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +108,13 @@ def symbols(paper: str = MAIN) -> tuple[Symbol, ...]:
     """All symbols of a paper."""
     content = data.read_toml(f"paper/{paper}.toml")
     return tuple(Symbol(paper=paper, **entry) for entry in content.get("symbol", []))
+
+
+@cache
+def errata(paper: str = MAIN) -> tuple[Erratum, ...]:
+    """Slips of a paper outside its numbered equations."""
+    content = data.read_toml(f"paper/{paper}.toml")
+    return tuple(Erratum(paper=paper, **entry) for entry in content.get("erratum", []))
 
 
 def implementations(paper: str = MAIN) -> dict[str, tuple[Callable[..., Any], ...]]:
