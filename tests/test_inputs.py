@@ -40,7 +40,7 @@ def test_printed_arrival_is_the_share_before_midnight_read_as_a_time():
     table = data.read_table("trips/histograms.csv")
     arrival = table[table["event"] == "arrival"]
     before = arrival.loc[arrival["half_hour"] < 48, "cars_per_10000"].sum() / 10_000
-    assert before == pytest.approx(0.9197, abs=0.006)
+    assert before == pytest.approx(0.9197, abs=1e-9)
 
 
 def test_vehicle_and_market():

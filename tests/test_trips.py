@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import erf, sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -353,3 +354,39 @@ def test_law_numbers_and_speed_bands():
     mean, sd = speed_law(LAW)
     assert mean[[0, 28, 29, 32, 33, 42, 43, 47]].tolist() == [50, 50, 35, 35, 20, 20, 35, 35]
     assert sd[[0, 29, 33]].tolist() == [20, 15, 10]
+
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "eva"
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="reference cases are not beside the project")
+def test_published_legs_sum_to_the_adopted_energy_and_clamp_without_redrawing():
+    """The published runs follow the adopted form: both legs of a day take the same energy."""
+    compared, departures, arrivals = 0, [], []
+    for file in sorted(REFERENCE.glob("sc1-*.npz")):
+        with np.load(file) as case:
+            driving, energy = case["travelling"].astype(bool), case["trip_energy_kwh"]
+        begin = driving & ~np.roll(driving, 1, axis=0)
+        for v, n in np.argwhere(begin.sum(axis=0) == 2):
+            legs = []
+            for start in np.flatnonzero(begin[:, v, n]):
+                end = start
+                while driving[(end + 1) % 48, v, n]:
+                    end += 1
+                kwh = sum(energy[t % 48, v, n] for t in range(start, end + 1))
+                legs.append((start + 1, end + 1, kwh))
+            assert legs[0][2] == pytest.approx(legs[1][2], rel=1e-3)
+            compared += 1
+            out = [leg for leg in legs if 5 <= leg[0] <= 25]
+            if len(out) == 1:
+                departures.append(out[0][0])
+                back = legs[1 - legs.index(out[0])][1]
+                arrivals.append(back if back >= 25 else back + 48)
+    assert compared > 7000
+    n = len(departures)
+    for values, period, mean, sd in (
+        (np.array(departures), 20, 17.07, 2.83), (np.array(arrivals), 30, 40.80, 5.28),
+    ):  # fmt: skip
+        beyond = normal_cdf(period - 0.5, mean, sd)
+        p = 1 - beyond if period == 20 else normal_cdf(period + 0.5, mean, sd)
+        assert np.mean(values == period) == pytest.approx(p, abs=5 * sqrt(p / n))
