@@ -43,9 +43,10 @@ FIELDS = (
     "discharge_kw",
     "car",
 )
-"""Columns of a session. Powers are at the battery: `accept_kw` is the full acceptance A, `charge_kw`
-what the port lets through, `discharge_kw` the most it may give. `departure_step` may lie inside a
-step. `floor_kwh` is the least content that V2G may leave; `target_kwh` the wish at departure."""
+"""Columns of a session. Powers are at the battery: `accept_kw` is the full acceptance A,
+`charge_kw` what the port lets through, `discharge_kw` the most it may give. `departure_step` may
+lie inside a step. `floor_kwh` is the least content that V2G may leave; `target_kwh` the wish at
+departure."""
 
 (ARRIVAL, DEPARTURE, CAPACITY, START, TARGET, FLOOR, ACCEPT, TRANSITION, CHARGE, DISCHARGE, CAR) = (
     range(len(FIELDS))
@@ -182,7 +183,8 @@ def philox(
 
 @nb.njit(cache=True)
 def _unit(word: np.uint64) -> float:
-    return (float(word) + 0.5) * (1.0 / 4294967296.0)
+    share: float = (float(word) + 0.5) * (1.0 / 4294967296.0)
+    return share
 
 
 @nb.njit(cache=True)
@@ -198,7 +200,7 @@ def _next_arrival(rate: FloatArray, hour_of_week: float, wait: float) -> float:
         index = int(at) % 168
         left = math.floor(at) + 1.0 - at
         if rate[index] * left >= wait:
-            return elapsed + wait / rate[index]
+            return float(elapsed + wait / rate[index])
         wait -= rate[index] * left
         elapsed += left
         at = math.floor(at) + 1.0

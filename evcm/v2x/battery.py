@@ -106,7 +106,7 @@ def charge_slopes(
     if hours <= constant_h:
         return 0.0, hours
     left = math.exp(-rate * (hours - constant_h))
-    # left · knee is the room at the end; with y = room / knee its logarithm is ln knee + y − k·hours
+    # The room at the end is left · knee; its logarithm is ln knee + room / knee − 1 − k·hours.
     return left - 1.0, left * (room / knee - 1.0) * taper_room / accept
 
 

@@ -1,4 +1,4 @@
-"""The charging station as a Gymnasium environment: ``gymnasium.make("evcm/ChargingStation-v0")``."""
+"""The charging station for Gymnasium: ``gymnasium.make("evcm/ChargingStation-v0")``."""
 
 from __future__ import annotations
 
@@ -198,10 +198,10 @@ class ChargingStation(gym.Env[Any, Any]):
         from evcm.v2x.arrivals import unpack
 
         s = self.station
-        sessions = unpack(s.state.rows[0], s.state.count[0])
+        sessions = unpack(s.state.rows[0], s.state.visits[0])
         return Case(self.world, s.series, sessions, self.weights)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """One line of text for each charger: level of each car in tenths."""
         if self.render_mode != "ansi":
             return None
@@ -215,8 +215,6 @@ class ChargingStation(gym.Env[Any, Any]):
         ]
         lines = [f"step {self.station.t} of {self.station.steps}"]
         for h, charger in enumerate(self.world.chargers):
-            mine = [
-                b for b, c in zip(bars, self.station.layout.port_charger, strict=True) if c == h
-            ]
-            lines.append(f"{charger.name:26s} " + " ".join(mine))
+            first, last = self.station.layout.port_first[h : h + 2]
+            lines.append(f"{charger.name:26s} " + " ".join(bars[first:last]))
         return "\n".join(lines)

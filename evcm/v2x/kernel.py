@@ -1,8 +1,9 @@
-"""One step of a charging station, for one environment or a batch: the only place where energy moves.
+"""One step of a charging station, alone or in a batch: the only place where energy moves.
 
-In a step every port holds its command (grid side, charging positive). A charger whose ports together
-draw more than it has scales their commands down alike. The battery then takes or gives energy exactly
-(`evcm.v2x.battery`); what a lot, a transformer or the bus carries is the mean over the step.
+In a step every port holds its command (grid side, charging positive). A charger whose ports
+together draw more than it has scales their commands down alike. The battery then takes or gives
+energy exactly (`evcm.v2x.battery`); what a lot, a transformer or the bus carries is the mean over
+the step.
 """
 
 from __future__ import annotations
@@ -51,11 +52,12 @@ TERMS = (
 )
 """What a step reports, summed over the station.
 
-energy_cost_usd: bought minus sold at the transformers' meters, less what building and PV alone would
-cost. tariff_usd: paid by drivers. unserved_kwh: missing to the wish, at departure. overload_kwh:
-excess over the limits of lots, transformers and the bus, either way. tracking_kwh: distance of the
-ports' power from the set-point. charged_kwh, discharged_kwh: at the ports, grid side. satisfaction:
-sum over departing cars of the share of the wanted energy they got. battery_kwh: change of contents.
+energy_cost_usd: bought minus sold at the transformers' meters, less what building and PV alone
+would cost. tariff_usd: paid by drivers. unserved_kwh: missing to the wish, at departure.
+overload_kwh: excess over the limits of lots, transformers and the bus, either way. tracking_kwh:
+distance of the ports' power from the set-point. charged_kwh, discharged_kwh: at the ports, grid
+side. satisfaction: sum over departing cars of the share of the wanted energy they got.
+battery_kwh: change of contents.
 """
 
 PORT_FEATURES = 7
@@ -77,7 +79,7 @@ class State(NamedTuple):
     """(B, P) number of the port's session that is present or next."""
     rows: FloatArray
     """(B, P, S, fields) sessions."""
-    count: IntArray
+    visits: IntArray
     """(B, P) sessions of each port."""
     t: IntArray
     """(B,) step."""
@@ -108,7 +110,7 @@ def new_state(world: World, batch: int, steps: int, step_h: float, most: int = 0
         content=np.zeros((batch, ports)),
         pointer=np.zeros((batch, ports), dtype=np.int64),
         rows=np.zeros((batch, ports, most, len(FIELDS))),
-        count=np.zeros((batch, ports), dtype=np.int64),
+        visits=np.zeros((batch, ports), dtype=np.int64),
         t=np.zeros(batch, dtype=np.int64),
         offset=np.zeros(batch, dtype=np.int64),
     )
@@ -140,7 +142,7 @@ def admit(state, b):  # type: ignore[no-untyped-def]
     t = state.t[b]
     for p in range(state.content.shape[1]):
         n = state.pointer[b, p]
-        if n < state.count[b, p] and state.rows[b, p, n, ARRIVAL] == t:
+        if n < state.visits[b, p] and state.rows[b, p, n, ARRIVAL] == t:
             state.content[b, p] = state.rows[b, p, n, START]
 
 
@@ -148,7 +150,7 @@ def admit(state, b):  # type: ignore[no-untyped-def]
 def start(layout, state, b, table, seed, episode, env, start_hour, step_h, steps):  # type: ignore[no-untyped-def]
     """Draw a new run for row b: sessions from the counters, step 0. Nonzero: too many sessions."""
     full = draw_station(
-        layout, table, seed, episode, env, start_hour, step_h, steps, state.rows[b], state.count[b]
+        layout, table, seed, episode, env, start_hour, step_h, steps, state.rows[b], state.visits[b]
     )
     state.t[b] = 0
     state.pointer[b, :] = 0
@@ -163,7 +165,7 @@ def bounds(layout, series, state, b, charge, give):  # type: ignore[no-untyped-d
     for p in range(layout.port_charger.size):
         charge[p], give[p] = 0.0, 0.0
         n = state.pointer[b, p]
-        if n >= state.count[b, p] or state.rows[b, p, n, ARRIVAL] > t:
+        if n >= state.visits[b, p] or state.rows[b, p, n, ARRIVAL] > t:
             continue
         row, h = state.rows[b, p, n], layout.port_charger[p]
         content = state.content[b, p]
@@ -176,12 +178,12 @@ def bounds(layout, series, state, b, charge, give):  # type: ignore[no-untyped-d
 
 @nb.njit(cache=True)
 def commands_for(layout, series, state, b, mean_kw, command):  # type: ignore[no-untyped-def]
-    """Write the commands (kW) whose mean power over this step is `mean_kw` (P,), where it can be."""
+    """Write the commands (kW) whose mean power over this step is `mean_kw`, where it can be."""
     t, step_h = state.t[b], series.scale[0]
     for p in range(layout.port_charger.size):
         command[p] = 0.0
         n = state.pointer[b, p]
-        if n >= state.count[b, p] or state.rows[b, p, n, ARRIVAL] > t or mean_kw[p] == 0.0:
+        if n >= state.visits[b, p] or state.rows[b, p, n, ARRIVAL] > t or mean_kw[p] == 0.0:
             continue
         row, h = state.rows[b, p, n], layout.port_charger[p]
         hours = min(row[DEPARTURE] - t, 1.0) * step_h
@@ -198,98 +200,40 @@ def commands_for(layout, series, state, b, mean_kw, command):  # type: ignore[no
 
 
 @nb.njit(cache=True)
-def _acceptance_kw(row, content):  # type: ignore[no-untyped-def]
-    room = row[CAPACITY] - content
-    taper_room = (1.0 - row[TRANSITION]) * row[CAPACITY]
+def _acceptance_kw(content, accept, transition, capacity):  # type: ignore[no-untyped-def]
+    room, taper_room = capacity - content, (1.0 - transition) * capacity
     if room >= taper_room:
-        return row[ACCEPT]
-    return row[ACCEPT] * max(room, 0.0) / taper_room
+        return accept
+    return accept * max(room, 0.0) / taper_room
 
 
-@nb.njit(cache=True)
-def _share(layout, state, b, h, action, normalised):  # type: ignore[no-untyped-def]
+# The two functions below take each array by name and are inlined: views of rows and calls with
+# whole named tuples cost more than the physics (reference counts, copies of every field).
+@nb.njit(cache=True, inline="always")
+def _share(  # type: ignore[no-untyped-def]
+    first, last, limit, eta_charge, eta_give, port_kw, b, t,
+    content, pointer, count, rows, action, normalised,
+):  # fmt: skip
     """Factors by which a charger with several ports scales commands down, charging and giving."""
-    t = state.t[b]
     charge, give = 0.0, 0.0
-    for p in range(layout.port_first[h], layout.port_first[h + 1]):
-        n = state.pointer[b, p]
-        if n >= state.count[b, p] or state.rows[b, p, n, ARRIVAL] > t:
-            continue
-        row = state.rows[b, p, n]
-        kw = action[b, p] * layout.port_kw[p] if normalised else action[b, p]
-        if kw > 0.0:
-            accept = min(row[CHARGE], _acceptance_kw(row, state.content[b, p]))
-            charge += min(kw, accept / layout.charge_efficiency[h])
-        elif kw < 0.0 and state.content[b, p] > row[FLOOR]:
-            give += min(-kw, row[DISCHARGE] * layout.discharge_efficiency[h])
-    limit = layout.charger_kw[h]
-    return (
-        1.0 if charge <= limit else limit / charge,
-        1.0 if give <= limit else limit / give,
-    )
-
-
-@nb.njit(cache=True)
-def _charger(layout, state, b, h, action, normalised, step_h, wear, rest, flows):  # type: ignore[no-untyped-def]
-    """Move the energy of one charger's ports; return their net energy at the grid side, kWh."""
-    t = state.t[b]
-    terms = flows.terms[b]
-    eta_charge, eta_give = layout.charge_efficiency[h], layout.discharge_efficiency[h]
-    first, last = layout.port_first[h], layout.port_first[h + 1]
-    charge_share, give_share = 1.0, 1.0
-    if last - first > 1:
-        charge_share, give_share = _share(layout, state, b, h, action, normalised)
-    net = 0.0
     for p in range(first, last):
-        flows.grid_kwh[b, p] = 0.0
-        flows.battery_kwh[b, p] = 0.0
-        n = state.pointer[b, p]
-        if n >= state.count[b, p] or state.rows[b, p, n, ARRIVAL] > t:
+        n = pointer[b, p]
+        if n >= count[b, p] or rows[b, p, n, ARRIVAL] > t:
             continue
-        row = state.rows[b, p, n]
-        hours = min(row[DEPARTURE] - t, 1.0) * step_h
-        content = state.content[b, p]
-        kw = action[b, p] * layout.port_kw[p] if normalised else action[b, p]
-        taken, grid = 0.0, 0.0
+        kw = action[b, p] * port_kw[p] if normalised else action[b, p]
         if kw > 0.0:
-            accept = row[CHARGE]
-            if charge_share < 1.0:
-                accept = min(accept, _acceptance_kw(row, content))
-            command = min(kw * eta_charge, accept) * charge_share
-            taken = charge_kwh(content, command, row[ACCEPT], row[TRANSITION], row[CAPACITY], hours)
-            grid = taken / eta_charge
-            terms[CHARGED] += grid
-        elif kw < 0.0:
-            command = min(-kw / eta_give, row[DISCHARGE]) * give_share
-            taken = -discharge_kwh(content, command, row[FLOOR], hours)
-            grid = taken * eta_give
-            terms[DISCHARGED] -= grid
-        after = content + taken
-        terms[BATTERY] += taken
-        terms[LOSSES] += grid - taken
-        terms[TARIFF] += layout.money[0] * taken
-        stress = 1.0 + layout.money[3] * ((content + after) / (2.0 * row[CAPACITY]) - 0.5)
-        terms[AGEING] += (
-            layout.money[1] * wear * abs(taken)
-            + layout.money[2] * rest * row[CAPACITY] * hours * stress
-        )
-        flows.grid_kwh[b, p] = grid
-        flows.battery_kwh[b, p] = taken
-        state.content[b, p] = after
-        net += grid
-        if row[DEPARTURE] <= t + 1.0:
-            _depart(terms, row, after)
-            state.pointer[b, p] = n + 1
-    return net
-
-
-@nb.njit(cache=True)
-def _depart(terms, row, content):  # type: ignore[no-untyped-def]
-    missing = max(row[TARGET] - content, 0.0)
-    wanted = row[TARGET] - row[START]
-    terms[UNSERVED] += missing
-    terms[DEPARTURES] += 1.0
-    terms[SATISFACTION] += max(1.0 - missing / wanted, 0.0) if wanted > 0.0 else 1.0
+            accept = _acceptance_kw(
+                content[b, p],
+                rows[b, p, n, ACCEPT],
+                rows[b, p, n, TRANSITION],
+                rows[b, p, n, CAPACITY],
+            )
+            charge += min(kw, min(rows[b, p, n, CHARGE], accept) / eta_charge)
+        elif kw < 0.0 and content[b, p] > rows[b, p, n, FLOOR]:
+            give += min(-kw, rows[b, p, n, DISCHARGE] * eta_give)
+    charge_share = 1.0 if charge <= limit else limit / charge
+    give_share = 1.0 if give <= limit else limit / give
+    return charge_share, give_share
 
 
 @nb.njit(cache=True)
@@ -305,21 +249,76 @@ def _cost_per_h(kw, buy, sell):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True)
 def advance(layout, series, state, b, action, normalised, flows):  # type: ignore[no-untyped-def]
-    """One step of run b under `action` (B, P): kW, or shares of the ports' power if `normalised`."""
+    """One step of run b under `action` (B, P): kW, or shares of port power if `normalised`."""
+    content_, pointer, count, rows = state.content, state.pointer, state.visits, state.rows
+    grid_kwh, battery_kwh = flows.grid_kwh, flows.battery_kwh
+    port_kw, port_first, charger_kw = layout.port_kw, layout.port_first, layout.charger_kw
+    eta_charges, eta_gives = layout.charge_efficiency, layout.discharge_efficiency
     step_h = series.scale[0]
-    i = state.offset[b] + state.t[b]
-    terms = flows.terms[b]
-    terms[:] = 0.0
-    wear, rest = series.cycle_factor[i], series.calendar_factor[i]
+    t = state.t[b]
+    i = state.offset[b] + t
+    wear, rest = layout.money[1] * series.cycle_factor[i], series.calendar_factor[i]
+    rest, slope = layout.money[2] * rest, layout.money[3]
+    charged, given, battery, losses, ageing = 0.0, 0.0, 0.0, 0.0, 0.0
+    unserved, departures, satisfaction = 0.0, 0.0, 0.0
     bus_kw, ports_kw, overload_kw, cost = 0.0, 0.0, 0.0, 0.0
     for m in range(layout.lot_first.size - 1):
         transformer_kw = series.base_kw[i, m]
         cost -= _cost_per_h(transformer_kw, series.buy[i], series.sell[i])
         for k in range(layout.lot_first[m], layout.lot_first[m + 1]):
-            kwh = 0.0
+            lot_kwh = 0.0
             for h in range(layout.charger_first[k], layout.charger_first[k + 1]):
-                kwh += _charger(layout, state, b, h, action, normalised, step_h, wear, rest, flows)
-            lot_kw = kwh / step_h
+                eta_charge, eta_give = eta_charges[h], eta_gives[h]
+                first, last = port_first[h], port_first[h + 1]
+                charge_share, give_share = 1.0, 1.0
+                if last - first > 1:
+                    charge_share, give_share = _share(
+                        first, last, charger_kw[h], eta_charge, eta_give, port_kw, b, t,
+                        content_, pointer, count, rows, action, normalised,
+                    )  # fmt: skip
+                for p in range(first, last):
+                    n = pointer[b, p]
+                    if n >= count[b, p] or rows[b, p, n, ARRIVAL] > t:
+                        grid_kwh[b, p] = 0.0
+                        battery_kwh[b, p] = 0.0
+                        continue
+                    departure, capacity = rows[b, p, n, DEPARTURE], rows[b, p, n, CAPACITY]
+                    hours = min(departure - t, 1.0) * step_h
+                    content = content_[b, p]
+                    kw = action[b, p] * port_kw[p] if normalised else action[b, p]
+                    taken, grid = 0.0, 0.0
+                    if kw > 0.0:
+                        accept, transition = rows[b, p, n, ACCEPT], rows[b, p, n, TRANSITION]
+                        most = rows[b, p, n, CHARGE]
+                        if charge_share < 1.0:
+                            most = min(most, _acceptance_kw(content, accept, transition, capacity))
+                        command = min(kw * eta_charge, most) * charge_share
+                        taken = charge_kwh(content, command, accept, transition, capacity, hours)
+                        grid = taken / eta_charge
+                        charged += grid
+                        losses += grid * (1.0 - eta_charge)
+                    elif kw < 0.0:
+                        command = min(-kw / eta_give, rows[b, p, n, DISCHARGE]) * give_share
+                        taken = -discharge_kwh(content, command, rows[b, p, n, FLOOR], hours)
+                        grid = taken * eta_give
+                        given -= grid
+                        losses -= taken * (1.0 - eta_give)
+                    after = content + taken
+                    battery += taken
+                    stress = 1.0 + slope * ((content + after) / (2.0 * capacity) - 0.5)
+                    ageing += wear * abs(taken) + rest * capacity * hours * stress
+                    grid_kwh[b, p] = grid
+                    battery_kwh[b, p] = taken
+                    content_[b, p] = after
+                    lot_kwh += grid
+                    if departure <= t + 1.0:
+                        target = rows[b, p, n, TARGET]
+                        missing, wanted = max(target - after, 0.0), target - rows[b, p, n, START]
+                        unserved += missing
+                        departures += 1.0
+                        satisfaction += max(1.0 - missing / wanted, 0.0) if wanted > 0.0 else 1.0
+                        pointer[b, p] = n + 1
+            lot_kw = lot_kwh / step_h
             flows.lot_kw[b, k] = lot_kw
             overload_kw += _excess(lot_kw, layout.lot_limit_kw[k, 0], layout.lot_limit_kw[k, 1])
             transformer_kw += lot_kw
@@ -329,11 +328,20 @@ def advance(layout, series, state, b, action, normalised, flows):  # type: ignor
         cost += _cost_per_h(transformer_kw, series.buy[i], series.sell[i])
         bus_kw += transformer_kw
     overload_kw += _excess(bus_kw, layout.bus_limit_kw[0], layout.bus_limit_kw[1])
-    terms[COST] = cost * step_h
-    terms[OVERLOAD] = overload_kw * step_h
-    terms[TRACKING] = abs(ports_kw - series.setpoint_kw[i]) * step_h
-    state.t[b] += 1
-    admit(state, b)
+    terms = flows.terms
+    terms[b, COST], terms[b, TARIFF] = cost * step_h, layout.money[0] * battery
+    terms[b, UNSERVED], terms[b, AGEING] = unserved, ageing
+    terms[b, OVERLOAD] = overload_kw * step_h
+    terms[b, TRACKING] = abs(ports_kw - series.setpoint_kw[i]) * step_h
+    terms[b, CHARGED], terms[b, DISCHARGED] = charged, given
+    terms[b, LOSSES] = losses
+    terms[b, DEPARTURES], terms[b, SATISFACTION] = departures, satisfaction
+    terms[b, BATTERY] = battery
+    state.t[b] = t + 1
+    for p in range(port_kw.size):
+        n = pointer[b, p]
+        if n < count[b, p] and rows[b, p, n, ARRIVAL] == t + 1:
+            content_[b, p] = rows[b, p, n, START]
 
 
 @nb.njit(cache=True)
@@ -362,19 +370,22 @@ def observe(layout, series, state, b, steps, flows, out):  # type: ignore[no-unt
         out[at + 2] = min(series.export_kw[i, m] / scale, 2.0)
         out[at + 3] = min(max(flows.transformer_kw[b, m] / scale, -2.0), 2.0)
         at += 4
-    for p in range(layout.port_charger.size):
-        n = state.pointer[b, p]
-        if n < state.count[b, p] and state.rows[b, p, n, ARRIVAL] <= t:
-            row = state.rows[b, p, n]
+    content, pointer, count, rows = state.content, state.pointer, state.visits, state.rows
+    port_kw = layout.port_kw
+    for p in range(port_kw.size):
+        n = pointer[b, p]
+        if n < count[b, p] and rows[b, p, n, ARRIVAL] <= t:
+            capacity = rows[b, p, n, CAPACITY]
             out[at] = 1.0
-            out[at + 1] = state.content[b, p] / row[CAPACITY]
-            out[at + 2] = row[TARGET] / row[CAPACITY]
-            out[at + 3] = min((row[DEPARTURE] - t) * step_h / 24.0, 2.0)
-            out[at + 4] = min(row[CAPACITY] / 100.0, 2.0)
-            out[at + 5] = min(row[CHARGE] / layout.port_kw[p], 2.0)
-            out[at + 6] = min(row[DISCHARGE] / layout.port_kw[p], 2.0)
+            out[at + 1] = content[b, p] / capacity
+            out[at + 2] = rows[b, p, n, TARGET] / capacity
+            out[at + 3] = min((rows[b, p, n, DEPARTURE] - t) * step_h / 24.0, 2.0)
+            out[at + 4] = min(capacity / 100.0, 2.0)
+            out[at + 5] = min(rows[b, p, n, CHARGE] / port_kw[p], 2.0)
+            out[at + 6] = min(rows[b, p, n, DISCHARGE] / port_kw[p], 2.0)
         else:
-            out[at : at + 7] = 0.0
+            for q in range(7):
+                out[at + q] = 0.0
         at += 7
 
 

@@ -23,8 +23,8 @@ FloatArray = NDArray[np.float64]
 class StepResult:
     """What one step did.
 
-    `terms` (len(TERMS),) are the station's totals; `grid_kwh`, `battery_kwh` (P,) the energy of each
-    port; `lot_kw` (L,) and `transformer_kw` (M,) mean powers.
+    `terms` (len(TERMS),) are the station's totals; `grid_kwh`, `battery_kwh` (P,) the energy of
+    each port; `lot_kw` (L,) and `transformer_kw` (M,) mean powers.
     """
 
     step: int

@@ -23,7 +23,7 @@ WEEK_H = 168
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Given values by step (T steps of `step_h` hours, from `start_hour` of the week; M transformers).
+    """Given values of T steps of `step_h` hours from `start_hour` of the week; M transformers.
 
     Attributes
     ----------

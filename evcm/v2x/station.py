@@ -104,7 +104,7 @@ class Station:
             case.world, 1, len(case.series), case.series.step_h, rows.shape[1]
         )
         self.state.rows[0, :, : rows.shape[1]] = rows
-        self.state.count[0] = count
+        self.state.visits[0] = count
         self.reset()
 
     def reset(self) -> None:
@@ -135,7 +135,7 @@ class Station:
         s = self.state
         port = np.arange(self.world.ports)
         n = np.minimum(s.pointer[0], s.rows.shape[2] - 1)
-        present = (s.pointer[0] < s.count[0]) & (s.rows[0, port, n, 0] <= self.t)
+        present = (s.pointer[0] < s.visits[0]) & (s.rows[0, port, n, 0] <= self.t)
         return np.asarray(present, dtype=bool)
 
     def ports(self) -> Ports:

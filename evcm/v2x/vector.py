@@ -19,14 +19,17 @@ from evcm.v2x.series import Series, series_arrays, week_series
 from evcm.v2x.world import World, example_world
 
 Float32Array = NDArray[np.float32]
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 
 class ChargingStations(VectorEnv[Any, Any, Any]):
     """`num_envs` copies of a station with their own sessions, stepped by one kernel.
 
-    All runs have the same length, so they end together; the observation after the last step is then
-    the first of the next episode, and ``infos["final_obs"]`` holds the last one. The same seed gives
-    the same trajectory bit for bit on any number of threads (`numba.set_num_threads`).
+    All runs have the same length, so they end together; the observation after the last step is
+    then the first of the next episode, and ``infos["final_obs"]`` holds the last one. The same
+    seed gives the same trajectory bit for bit on any number of threads
+    (`numba.set_num_threads`).
 
     The arrays that `step` returns are the environment's own buffers, overwritten by the next step,
     unless ``copy=True``.
@@ -134,9 +137,7 @@ class ChargingStations(VectorEnv[Any, Any, Any]):
 
     def step(
         self, actions: Any
-    ) -> tuple[
-        Float32Array, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
-    ]:
+    ) -> tuple[Float32Array, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
         """Hold actions (num_envs, P) for one step in every run."""
         action = np.asarray(actions)
         if self.discrete:
@@ -173,7 +174,8 @@ class ChargingStations(VectorEnv[Any, Any, Any]):
         s = self.state
         n = np.minimum(s.pointer, s.rows.shape[2] - 1)[..., None]
         arrival = np.take_along_axis(s.rows[..., 0], n, axis=2)[..., 0]
-        return ((s.pointer < s.count) & (arrival <= s.t[:, None])).astype(np.int8)
+        present = (s.pointer < s.visits) & (arrival <= s.t[:, None])
+        return np.asarray(present, dtype=np.int8)
 
     @staticmethod
     def term_names() -> tuple[str, ...]:

@@ -88,7 +88,7 @@ class CarModel:
 
 @dataclass(frozen=True)
 class Lot:
-    """A parking lot or building: its chargers, the place that sets its arrivals, its limits (kW)."""
+    """A parking lot or building: chargers, the place that sets its arrivals, limits (kW)."""
 
     name: str
     place: Place
@@ -124,6 +124,12 @@ class Transformer:
         c.done()
 
 
+@cache
+def default_cars() -> tuple[CarModel, ...]:
+    """The car classes of ``data/v2x/cars.toml``."""
+    return tuple(CarModel(**entry) for entry in data.read_toml("v2x/cars.toml")["car"])
+
+
 @dataclass(frozen=True)
 class World:
     """Transformers at one grid bus, the cars that come, and what drivers pay and want.
@@ -139,7 +145,7 @@ class World:
     bus: str = "bus"
     import_limit_kw: float = math.inf
     export_limit_kw: float = math.inf
-    cars: tuple[CarModel, ...] = field(default_factory=lambda: default_cars())
+    cars: tuple[CarModel, ...] = field(default_factory=default_cars)
     ageing: Ageing = field(default_factory=default_ageing)
     tariff_usd_per_kwh: float = 0.25
     target_soc: tuple[float, float] = (0.75, 0.95)
@@ -279,12 +285,6 @@ def _layout(world: World) -> Layout:
 
 def _first(counts: list[int]) -> IntArray:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-
-@cache
-def default_cars() -> tuple[CarModel, ...]:
-    """The car classes of ``data/v2x/cars.toml``."""
-    return tuple(CarModel(**entry) for entry in data.read_toml("v2x/cars.toml")["car"])
 
 
 @cache
