@@ -51,7 +51,7 @@ def least_caps(problem: AggregatorProblem) -> LeastCaps:
         *m.real_time_mean(problem, x),
         *m.power_balance(problem, cars, x),
     ]
-    T, N = problem.periods, problem.samples
+    T = problem.periods
     scaled = problem.trading_cap_mw
     if scaled is None:
         scaled = np.full(T, problem.system_cap_mw)
@@ -78,7 +78,7 @@ def _least(
     program = cp.Problem(
         cp.Minimize(size), [*rest, x.day_ahead_mw <= cap, m.traded_mw(problem, x) <= wide]
     )
-    program.solve(solver=cp.HIGHS, threads=1)
+    program.solve(solver=cp.HIGHS, highs_options={"solver": "ipm", "threads": 1})
     if program.status in (cp.INFEASIBLE, "infeasible_or_unbounded"):
         return None
     if program.status != cp.OPTIMAL:

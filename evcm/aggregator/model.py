@@ -25,7 +25,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.steps import StepChoices, clipped
+from evcm.aggregator.steps import StepChoices, clipped, real_time_interval, real_time_pairs
 from evcm.inputs import BoolArray, FloatArray, IntArray
 from evcm.paper import implements
 
@@ -116,7 +116,10 @@ def variables(problem: AggregatorProblem, cars: Fleet) -> Variables:
     """G2B, B2G, soc, deg; P^EM, P+, P-."""
     T, N = problem.periods, problem.samples
     return Variables(
-        *(cp.Variable(cars.size, name=n) for n in ("G2B", "B2G", "soc", "deg")),
+        cp.Variable(cars.size, name="G2B"),
+        cp.Variable(cars.size, name="B2G"),
+        cp.Variable(cars.size, name="soc"),
+        cp.Variable(cars.size, name="deg"),
         cp.Variable(T, name="P_EM"),
         cp.Variable((T, N), name="P_plus"),
         cp.Variable((T, N), name="P_minus"),
@@ -284,32 +287,21 @@ def real_time_steps(
     Σ_b z_ab = z_a, Σ_b p_ab = p_a, Σ_ab y_ab = power of the cars; p_ab lies in step a and y_ab in
     step b where z_ab = 1.
     """
-    pair, sample, b = np.nonzero(
-        choices.real_time[day.period] & exact_periods[day.period, None, None]
-    )
+    pair, sample, b = real_time_pairs(problem, choices, day.period, day.step, exact_periods)
     if not pair.size:
         return None
     N, period, a = problem.samples, day.period[pair], day.step[pair]
     low_a, high_a = clipped(choices, choices.range.day_ahead_low, choices.range.day_ahead_high)
-    low_b = np.clip(
-        choices.low_mw[period, b],
-        choices.range.real_time_low[period, sample],
-        choices.range.real_time_high[period, sample],
-    )
-    high_b = np.clip(
-        choices.high_mw[period, b],
-        choices.range.real_time_low[period, sample],
-        choices.range.real_time_high[period, sample],
-    )
+    low_b, high_b = real_time_interval(choices, period, sample, b)
     z = _choice(pair.size, relaxed, "z_n")
     p, y = cp.Variable(pair.size, name="p_n"), cp.Variable(pair.size, name="y_n")
-    groups, group_of = np.unique(pair * N + sample, return_inverse=True)
-    per_a = _sums(group_of, groups.size)
+    exact = np.flatnonzero(exact_periods[day.period])
+    per_a = _sums(np.searchsorted(exact, pair) * N + sample, exact.size * N)
     cells, cell_of = np.unique(period * N + sample, return_inverse=True)
     per_cell = _sums(cell_of, cells.size)
     constraints = [
-        per_a @ z == day.chosen[groups // N],
-        per_a @ p == day.power_mw[groups // N],
+        per_a @ z == day.chosen[np.repeat(exact, N)],
+        per_a @ p == day.power_mw[np.repeat(exact, N)],
         per_cell @ y == cp.vec(traded_mw(problem, x), order="C")[cells],
         cp.multiply(low_a[period, a], z) <= p,
         p <= cp.multiply(high_a[period, a], z),

@@ -59,6 +59,8 @@ def run_highs(model: cp.Problem, gap_usd: float, seconds: float, **options: obje
                     "mip_rel_gap": 0.0,
                     "mip_abs_gap": float(gap_usd),
                     "threads": 1,
+                    # Its simplex takes ten times as long on these storage problems.
+                    "mip_lp_solver" if model.is_mixed_integer() else "solver": "ipm",
                     **options,
                 },
             )
@@ -87,6 +89,7 @@ class _Search:
         self.limit_s = np.inf if limit_s is None else limit_s
         self.cars: Fleet = fleet(problem)
         self.bound_usd = -np.inf
+        self.relaxed_usd = -np.inf
         self.plan: AggregatorPlan | None = None
 
     @property
@@ -170,7 +173,8 @@ def solve_model(
     search = _Search(problem, gap, time_limit_s, progress)
     choices = reachable_steps(problem)
     exact = np.full(problem.periods, problem.risk_weight > 0)
-    value = _relaxation(search, choices, exact)
+    value, evaded = _relaxation(search, choices, exact)
+    exact = exact | evaded
     while not search.done and search.left_s > 0:
         if search.plan is not None:
             choices = drop_steps(
@@ -183,20 +187,27 @@ def solve_model(
     return _finish(search)
 
 
-def _relaxation(search: _Search, choices: StepChoices, exact: BoolArray) -> FloatArray:
-    """First bound and first plans; the value of day-ahead power (T,) in USD per MW."""
+def _relaxation(
+    search: _Search, choices: StepChoices, exact: BoolArray
+) -> tuple[FloatArray, BoolArray]:
+    """First bound and first plans.
+
+    Returns the value of day-ahead power (T,) in USD per MW, and the periods whose real-time
+    prices the relaxation evades.
+    """
     problem = search.problem
     model = build_model(problem, choices, exact, relaxed=True, cars=search.cars)
-    outcome = run_highs(model.cvxpy, 0.0, search.left_s, solver="ipm")
+    outcome = run_highs(model.cvxpy, 0.0, search.left_s)
     if outcome.infeasible:
         raise_infeasible(problem)
     if not outcome.solved:
         raise SolverError(f"{problem.label}: no bound and no plan found ({outcome.status})")
     search.relaxed_usd = outcome.bound_usd
     search.raise_bound(outcome.bound_usd)
-    _polish(search, choices, search.read(model))
+    plan = search.read(model)
+    _polish(search, choices, plan)
     # CVXPY's dual of G p - P = 0 adds dual (G p - P) to the cost: selling a MW more earns -dual.
-    return -np.asarray(model.day.sums_to_power.dual_value)
+    return -np.asarray(model.day.sums_to_power.dual_value), _evaded(search, plan, exact)
 
 
 def _polish(search: _Search, choices: StepChoices, plan: AggregatorPlan, rounds: int = 4) -> None:
@@ -235,6 +246,12 @@ def _mixed_integer(search: _Search, choices: StepChoices, exact: BoolArray) -> B
         return np.zeros(problem.periods, bool)
     plan = search.read(model)
     _polish(search, choices, plan)
+    return _evaded(search, plan, exact)
+
+
+def _evaded(search: _Search, plan: AggregatorPlan, exact: BoolArray) -> BoolArray:
+    """Periods (T,) without exact real-time prices in which a plan has a real-time cost."""
+    problem = search.problem
     load = (problem.system_load_mw + plan.day_ahead_mw)[:, None] + plan.real_time_mw
     paid = problem.price.payment(load, plan.real_time_mw) @ problem.probability * problem.period_h
     evaded = np.where(exact, 0.0, paid)

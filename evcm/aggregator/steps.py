@@ -7,7 +7,7 @@ matter. A choice of steps turns the bilinear cost price x power into a linear on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,6 +70,10 @@ class StepChoices:
     low_mw, high_mw : (T, B)
         Own power that lies in step b, before it is cut to the power range.
     range : PowerRange
+    lift_usd : (T, B)
+        How far forcing a day-ahead step lifts a known bound.
+    slack_usd : float
+        A lift above this makes no better plan than one that is known.
     """
 
     day_ahead: BoolArray
@@ -77,6 +81,8 @@ class StepChoices:
     low_mw: FloatArray
     high_mw: FloatArray
     range: PowerRange
+    lift_usd: FloatArray
+    slack_usd: float = np.inf
 
     @property
     def count(self) -> int:
@@ -105,7 +111,7 @@ def reachable_steps(problem: AggregatorProblem) -> StepChoices:
     real_time = (low[:, None] <= reach.real_time_high[:, :, None] + tol) & (
         high[:, None] >= reach.real_time_low[:, :, None] - tol
     )
-    return StepChoices(day_ahead, real_time, low, high, reach)
+    return StepChoices(day_ahead, real_time, low, high, reach, np.zeros_like(low))
 
 
 def _require_room(problem: AggregatorProblem, reach: PowerRange) -> None:
@@ -150,13 +156,13 @@ def read_steps(
         for n in range(N):
             buys = cars_mw[t, n] >= day_ahead_mw[t] - 1e-9
             real[t, n, _step_of(choices, t, cars_mw[t, n], buys)] = True
-    return StepChoices(day, real, choices.low_mw, choices.high_mw, choices.range)
+    return replace(choices, day_ahead=day, real_time=real, slack_usd=np.inf)
 
 
 def _step_of(choices: StepChoices, t: int, power_mw: float, buys: bool) -> int:
     high = choices.high_mw[t]
     shifted = power_mw - 1e-6 if buys else power_mw + 1e-6
-    return int(min(np.searchsorted(high, shifted, side="left"), len(high) - 1))
+    return min(int(np.searchsorted(high, shifted, side="left")), len(high) - 1)
 
 
 def drop_steps(
@@ -179,8 +185,10 @@ def drop_steps(
     )
     least = np.where(choices.day_ahead, np.minimum(slope * low, slope * high), np.inf)
     lift = least - least.min(axis=1, keepdims=True)
-    keep = choices.day_ahead & (bound_usd + lift <= objective_usd + 1e-9)
-    return StepChoices(keep, choices.real_time, choices.low_mw, choices.high_mw, choices.range)
+    slack = objective_usd - bound_usd + 1e-9
+    keep = choices.day_ahead & (lift <= slack)
+    lift = np.where(choices.day_ahead, lift, np.inf)
+    return replace(choices, day_ahead=keep, lift_usd=lift, slack_usd=slack)
 
 
 def clipped(
@@ -190,3 +198,45 @@ def clipped(
     low = np.clip(choices.low_mw, low_mw[:, None], high_mw[:, None])
     high = np.clip(choices.high_mw, low_mw[:, None], high_mw[:, None])
     return low, high
+
+
+def real_time_interval(
+    choices: StepChoices, period: IntArray, sample: IntArray, step: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Power of the cars that lies in a step, for flat (period, sample, step), cut to its range."""
+    least = choices.range.real_time_low[period, sample]
+    most = choices.range.real_time_high[period, sample]
+    return (
+        np.clip(choices.low_mw[period, step], least, most),
+        np.clip(choices.high_mw[period, step], least, most),
+    )
+
+
+def real_time_pairs(
+    problem: AggregatorProblem,
+    choices: StepChoices,
+    period: IntArray,
+    step: IntArray,
+    exact_periods: BoolArray,
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Real-time steps b beside each open day-ahead pair (period, step a), as flat indices.
+
+    Power in step b instead of a means a trade of at least the distance between the two, and so a
+    least extra cost. Pairs whose extra cost lifts the bound above a known plan are left out.
+
+    Returns
+    -------
+    pair, sample, b : int arrays
+        Index of the day-ahead pair, sample, and real-time step.
+    """
+    pair, sample, b = np.nonzero(choices.real_time[period] & exact_periods[period, None, None])
+    if not np.isfinite(choices.slack_usd):
+        return pair, sample, b
+    t, a = period[pair], step[pair]
+    low, high = choices.low_mw, choices.high_mw
+    distance = np.maximum(np.maximum(low[t, b] - high[t, a], low[t, a] - high[t, b]), 0.0)
+    price = problem.price.price_usd_per_kwh
+    extra = np.abs(price[b] - price[a]) * distance * problem.probability[sample]
+    lift = choices.lift_usd[t, a] + 1000.0 * problem.period_h * extra
+    keep = lift <= choices.slack_usd
+    return pair[keep], sample[keep], b[keep]

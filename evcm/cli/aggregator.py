@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from evcm.aggregator import AggregatorPlan, AggregatorProblem
 
 
-class MethodName(str, Enum):
+class MethodName(StrEnum):
     """Methods by their names on the command line."""
 
     auto = "auto"
@@ -21,7 +21,7 @@ class MethodName(str, Enum):
     model = "model"
 
 
-class RealTimeLimitName(str, Enum):
+class RealTimeLimitName(StrEnum):
     """Limits on real-time trade."""
 
     v2g = "v2g"
