@@ -73,8 +73,9 @@ def cars_by_bus(ours: pd.DataFrame, published: pd.DataFrame, scenario: int, side
             else:
                 figure.add_scatter(
                     x=x, y=y, mode="markers", name=f"{column}, published",
-                    marker={"symbol": "diamond" if i else "circle", "size": 8,
-                            "color": SERIES[i], "line": {"width": 1, "color": "#7f8794"}},
+                    marker={"symbol": "diamond" if i else "circle", "size": 9,
+                            "color": REGIME_COLOURS["published"],
+                            "line": {"width": 1.5, "color": "white"}},
                 )  # fmt: skip
     figure.update_layout(
         title=f"Scenario {scenario}, s_{side}: cars by bus",
@@ -220,8 +221,8 @@ def day(cars: Cars, trips: Trips, names: Sequence[str] | None = None) -> go.Figu
     for name, inside, colour in states:
         rows, t = np.nonzero(inside[:, :, 0].T)
         figure.add_bar(
-            x=np.full(t.size, PERIOD_H), base=x[t], y=[names[int(i)] for i in rows], orientation="h",
-            name=name, marker={"color": colour, "line": {"width": 0}}, row=1, col=1,
+            x=np.full(t.size, PERIOD_H), base=x[t], y=[names[int(i)] for i in rows],
+            name=name, marker={"color": colour, "line": {"width": 0}}, row=1, col=1, orientation="h",
             hovertemplate="%{y}, %{base} h: " + name + "<extra></extra>",
         )  # fmt: skip
     for v in range(size):
