@@ -222,7 +222,8 @@ def day(cars: Cars, trips: Trips, names: Sequence[str] | None = None) -> go.Figu
         rows, t = np.nonzero(inside[:, :, 0].T)
         figure.add_bar(
             x=np.full(t.size, PERIOD_H), base=x[t], y=[names[int(i)] for i in rows],
-            name=name, marker={"color": colour, "line": {"width": 0}}, row=1, col=1, orientation="h",
+            name=name, marker={"color": colour, "line": {"width": 0}}, row=1, col=1,
+            orientation="h",
             hovertemplate="%{y}, %{base} h: " + name + "<extra></extra>",
         )  # fmt: skip
     for v in range(size):

@@ -225,3 +225,19 @@ def test_weighted_fleet_has_the_published_weights():
 def test_bad_input_is_named(result, call, field):
     with pytest.raises(InputError, match=field):
         call(result)
+
+
+def test_real_time_kernel_gives_the_same_as_plain_python(monkeypatch):
+    from evcm import _trip_kernels as kernels
+
+    tiny = montecarlo.simulate(replace(inputs.scenario(1), cars=25, samples=2), LAW, 6)
+    fast = fleets.build_fleet(tiny, "min", 1, 3)
+    for name, value in vars(kernels).items():
+        if hasattr(value, "py_func"):
+            monkeypatch.setattr(kernels, name, value.py_func)
+    with np.errstate(over="ignore"):
+        slow = fleets.build_fleet(tiny, "min", 1, 3)
+    assert np.array_equal(fast.departure, slow.departure)
+    assert np.array_equal(fast.arrival, slow.arrival)
+    assert fast.speed_kmh == pytest.approx(slow.speed_kmh, rel=1e-13)
+    assert fast.trips.energy_kwh == pytest.approx(slow.trips.energy_kwh, rel=1e-12, abs=1e-12)
