@@ -8,21 +8,19 @@ one directed edge can be put into groups that share one schedule.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evcm import _trip_kernels as kernels
 from evcm import inputs
+from evcm.aggregator.problem import AggregatorProblem
 from evcm.cars import Cars, check_draw, edge_distance_km, law_numbers, no_day, roads, speed_law
 from evcm.errors import Checks
 from evcm.inputs import LOAD_BUSES, PERIOD_H, BoolArray, FloatArray, IntArray, TripLaw, check_bus
 from evcm.montecarlo import GroupedDraw, MonteCarlo, Side
 from evcm.trips import Trips, drive, each_range
-
-if TYPE_CHECKING:
-    from evcm.aggregator.problem import AggregatorProblem
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,8 +278,9 @@ def aggregator_problem(
 
     Parameters
     ----------
-    fleet : Fleet
-    bus : int
+    fleet
+        The vehicles of all buses.
+    bus
         The aggregator's bus.
     trading_cap_mw : (T) array, optional
         The operator's caps (56)-(57); the system cap (29)-(30) holds if left out.
@@ -293,8 +292,6 @@ def aggregator_problem(
     InputError
         The bus carries no load, no vehicle lives or works there, or an option is out of range.
     """
-    from evcm.aggregator.problem import AggregatorProblem
-
     mine = fleet.at_bus(bus)
     content: dict[str, Any] = {
         "system_load_mw": inputs.load_profile().aggregator_forecast_mw,

@@ -67,7 +67,7 @@ def charge_at_once(
 
     Parameters
     ----------
-    vehicles : Cars or Fleet
+    vehicles
         One day of single cars (N = 1), or a fleet with its N real-time days.
     charger : Charger, optional
         The paper's if left out. Its charge efficiency applies: the grid gives energy / eta_chg.
