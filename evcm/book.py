@@ -2,7 +2,7 @@
 
 A chapter is executed again when its own code changes, or its fingerprint: the source of the evcm
 modules that its cells import (transitively), the data folders that those modules name, the pinned
-versions, and the keys of the stored results if it reads them. Nothing else makes a chapter stale,
+versions, and the stored results if it reads them. Nothing else makes a chapter stale,
 so an edit recomputes exactly what it can affect.
 
 ``python -m evcm.book build`` builds into ``_build/html`` and fails on any warning.
@@ -38,6 +38,10 @@ RESULT_READERS = frozenset({"evcm.results", "evcm.study"})
 """Modules through which a chapter can read stored results."""
 
 
+PACKAGE_READERS = frozenset({"evcm.book_pages"})
+"""Modules that read the whole package and all chapters (pages generated from the registry)."""
+
+
 class BookError(EvcmError):
     """The book did not build; the message says which step failed."""
 
@@ -64,6 +68,13 @@ def modules(chapter: Path) -> tuple[str, ...]:
     return fingerprint.closure(fingerprint.imported_modules(code(chapter)))
 
 
+def all_modules(root: Path = ROOT) -> tuple[str, ...]:
+    """Every module of the package."""
+    files = (f.relative_to(root).with_suffix("") for f in (root / "evcm").rglob("*.py"))
+    parts = (f.parent if f.name == "__init__" else f for f in files)
+    return tuple(sorted({".".join(p.parts) for p in parts}))
+
+
 def data_folders(names: Iterable[str], source: str = "") -> tuple[str, ...]:
     """Folders of data/ that are named in the given modules or in a piece of source."""
     folders = {p.name for p in data.root().iterdir() if p.is_dir()}
@@ -87,6 +98,10 @@ def of_chapter(chapter: Path, root: Path = ROOT) -> str:
     """Fingerprint of everything outside a chapter that its output depends on."""
     names = modules(chapter)
     digest = hashlib.sha256()
+    if PACKAGE_READERS & set(names):
+        names = all_modules(root)
+        for page in chapters(root):
+            digest.update(page.read_bytes())
     digest.update(fingerprint.of_modules(*names).encode())
     folders = data_folders(names, code(chapter))
     digest.update(fingerprint.of_data(*folders).encode() if folders else b"")
@@ -104,16 +119,13 @@ def _versions(root: Path) -> str:
 
 @cache
 def _results(root: Path) -> str:
-    """Fingerprint of the keys of all stored results; times and dates in a record do not count."""
+    """Fingerprint of all stored results, by content: times and dates in a record do not count."""
     digest = hashlib.sha256()
-    folder = root / "results"
-    for file in sorted(folder.rglob("*.json")) if folder.is_dir() else []:
-        digest.update(file.relative_to(folder).as_posix().encode())
-        try:
-            record = json.loads(file.read_text("utf-8"))
-        except ValueError:
-            record = {}
-        digest.update(str(record.get("key") if isinstance(record, dict) else "").encode())
+    folder = Path(os.environ.get("EVCM_RESULTS", root / "results"))
+    for file in sorted(folder.rglob("*")) if folder.is_dir() else []:
+        if file.suffix in (".parquet", ".npz", ".csv"):
+            digest.update(file.relative_to(folder).as_posix().encode())
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
@@ -182,14 +194,26 @@ def build(root: Path = ROOT, force: bool = False) -> bool:
     if not force and page.is_file() and stamp.is_file() and stamp.read_text("utf-8") == wanted:
         return False
     stamp.unlink(missing_ok=True)
-    command = [sys.executable, "-c", START, "build", ".", "-W", "--keep-going", "-n"]
-    environment = {**os.environ, "EVCM_BOOK": "1", "PYTHONHASHSEED": "0"}
-    if subprocess.run(command, cwd=root, env=environment, check=False).returncode != 0:
-        # A later run reads only changed pages and would not see the warnings of the others again.
-        shutil.rmtree(root / "_build" / ".doctrees", ignore_errors=True)
+    trees = root / "_build" / ".doctrees"
+    incremental = trees.is_dir()
+    if not _run_sphinx(root) and not (incremental and _run_sphinx(root)):
         raise BookError("the book did not build: see the warnings above")
     stamp.write_text(of_book(root), "utf-8")
     return True
+
+
+def _run_sphinx(root: Path) -> bool:
+    """Run the builder once; what it knows of the pages is dropped on failure.
+
+    A later run reads only changed pages: it would not repeat the warnings of the others, and it may
+    warn of names that moved between pages. A fresh reading is cheap, for executed chapters are kept.
+    """
+    command = [sys.executable, "-c", START, "build", ".", "-W", "--keep-going", "-n"]
+    environment = {**os.environ, "EVCM_BOOK": "1", "PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, cwd=root, env=environment, check=False)
+    if done.returncode != 0:
+        shutil.rmtree(root / "_build" / ".doctrees", ignore_errors=True)
+    return done.returncode == 0
 
 
 def main(arguments: list[str] | None = None) -> int:

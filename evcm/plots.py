@@ -36,8 +36,10 @@ __all__ = [
 ]
 
 REGIME_COLOURS: dict[str, str] = {
-    "base": "#7f8794",  # no cars
+    "base": "#7f8794",
+    "no cars": "#7f8794",
     "uncontrolled": "#d1495b",
+    "decentralised": "#d98e04",
     "decentralized": "#d98e04",
     "coordinated": "#1a8a7d",
     "published": "#8d5bb5",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,7 @@ class Api(SphinxDirective):
             section = nodes.section(ids=[nodes.make_id(f"module-{name}")])
             section += nodes.title(name, name)
             lines = [f".. automodule:: {name}", "   :members:", "   :show-inheritance:"]
+            lines.append("   :ignore-module-all:")
             text = "```{eval-rst}\n" + "\n".join(lines) + "\n```"
             container = nodes.Element()
             container.document = self.state.document
@@ -159,18 +161,23 @@ def _lines(text: str) -> Any:
 
 
 def expand(names: list[str]) -> list[str]:
-    """Names of modules; ``evcm.aggregator.*`` is a package and its public modules."""
+    """Names of modules; ``evcm.v2x.*`` is a package and its public modules, ``plots_*`` a glob."""
     found: list[str] = []
     for name in names:
-        if not name.endswith(".*"):
+        base = name.removesuffix(".*")
+        if "*" not in name:
             found.append(name)
             continue
-        folder = book.ROOT.joinpath(*name[:-2].split("."))
-        found.append(name[:-2])
+        if base != name:
+            found.append(base)
+        folder = book.ROOT.joinpath(*name.split(".")[:-1])
+        package, pattern = name.rpartition(".")[::2]
         found += sorted(
-            f"{name[:-2]}.{file.stem}" for file in folder.glob("*.py") if file.stem[0] != "_"
+            f"{package}.{file.stem}"
+            for file in folder.glob(f"{pattern}.py")
+            if not file.stem.startswith("_")
         )
-    return [n for n in found if exists(n)]
+    return list(dict.fromkeys(n for n in found if exists(n)))
 
 
 def exists(name: str) -> bool:
@@ -179,10 +186,21 @@ def exists(name: str) -> bool:
     return base.with_suffix(".py").is_file() or (base / "__init__.py").is_file()
 
 
+def keep_bars(
+    _app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]
+) -> None:
+    """Let ``|x|`` in a docstring mean an absolute value, not a substitution."""
+    for i, line in enumerate(lines):
+        parts = line.split("``")
+        parts[::2] = [re.sub(r"(?<!\\)\|", r"\\|", part) for part in parts[::2]]
+        lines[i] = "``".join(parts)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register everything."""
     app.add_directive("evcm-source", Source)
     app.add_directive("evcm-api", Api)
+    app.connect("autodoc-process-docstring", keep_bars)
     app.connect("builder-inited", prepare_assets)
     app.connect("env-get-outdated", drop_stale)
     app.connect("env-updated", keep_record)
