@@ -165,3 +165,25 @@ def soc_after_charging(
     content = soc * capacity_kwh
     taken = charge_kwh(content, power_kw, accept, transition_soc, capacity_kwh, hours)
     return float((content + taken) / capacity_kwh)
+
+
+@nb.njit(cache=True)
+def hours_to_reach(
+    content: float, target: float, command: float, accept: float, transition: float, capacity: float
+) -> float:
+    """Hours of charging at a constant command (kW, battery side) until `target` kWh; inf: never."""
+    if target <= content:
+        return 0.0
+    power = min(command, accept)
+    if power <= 0.0:
+        return math.inf
+    room, left = capacity - content, capacity - target
+    taper_room = (1.0 - transition) * capacity
+    knee = taper_room * power / accept
+    constant = max(min(target - content, room - knee), 0.0) / power
+    start = min(room, knee)
+    if left >= start:
+        return constant
+    if left <= 0.0:
+        return math.inf if taper_room > 0.0 else constant
+    return constant + taper_room / accept * math.log(start / left)

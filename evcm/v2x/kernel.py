@@ -53,7 +53,8 @@ TERMS = (
 """What a step reports, summed over the station.
 
 energy_cost_usd: bought minus sold at the transformers' meters, less what building and PV alone
-would cost. tariff_usd: paid by drivers. unserved_kwh: missing to the wish, at departure.
+would cost. tariff_usd: paid by drivers for each kWh that the battery gains, up to the wish (what
+stands above it is paid back at departure). unserved_kwh: missing to the wish, at departure.
 overload_kwh: excess over the limits of lots, transformers and the bus, either way. tracking_kwh:
 distance of the ports' power from the set-point. charged_kwh, discharged_kwh: at the ports, grid
 side. satisfaction: sum over departing cars of the share of the wanted energy they got.
@@ -260,7 +261,7 @@ def advance(layout, series, state, b, action, normalised, flows):  # type: ignor
     wear, rest = layout.money[1] * series.cycle_factor[i], series.calendar_factor[i]
     rest, slope = layout.money[2] * rest, layout.money[3]
     charged, given, battery, losses, ageing = 0.0, 0.0, 0.0, 0.0, 0.0
-    unserved, departures, satisfaction = 0.0, 0.0, 0.0
+    unserved, surplus, departures, satisfaction = 0.0, 0.0, 0.0, 0.0
     bus_kw, ports_kw, overload_kw, cost = 0.0, 0.0, 0.0, 0.0
     for m in range(layout.lot_first.size - 1):
         transformer_kw = series.base_kw[i, m]
@@ -314,6 +315,7 @@ def advance(layout, series, state, b, action, normalised, flows):  # type: ignor
                     if departure <= t + 1.0:
                         target = rows[b, p, n, TARGET]
                         missing, wanted = max(target - after, 0.0), target - rows[b, p, n, START]
+                        surplus += max(after - max(target, rows[b, p, n, START]), 0.0)
                         unserved += missing
                         departures += 1.0
                         satisfaction += max(1.0 - missing / wanted, 0.0) if wanted > 0.0 else 1.0
@@ -329,7 +331,7 @@ def advance(layout, series, state, b, action, normalised, flows):  # type: ignor
         bus_kw += transformer_kw
     overload_kw += _excess(bus_kw, layout.bus_limit_kw[0], layout.bus_limit_kw[1])
     terms = flows.terms
-    terms[b, COST], terms[b, TARIFF] = cost * step_h, layout.money[0] * battery
+    terms[b, COST], terms[b, TARIFF] = cost * step_h, layout.money[0] * (battery - surplus)
     terms[b, UNSERVED], terms[b, AGEING] = unserved, ageing
     terms[b, OVERLOAD] = overload_kw * step_h
     terms[b, TRACKING] = abs(ports_kw - series.setpoint_kw[i]) * step_h

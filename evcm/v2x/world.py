@@ -135,9 +135,9 @@ class World:
     """Transformers at one grid bus, the cars that come, and what drivers pay and want.
 
     ``tariff_usd_per_kwh`` is paid by the driver for each kWh the battery leaves with above its
-    arrival (energy taken out for V2G is paid back). ``target_soc`` is the range from which
-    a driver's wish at departure is drawn. ``capacity_spread`` is the relative half-width of the
-    capacities within a car class.
+    arrival, up to the wish (energy taken out for V2G is paid back). ``target_soc`` is the range
+    from which a driver's wish at departure is drawn. ``capacity_spread`` is the relative
+    half-width of the capacities within a car class.
     """
 
     transformers: tuple[Transformer, ...]
@@ -297,7 +297,7 @@ def charger_types() -> dict[str, ChargerType]:
 def example_world(chargers: int = 25, place: Place = "workplace") -> World:
     """A mixed station: `chargers` chargers of all types in turn behind one transformer.
 
-    The transformer carries 40 % of the chargers' power, with a building and PV beside them.
+    The transformer carries 20 % of the chargers' power, with a building and PV beside them.
     """
     types = tuple(charger_types().values())
     checks = Checks("example world")
@@ -307,13 +307,13 @@ def example_world(chargers: int = 25, place: Place = "workplace") -> World:
     pattern = (2, 2, 0, 2, 1, 2, 3, 0, 2, 4, 2, 5)  # mostly three-phase AC, a few of each other
     chosen = tuple(types[pattern[n % len(pattern)]] for n in range(chargers))
     total = sum(h.power_kw() for h in chosen)
-    lot = Lot(place, place, chosen, import_limit_kw=0.45 * total, export_limit_kw=0.3 * total)
+    lot = Lot(place, place, chosen, import_limit_kw=0.18 * total, export_limit_kw=0.15 * total)
     transformer = Transformer(
         "transformer",
         (lot,),
-        import_limit_kw=0.4 * total,
-        export_limit_kw=0.25 * total,
-        building_peak_kw=0.15 * total,
-        pv_rated_kw=0.15 * total,
+        import_limit_kw=0.2 * total,
+        export_limit_kw=0.12 * total,
+        building_peak_kw=0.08 * total,
+        pv_rated_kw=0.08 * total,
     )
     return World((transformer,), name=f"{place}, {chargers} chargers")

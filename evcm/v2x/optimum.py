@@ -1,0 +1,230 @@
+"""The exact optimum of a saved run: a linear program on HiGHS that is the simulator's own optimum.
+
+The program maximises the case's reward over every schedule that the simulator can follow, with all
+sessions, prices and loads known. Three steps make it exact:
+
+1. The taper enters as tangents of a concave function (see `evcm.v2x.optimum_model`); where the
+   solution stands outside the true curve, tangents at that point are added and it is solved again.
+2. Charging and giving in the same step, which no port can do, is netted; should that ever cost
+   reward (negative prices), the steps concerned get a binary variable.
+3. The schedule is turned into commands and replayed by the simulator. The answer is given only when
+   the replayed reward equals the program's bound within the tolerance.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from evcm.errors import Checks, InfeasibleError, SolverError
+from evcm.v2x.kernel import OVERLOAD
+from evcm.v2x.optimum_model import Model, build, first_cuts, uptake
+from evcm.v2x.station import Case, Run, run
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """The best possible run of a case, and the proof.
+
+    `bound_usd` is the program's optimum, which no schedule can exceed; `run` is the replay of the
+    schedule by the simulator, with ``run.reward`` within the tolerance of the bound.
+    """
+
+    run: Run
+    bound_usd: float
+    status: str
+    rounds: int
+    cuts: int
+    binaries: int
+    seconds: float
+    columns: int = field(default=0)
+    rows: int = field(default=0)
+
+    @property
+    def reward(self) -> float:
+        """Reward of the replayed schedule."""
+        return self.run.reward
+
+    @property
+    def gap_usd(self) -> float:
+        """Bound minus replayed reward."""
+        return self.bound_usd - self.run.reward
+
+
+def optimum(
+    case: Case,
+    *,
+    hard_limits: bool = False,
+    tolerance: float = 1e-6,
+    time_limit_s: float = 600.0,
+    max_rounds: int = 60,
+) -> Optimum:
+    """The best run of a case under its `Weights`, proven and replayed.
+
+    Parameters
+    ----------
+    case
+        World, series, sessions and weights; from `make_case`, a saved trace or an environment.
+    hard_limits
+        Forbid overload instead of pricing it.
+    tolerance
+        Largest bound minus replayed reward, relative to max(1, |bound|). Rounds go on to a
+        hundredth of it while tangents still cut something off.
+    time_limit_s
+        For all rounds together.
+    max_rounds
+        Most solutions of the program.
+
+    Raises
+    ------
+    InfeasibleError
+        With `hard_limits`, where building load alone breaks a limit.
+    SolverError
+        HiGHS did not finish, or the tolerance was not reached.
+    """
+    checks = Checks("optimum")
+    checks.require(tolerance > 0, "tolerance", tolerance, "> 0")
+    checks.require(time_limit_s > 0, "time_limit_s", time_limit_s, "> 0")
+    checks.done()
+    begun = time.perf_counter()
+    model = build(case, hard_limits)
+    solver = _Solver(model)
+    upper, rows = first_cuts(model)
+    solver.add(upper, rows)
+    for rounds in range(1, max_rounds + 1):
+        left = time_limit_s - (time.perf_counter() - begun)
+        solution, bound = solver.solve(left)
+        found = _replay(model, solution)
+        allowed = tolerance * max(1.0, abs(bound))
+        gap = bound - found.reward
+        if gap > 0.01 * allowed and rounds < max_rounds and solver.refine(solution):
+            continue
+        if gap <= allowed and not (hard_limits and found.terms[:, OVERLOAD].max() > 1e-6):
+            status = (
+                f"optimal: the replayed schedule is within {max(gap, 0.0):.1e} USD of the bound "
+                f"after {rounds} rounds"
+            )
+            return Optimum(
+                found, bound, status, rounds, solver.cuts, solver.binaries,
+                time.perf_counter() - begun, model.program.size, model.program.rows,
+            )  # fmt: skip
+        break
+    raise SolverError(
+        f"the optimum stands {gap:.3g} USD above the replayed schedule after {rounds} rounds; "
+        f"allowed: {allowed:.1g}",
+        bound_usd=bound,
+        reward_usd=found.reward,
+    )
+
+
+class _Solver:
+    """HiGHS with the program of a model, cuts and lazily added binaries."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.cuts, self.binaries = 0, 0
+        self._binary: set[int] = set()
+        p = model.program
+        matrix = p.matrix()
+        lp = highspy.HighsLp()
+        lp.num_col_, lp.num_row_ = p.size, p.rows
+        lp.col_cost_ = np.concatenate(p.cost)
+        lp.col_lower_, lp.col_upper_ = np.concatenate(p.lower), np.concatenate(p.upper)
+        lp.row_lower_, lp.row_upper_ = np.concatenate(p.row_lower), np.concatenate(p.row_upper)
+        lp.offset_ = p.constant
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.start_ = matrix.indptr
+        lp.a_matrix_.index_ = matrix.indices
+        lp.a_matrix_.value_ = matrix.data
+        self.highs = highspy.Highs()
+        for option, value in (
+            ("output_flag", False),
+            ("threads", 1),
+            ("primal_feasibility_tolerance", 1e-9),
+            ("dual_feasibility_tolerance", 1e-9),
+            ("mip_feasibility_tolerance", 1e-9),
+            ("mip_rel_gap", 1e-9),
+            ("mip_abs_gap", 1e-7),
+        ):
+            self.highs.setOptionValue(option, value)
+        self.highs.passModel(lp)
+
+    def add(self, upper: FloatArray, rows: sparse.csr_matrix) -> None:
+        """Add rows <= upper."""
+        self.cuts += upper.size
+        self.highs.addRows(
+            upper.size, np.full(upper.size, -highspy.kHighsInf), upper, rows.nnz,
+            rows.indptr[:-1].astype(np.int32), rows.indices.astype(np.int32), rows.data,
+        )  # fmt: skip
+
+    def solve(self, time_left_s: float) -> tuple[FloatArray, float]:
+        """Solve; return the columns' values and the greatest reward."""
+        # HiGHS counts its time limit from the first run on.
+        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + max(time_left_s, 0.0))
+        self.highs.run()
+        status = self.highs.getModelStatus()
+        if status == highspy.HighsModelStatus.kInfeasible:
+            raise InfeasibleError(
+                "the limits cannot all be kept: building load or PV alone breaks one of them; "
+                "price the overload instead (hard_limits=False), or raise the limit"
+            )
+        if status != highspy.HighsModelStatus.kOptimal:
+            text = self.highs.modelStatusToString(status)
+            raise SolverError(f"HiGHS stopped without an optimum: {text}", status=text)
+        info = self.highs.getInfo()
+        value = info.objective_function_value
+        if self._binary:
+            value = info.mip_dual_bound
+        return np.array(self.highs.getSolution().col_value), -float(value)
+
+    def refine(self, solution: FloatArray) -> bool:
+        """Add tangents where the taper is exceeded, binaries where a port does both ways."""
+        m = self.model
+        content, command = m.before(solution), m.commands(solution)
+        charge, give = solution[m.charge], solution[m.give]
+        every = np.flatnonzero(charge > 1e-9)
+        reach = uptake(m.steps, every, content[every], command[every])[0]
+        out = every[charge[every] > reach + 1e-9]
+        if out.size:
+            self.add(*m.cuts(out, content[out], np.maximum(command[out], 1e-9)))
+        both = [n for n in np.flatnonzero((charge > 1e-7) & (give > 1e-7)) if n not in self._binary]
+        for n in both:
+            self._one_way(int(n))
+        return bool(out.size or both)
+
+    def _one_way(self, n: int) -> None:
+        """x <= X z, y <= Y (1 − z) with z binary."""
+        m, h = self.model, self.highs
+        most_charge = float(m.program.upper[0][n])
+        most_give = float(m.program.upper[1][n])
+        z = h.getNumCol()
+        h.addCol(0.0, 0.0, 1.0, 0, np.zeros(0, np.int32), np.zeros(0))
+        h.changeColIntegrality(z, highspy.HighsVarType.kInteger)
+        inf = highspy.kHighsInf
+        h.addRow(-inf, 0.0, 2, np.array([m.charge[n], z], np.int32), np.array([1.0, -most_charge]))
+        h.addRow(-inf, most_give, 2, np.array([m.give[n], z], np.int32), np.array([1.0, most_give]))
+        self._binary.add(n)
+        self.binaries += 1
+
+
+def _replay(model: Model, solution: FloatArray) -> Run:
+    """Run the netted schedule through the simulator."""
+    case, steps = model.case, model.steps
+    net = solution[model.charge] - solution[model.give]
+    charger = case.world.layout.port_charger[steps.port]
+    grid = np.where(
+        net > 0,
+        net / case.world.layout.charge_efficiency[charger],
+        net * case.world.layout.discharge_efficiency[charger],
+    )
+    mean_kw = np.zeros((len(case.series), case.world.ports))
+    mean_kw[steps.step, steps.port] = grid / case.series.step_h
+    return run(case, lambda station: station.commands_for(mean_kw[station.t]), "optimum")
