@@ -1,0 +1,338 @@
+"""Whole steps from fractional ones: a dive for a good plan, and branching until the gap is closed.
+
+The master's day-ahead cost is the convex hull of the price steps. In a few periods its power lies
+between the ends of steps, where the true cost is higher than the hull. A *dive* gives those periods
+one step each, a few at a time, and lets the rest of the day adapt. The real-time costs of the
+periods in which some sample leaves the day-ahead step are then added as blocks, and the samples'
+steps are read from the solution: with all steps fixed the problem is linear and its cost true.
+
+If the gap is still open, the steps of the period with the largest difference between true and hull
+cost are split in two, best bound first. Columns serve every node: cars know nothing of steps.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from evcm.aggregator import _bundle as bundle
+from evcm.aggregator._bundle import Answer, Master, MasterSolution
+from evcm.aggregator._sc_market import Duals, Market, lower_hull
+from evcm.aggregator.steps import StepChoices
+from evcm.errors import InfeasibleError
+from evcm.inputs import FloatArray, IntArray
+
+Report = Callable[[str, float, float, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Incumbent:
+    """Best plan so far: its cost and turnover (in units), and the mixture that makes it."""
+
+    cost: float
+    turnover: float
+    solution: MasterSolution
+    cluster: np.ndarray
+    origin: np.ndarray
+
+
+@dataclass(order=True)
+class _Node:
+    bound: float
+    number: int
+    market: Market = field(compare=False)
+    duals: Duals = field(compare=False)
+
+
+@dataclass(eq=False)
+class Search:
+    """State of one solution."""
+
+    master: Master
+    gap: float
+    deadline: float
+    report: Report | None = None
+    incumbent: Incumbent | None = None
+    bound: float = -np.inf
+    nodes: int = 0
+
+    # ---- costs -----------------------------------------------------------------------------
+    def parts(self, market: Market, s: MasterSolution) -> tuple[float, float, float]:
+        """True day-ahead and real-time cost, and wear, of a master solution (in units)."""
+        p, unit = market.problem, market.unit_mw
+        power, own = s.day_ahead * unit, s.own_power * unit
+        day = p.price.payment(p.system_load_mw + power, power).sum() * p.period_h
+        trade = real_time_cost(market, s).sum()
+        return float(day) / unit, float(trade), float(s.share @ self.master.columns.worn)
+
+    def turnover(self, market: Market, s: MasterSolution) -> float:
+        """What a gap is measured against, in units."""
+        if self.incumbent is not None:
+            return self.incumbent.turnover
+        day, trade, wear = self.parts(market, s)
+        return max(1.0 / market.unit_mw, abs(day) + abs(trade) + wear)
+
+    @property
+    def cutoff(self) -> float:
+        """A node whose bound reaches this holds no plan worth looking for."""
+        if self.incumbent is None:
+            return np.inf
+        return self.incumbent.cost - self.gap * self.incumbent.turnover
+
+    def late(self) -> bool:
+        """Whether the time limit has passed."""
+        return time.perf_counter() > self.deadline
+
+    # ---- one node --------------------------------------------------------------------------
+    def relax(
+        self, market: Market, start: Duals, share: float, rounds: int
+    ) -> tuple[MasterSolution, Answer]:
+        """Column generation at a node to a `share` of the gap."""
+        turnover = [0.0]
+
+        def target(value: float, bound: float) -> bool:
+            scale = turnover[0] or self.scale
+            return value - bound < share * self.gap * scale or bound >= self.cutoff
+
+        def report(value: float, bound: float, columns: int) -> None:
+            if self.report is not None:
+                self.report("prices", value, bound, columns)
+
+        return bundle.generate(
+            self.master, market, start, target, rounds, self.deadline, report
+        )
+
+    scale: float = 1.0
+
+    def dive(self, market: Market, solution: MasterSolution) -> None:
+        """Look for a plan near a solution of the relaxation."""
+        s, current = solution, market
+        for _ in range(30):
+            excess, step = day_ahead_excess(current, s)
+            open_ = current.choices.day_ahead.sum(axis=1) > 1
+            loose = open_ & (excess > 2e-5 * self.scale)
+            if not loose.any() or self.late():
+                break
+            order = np.flatnonzero(loose)[np.argsort(excess[loose])]
+            few = order[: max(1, (order.size + 2) // 3)]
+            current = current.changed(choices=_only(current.choices, few, step[few]))
+            s = self._refresh(current, 2)
+            if s.slack > 1e-2:
+                return
+        _, step = day_ahead_excess(current, s)
+        every = np.arange(step.size)
+        current = current.changed(choices=_only(current.choices, every, step))
+        s = self._refresh(current, 1)
+        moved = real_time_cost(current, s) > 1e-6 * self.scale
+        if (moved & ~current.blocks).any():
+            current = current.changed(blocks=current.blocks | moved)
+            s = self._refresh(current, 3)
+        self._settle(current, s)
+
+    def _refresh(self, market: Market, rounds: int) -> MasterSolution:
+        rows = market.rows()
+        s = self.master.solve(market, rows, 1e-5)
+        for _ in range(rounds):
+            answer = self.master.price(market, s.duals)
+            reduced = self.master.reduced_cost(market, answer, s)
+            new = np.flatnonzero(reduced < -1e-9)
+            if -np.minimum(reduced, 0).sum() < 0.05 * self.gap * self.scale or self.late():
+                break
+            self.master.add(market, answer, new)
+            s = self.master.solve(market, rows, 1e-5)
+        return s
+
+    def _settle(self, market: Market, s: MasterSolution) -> None:
+        """Fix all steps, solve to optimality, keep the plan if it is the best."""
+        unit, day = market.unit_mw, np.argmax(market.choices.day_ahead, axis=1)
+        plain = market.changed(blocks=np.zeros_like(market.blocks))
+        last = np.inf
+        for tolerance in (1e-3, 1e-5, 1e-5, 1e-5):
+            steps = fixed_steps(market, s, day, tolerance)
+            fixed = plain.changed(choices=steps, fixed=True)
+            try:
+                s = bundle.settle(
+                    self.master, fixed, 0.05 * self.gap * self.scale, 10, self.deadline
+                )
+            except InfeasibleError:
+                return
+            if s.slack > 1e-6:
+                return
+            parts = self.parts(market, s)
+            cost, turnover = sum(parts), max(1.0 / unit, sum(abs(x) for x in parts))
+            if self.incumbent is None or cost < self.incumbent.cost:
+                used = s.share > 1e-9
+                self.incumbent = Incumbent(
+                    cost, turnover, replace(s, share=s.share[used]),
+                    self.master.columns.cluster[used], self.master.columns.origin[used],
+                )  # fmt: skip
+                self.scale = turnover
+            if self.report is not None:
+                self.report("plan", cost, self.bound, len(self.master.columns))
+            if cost > last - 0.02 * self.gap * self.scale or self.late():
+                return
+            last, day = cost, None
+
+    # ---- the whole -------------------------------------------------------------------------
+    def run(self, market: Market, start: Duals) -> None:
+        """Solve to the gap, or until the deadline."""
+        counter = itertools.count()
+        open_nodes = [_Node(-np.inf, next(counter), market, start)]
+        finished = np.inf
+        while open_nodes:
+            node = heapq.heappop(open_nodes)
+            self.nodes += 1
+            s, best = self.relax(node.market, node.duals, 0.25, 60 if self.nodes == 1 else 12)
+            bound = max(node.bound, best.bound)
+            rest = min([n.bound for n in open_nodes] + [finished])
+            self.bound = max(self.bound, min(bound, rest))
+            if bound >= self.cutoff:
+                finished = min(finished, bound)
+                continue
+            if s.slack > 1e-2 and not np.isfinite(self.cutoff):
+                self.unmet = s
+                return
+            self.scale = self.turnover(node.market, s)
+            self.dive(node.market, s)
+            if bound >= self.cutoff or self.late():
+                finished = min(finished, bound)
+                if self.late():
+                    break
+                continue
+            for child in self._children(node.market, s, best):
+                heapq.heappush(open_nodes, _Node(bound, next(counter), child, best.duals))
+        rest = min([n.bound for n in open_nodes] + [finished])
+        if np.isfinite(rest):
+            self.bound = max(self.bound, rest)
+
+    unmet: MasterSolution | None = None
+
+    def _children(self, market: Market, s: MasterSolution, best: Answer) -> list[Market]:
+        """Blocks where real-time cost is understated, else two halves of a period's steps."""
+        market = market.changed(choices=self._drop(market, best))
+        excess, _ = day_ahead_excess(market, s)
+        trade = np.where(market.blocks, 0.0, real_time_cost(market, s))
+        if trade.sum() > excess.sum():
+            return [market.changed(blocks=market.blocks | (trade > 0.02 * trade.sum()))]
+        several = market.choices.day_ahead.sum(axis=1) > 1
+        t = int(np.argmax(np.where(several, excess, -1.0)))
+        if not several[t]:
+            if not market.blocks.all():
+                return [market.changed(blocks=np.ones_like(market.blocks))]
+            return []
+        power = s.day_ahead[t] * market.unit_mw
+        steps = np.flatnonzero(market.choices.day_ahead[t])
+        at = int(np.searchsorted(market.choices.high_mw[t, steps], power))
+        at = min(max(at, 1), steps.size - 1)
+        halves = []
+        for part in (steps[:at], steps[at:]):
+            day = market.choices.day_ahead.copy()
+            day[t] = False
+            day[t, part] = True
+            halves.append(market.changed(choices=replace(market.choices, day_ahead=day)))
+        return halves
+
+    def _drop(self, market: Market, best: Answer) -> StepChoices:
+        """Steps that no better plan can use: choosing them lifts the bound above its cost."""
+        if self.incumbent is None:
+            return market.choices
+        day = market.choices.day_ahead.copy()
+        room = self.incumbent.cost - best.bound
+        for t in range(day.shape[0]):
+            corners = market.corners(t)
+            value = market.step_values(best.duals, t)
+            low, high = market.step_ends(t)
+            least = np.full(day.shape[1], np.inf)
+            np.minimum.at(least, corners.step, value)
+            if not market.blocks[t]:
+                # Corners list only the cheapest price at a point; a step's own ends may cost more.
+                price = market.usd_per_mwh
+                worth = (best.duals.energy[t] - best.duals.reach[t]).sum()
+                least = np.minimum((price - worth) * low, (price - worth) * high)
+            day[t] &= least - value.min() <= room + 1e-9
+        return replace(market.choices, day_ahead=day)
+
+
+def _only(choices: StepChoices, periods: np.ndarray, steps: np.ndarray) -> StepChoices:
+    day = choices.day_ahead.copy()
+    day[periods] = False
+    day[periods, steps] = True
+    return replace(choices, day_ahead=day)
+
+
+def fixed_steps(
+    market: Market, s: MasterSolution, day: IntArray | None, tolerance: float
+) -> StepChoices:
+    """One step for each period, and for each sample; the day-ahead one wherever it reaches.
+
+    `day` gives the day-ahead steps; without it they are read from the solution, and a power at an
+    edge belongs to the cheaper side.
+    """
+    choices, unit = market.choices, market.unit_mw
+    T, N = market.shape
+    price = market.usd_per_mwh
+    chosen, real = np.zeros_like(choices.day_ahead), np.zeros_like(choices.real_time)
+    for t in range(T):
+        low, high = choices.low_mw[t] / unit, choices.high_mw[t] / unit
+        power, own = s.day_ahead[t], s.own_power[t]
+        if day is None:
+            holds = np.flatnonzero((low <= power + tolerance) & (power <= high + tolerance))
+            a = holds[int(np.argmin(price[holds] * power))]
+        else:
+            a = int(day[t])
+        chosen[t, a] = True
+        for n in range(N):
+            if low[a] - tolerance <= own[n] <= high[a] + tolerance:
+                real[t, n, a] = True
+                continue
+            holds = np.flatnonzero((low <= own[n] + tolerance) & (own[n] <= high + tolerance))
+            real[t, n, holds[int(np.argmin(price[holds] * (own[n] - power)))]] = True
+    return replace(choices, day_ahead=chosen, real_time=real)
+
+
+def real_time_cost(market: Market, s: MasterSolution) -> FloatArray:
+    """True expected cost of real-time trade by period (T), beyond the day-ahead price."""
+    p, unit = market.problem, market.unit_mw
+    own = s.own_power * unit
+    trade = own - s.day_ahead[:, None] * unit
+    paid = p.price.payment(p.system_load_mw[:, None] + own, trade) * p.probability
+    return np.asarray(np.maximum(paid.sum(axis=1), 0.0) * p.period_h / unit)
+
+
+def day_ahead_excess(market: Market, s: MasterSolution) -> tuple[FloatArray, np.ndarray]:
+    """True day-ahead cost beyond the hull's by period (T), and the step to try first (T)."""
+    p, unit = market.problem, market.unit_mw
+    power = s.day_ahead * unit
+    paid = p.price.payment(p.system_load_mw + power, power) * p.period_h / unit
+    T = power.size
+    excess, step = np.zeros(T), np.zeros(T, np.int64)
+    for t in range(T):
+        corners = market.corners(t)
+        open_ = np.flatnonzero(market.choices.day_ahead[t])
+        if open_.size == 1:
+            step[t] = open_[0]
+            continue
+        order = np.lexsort((corners.cost, corners.power))
+        x, y = corners.power[order], corners.cost[order]
+        hull = _hull_value(x, y, s.day_ahead[t])
+        excess[t] = max(paid[t] - hull, 0.0)
+        near = order[int(np.argmin(np.abs(x - s.day_ahead[t])))]
+        step[t] = corners.step[near]
+        if excess[t] < 1e-9 * max(1.0, abs(paid[t])):
+            low, high = market.step_ends(t)
+            inside = open_[(low[open_] - 1e-9 <= s.day_ahead[t]) & (s.day_ahead[t] <= high[open_] + 1e-9)]
+            if inside.size:
+                cost = market.usd_per_mwh[inside] * s.day_ahead[t]
+                step[t] = inside[int(np.argmin(cost))]
+    return excess, step
+
+
+def _hull_value(x: FloatArray, y: FloatArray, at: float) -> float:
+    """Lower convex hull of points, sorted by x, at a point."""
+    chain = lower_hull(x, y)
+    return float(np.interp(at, x[chain], y[chain]))

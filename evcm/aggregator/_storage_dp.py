@@ -1,0 +1,296 @@
+"""Numba kernels: the storage problem of one visit, exact, for given energy values.
+
+During a visit a car moves its state of charge between `soc_min` and `soc_max`, from its arrival
+level to at least its departure level. Charging one battery kWh in period t costs `buy[t]`,
+discharging one earns `sell[t]` less wear, and ``buy >= sell`` (or charging and discharging at once
+would be free money; the master problem keeps prices where this holds).
+
+*Charger that never binds* (one period can move the car across its whole range; the paper's 150 kW
+and half-hours do): the cost-to-go is convex and piecewise linear with its only kink at the departure
+level. Two slopes describe it, and going one period back clips both to ``[-buy, -sell]``. An optimal
+path therefore stays on four levels: arrival, minimum, departure, maximum. The price of a visit is a
+handful of operations per period.
+
+*Small charger*: the cost-to-go is still convex and piecewise linear, but kinks multiply. Going one
+period back merges two segments, ``(-buy, charge limit)`` and ``(-sell, discharge limit)``, into the
+list of segments sorted by slope, and cuts the list to the range. Exact as well, at a cost that grows
+with the square of the visit's length.
+
+*Car that never leaves* (a visit without arrival or departure): the day is cyclic. With a charger
+that never binds, one of the two bounds is an optimal level at midnight. With a small charger the
+cost is a convex function of that level, and a golden-section search finds it to 1e-9 kWh.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+OPEN, EXACT, CYCLIC = 0, 1, 2
+"""How a visit ends: at `end_level` or above, exactly there, or where it started (no arrival)."""
+
+_INF = np.inf
+_GOLDEN = 0.6180339887498949
+
+
+@njit(cache=True, nogil=True)
+def walk_free(
+    buy: Any, sell: Any, wear: float, first: int, length: int, start: float, end: float,
+    kind: int, low: float, high: float, soc: Any, p: Any, q: Any,
+) -> float:  # fmt: skip
+    """Best path of one visit under a charger that never binds; fills `soc`, returns its cost.
+
+    `buy`, `sell` are indexed by period of the day (cyclic); `soc[i]` is the level at the end of the
+    i-th period of the visit; `p`, `q` are scratch: slopes of the cost-to-go below and above `end`.
+    """
+    T = buy.shape[0]
+    p[length - 1] = -_INF
+    q[length - 1] = _INF if kind == EXACT else 0.0
+    for i in range(length - 1, 0, -1):
+        t = (first + i) % T
+        b, s = -buy[t], -(sell[t] - wear)
+        p[i - 1] = min(max(p[i], b), s)
+        q[i - 1] = min(max(q[i], b), s)
+    x = start
+    cost = 0.0
+    for i in range(length):
+        t = (first + i) % T
+        b, s = -buy[t], -(sell[t] - wear)
+        y = x
+        if y < low:
+            y = low
+        if y > high:
+            y = high
+        if y < end and p[i] < b:
+            y = end
+        if y >= end and q[i] < b:
+            y = high
+        if y == x or y < x:
+            if y > end and q[i] > s:
+                y = end
+            if y <= end and y > low and p[i] > s:
+                y = low
+        cost += (x - y) * (b if y > x else s)
+        soc[i] = y
+        x = y
+    return cost
+
+
+@njit(cache=True, nogil=True)
+def walk_cyclic_free(
+    buy: Any, sell: Any, wear: float, length: int, low: float, high: float,
+    soc: Any, p: Any, q: Any,
+) -> float:  # fmt: skip
+    """Best cyclic path of a car that never leaves, under a charger that never binds."""
+    at_low = walk_free(buy, sell, wear, 0, length, low, low, EXACT, low, high, soc, p, q)
+    at_high = walk_free(buy, sell, wear, 0, length, high, high, EXACT, low, high, soc, p, q)
+    if at_low <= at_high:
+        return walk_free(buy, sell, wear, 0, length, low, low, EXACT, low, high, soc, p, q)
+    return at_high
+
+
+@njit(cache=True, nogil=True)
+def walk_limited(
+    buy: Any, sell: Any, wear: float, first: int, length: int, start: float, end: float,
+    kind: int, low: float, high: float, up: float, down: float, soc: Any,
+) -> float:  # fmt: skip
+    """As `walk_free` with at most `up` kWh charged and `down` kWh discharged in a period.
+
+    Returns infinity when the visit cannot end as it must.
+    """
+    T = buy.shape[0]
+    room = 2 * length + 2
+    size = np.zeros((length, room))
+    slope = np.zeros((length, room))
+    count = np.zeros(length, np.int64)
+    left = np.zeros(length)
+    last = length - 1
+    left[last] = end
+    if kind != EXACT and high > end:
+        count[last] = 1
+        size[last, 0] = high - end
+    for i in range(last, 0, -1):
+        t = (first + i) % T
+        b, s = -buy[t], -(sell[t] - wear)
+        lo, m, k = left[i] - up, 0, 0
+        bought = sold = False
+        n = count[i]
+        while k < n or not bought or not sold:
+            if not bought and (k >= n or b <= slope[i, k]):
+                size[i - 1, m], slope[i - 1, m] = up, b
+                bought = True
+            elif bought and not sold and (k >= n or s <= slope[i, k]):
+                size[i - 1, m], slope[i - 1, m] = down, s
+                sold = True
+            else:
+                size[i - 1, m], slope[i - 1, m] = size[i, k], slope[i, k]
+                k += 1
+            m += 1
+        k = 0
+        while k < m and lo + size[i - 1, k] <= low:
+            lo += size[i - 1, k]
+            k += 1
+        j, room_left = 0, high - max(lo, low)
+        while k < m and room_left > 0:
+            piece = size[i - 1, k] - (low - lo if lo < low else 0.0)
+            lo = max(lo, low)
+            if j == 0:
+                left[i - 1] = lo
+            piece = min(piece, room_left)
+            size[i - 1, j], slope[i - 1, j] = piece, slope[i - 1, k]
+            room_left -= piece
+            j += 1
+            k += 1
+        if j == 0:
+            left[i - 1] = max(lo, low)
+        count[i - 1] = j
+    x = start
+    cost = 0.0
+    for i in range(length):
+        t = (first + i) % T
+        b, s = -buy[t], -(sell[t] - wear)
+        right = left[i]
+        for k in range(count[i]):
+            right += size[i, k]
+        y = min(max(x, left[i]), right)
+        if y - x > up + 1e-9 or x - y > down + 1e-9:
+            return _INF
+        if y >= x:
+            edge = left[i]
+            for k in range(count[i]):
+                edge += size[i, k]
+                if edge > y and slope[i, k] < b:
+                    y = min(edge, max(x + up, y))
+        if y <= x:
+            edge = right
+            for k in range(count[i] - 1, -1, -1):
+                edge -= size[i, k]
+                if edge < y and slope[i, k] > s:
+                    y = max(edge, min(x - down, y))
+        cost += (x - y) * (b if y > x else s)
+        soc[i] = y
+        x = y
+    return cost
+
+
+@njit(cache=True, nogil=True)
+def walk_cyclic_limited(
+    buy: Any, sell: Any, wear: float, length: int, low: float, high: float, up: float, down: float,
+    soc: Any,
+) -> float:  # fmt: skip
+    """Best cyclic path of a car that never leaves, under a small charger."""
+    a, d = low, high
+    b, c = d - _GOLDEN * (d - a), a + _GOLDEN * (d - a)
+    at_b = walk_limited(buy, sell, wear, 0, length, b, b, EXACT, low, high, up, down, soc)
+    at_c = walk_limited(buy, sell, wear, 0, length, c, c, EXACT, low, high, up, down, soc)
+    while d - a > 1e-9:
+        if at_b <= at_c:
+            d, c, at_c = c, b, at_b
+            b = d - _GOLDEN * (d - a)
+            at_b = walk_limited(buy, sell, wear, 0, length, b, b, EXACT, low, high, up, down, soc)
+        else:
+            a, b, at_b = b, c, at_c
+            c = a + _GOLDEN * (d - a)
+            at_c = walk_limited(buy, sell, wear, 0, length, c, c, EXACT, low, high, up, down, soc)
+    best = 0.5 * (a + d)
+    for level in (low, high):
+        edge = walk_limited(
+            buy, sell, wear, 0, length, level, level, EXACT, low, high, up, down, soc
+        )
+        if edge <= min(at_b, at_c):
+            best, at_b = level, edge
+    return walk_limited(buy, sell, wear, 0, length, best, best, EXACT, low, high, up, down, soc)
+
+
+@njit(cache=True, nogil=True)
+def _walk(
+    buy: Any, sell: Any, wear: float, first: int, length: int, start: float, end: float, kind: int,
+    low: float, high: float, up: float, down: float, soc: Any, p: Any, q: Any,
+) -> float:  # fmt: skip
+    free = up >= high - low and down >= high - low
+    if kind == CYCLIC:
+        if free:
+            return walk_cyclic_free(buy, sell, wear, length, low, high, soc, p, q)
+        return walk_cyclic_limited(buy, sell, wear, length, low, high, up, down, soc)
+    if free:
+        return walk_free(buy, sell, wear, first, length, start, end, kind, low, high, soc, p, q)
+    return walk_limited(
+        buy, sell, wear, first, length, start, end, kind, low, high, up, down, soc
+    )
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def price_clusters(
+    offsets: Any, sample: Any, buy: Any, sell: Any, wear: Any, weight: Any, first: Any, length: Any,
+    start: Any, end: Any, kind: Any, low: float, high: float, up: float, down: float,
+    charged: Any, discharged: Any, worn: Any,
+) -> None:  # fmt: skip
+    """Total of the best paths of each cluster of visits; one cluster is one task.
+
+    ``offsets`` (K + 1) cuts the visits into clusters, ``sample`` (K) is each cluster's real-time
+    sample. Fills ``charged``, ``discharged`` (K, T), battery kWh of all cars, and ``worn`` (K), the
+    wear cost. The sum inside a cluster is sequential, so the number of threads changes no bit.
+    """
+    K, T = charged.shape
+    for k in prange(K):
+        soc, p, q = np.empty(T), np.empty(T), np.empty(T)
+        b, s = buy[sample[k]], sell[sample[k]]
+        for t in range(T):
+            charged[k, t] = 0.0
+            discharged[k, t] = 0.0
+        total = 0.0
+        for i in range(offsets[k], offsets[k + 1]):
+            L = length[i]
+            _walk(
+                b, s, wear[i], first[i], L, start[i], end[i], kind[i],
+                low, high, up, down, soc, p, q,
+            )  # fmt: skip
+            x = soc[L - 1] if kind[i] == CYCLIC else start[i]
+            for j in range(L):
+                t = (first[i] + j) % T
+                step = soc[j] - x
+                if step > 0:
+                    charged[k, t] += weight[i] * step
+                else:
+                    discharged[k, t] -= weight[i] * step
+                    total -= weight[i] * wear[i] * step
+                x = soc[j]
+        worn[k] = total
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def mix_paths(
+    offsets: Any, sample: Any, share: Any, buy: Any, sell: Any, wear: Any, vehicle: Any, first: Any,
+    length: Any, start: Any, end: Any, kind: Any, low: float, high: float, up: float, down: float,
+    per_charge: float, per_discharge: float, charge: Any, discharge: Any, soc: Any,
+) -> None:  # fmt: skip
+    """Add ``share[k]`` times the best path of every visit of cluster k to the schedules.
+
+    ``charge``, ``discharge`` (kW) and ``soc`` (kWh) are (T, V, N); the two factors turn a kWh at
+    the battery into kW. Clusters with share 0 are skipped. Every visit is one place in the arrays,
+    so tasks never meet.
+    """
+    T = soc.shape[0]
+    for k in prange(sample.shape[0]):
+        if share[k] == 0.0:
+            continue
+        n = sample[k]
+        path, p, q = np.empty(T), np.empty(T), np.empty(T)
+        for i in range(offsets[k], offsets[k + 1]):
+            L, v = length[i], vehicle[i]
+            _walk(
+                buy[n], sell[n], wear[i], first[i], L, start[i], end[i], kind[i],
+                low, high, up, down, path, p, q,
+            )  # fmt: skip
+            x = path[L - 1] if kind[i] == CYCLIC else start[i]
+            for j in range(L):
+                t = (first[i] + j) % T
+                step = path[j] - x
+                if step > 0:
+                    charge[t, v, n] += share[k] * step * per_charge
+                else:
+                    discharge[t, v, n] -= share[k] * step * per_discharge
+                soc[t, v, n] += share[k] * path[j]
+                x = path[j]
