@@ -4,8 +4,9 @@
 2. Fix the price steps in which its solution lies; what remains is a linear program with exact
    prices. Its answer is a plan.
 3. Drop the day-ahead steps that no better plan can use (`steps.drop_steps`).
-4. Solve the mixed-integer program over the steps that are left. Where the true real-time cost of
-   its solution exceeds the modelled one, that period gets exact real-time prices, and again.
+4. Where the true real-time cost of a solution exceeds the modelled one, that period gets exact
+   real-time prices. Solve again, first the linear relaxation, which is tight, then the
+   mixed-integer program over the steps that are left, and fix the steps of each solution.
 
 The bound is valid at every moment, so a time limit leaves the best plan with its gap.
 """
@@ -175,14 +176,17 @@ def solve_model(
     exact = np.full(problem.periods, problem.risk_weight > 0)
     value, evaded = _relaxation(search, choices, exact)
     exact = exact | evaded
+    relaxed = True
     while not search.done and search.left_s > 0:
         if search.plan is not None:
             choices = drop_steps(
                 problem, choices, value, search.relaxed_usd, search.plan.objective_usd
             )
-        more = _mixed_integer(search, choices, exact)
-        if not search.done and not more.any():
-            break
+        more = _exact_prices(search, choices, exact, relaxed)
+        if not more.any():
+            if not relaxed:
+                break
+            relaxed = False
         exact = exact | more
     return _finish(search)
 
@@ -230,11 +234,13 @@ def _polish(search: _Search, choices: StepChoices, plan: AggregatorPlan, rounds:
             return
 
 
-def _mixed_integer(search: _Search, choices: StepChoices, exact: BoolArray) -> BoolArray:
-    """One mixed-integer solve; the periods whose real-time prices its solution evades."""
+def _exact_prices(
+    search: _Search, choices: StepChoices, exact: BoolArray, relaxed: bool
+) -> BoolArray:
+    """One solve, linear or mixed-integer; the periods whose real-time prices it evades."""
     problem = search.problem
-    model = build_model(problem, choices, exact, cars=search.cars)
-    outcome = run_highs(model.cvxpy, 0.25 * search.gap_usd, search.left_s)
+    model = build_model(problem, choices, exact, relaxed=relaxed, cars=search.cars)
+    outcome = run_highs(model.cvxpy, 0.5 * search.gap_usd, search.left_s)
     if outcome.infeasible:
         # Every step that a better plan could use has been dropped: the plan is optimal.
         search.raise_bound(search.plan.objective_usd if search.plan else -np.inf)
