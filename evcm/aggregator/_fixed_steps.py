@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from evcm.aggregator._highs import LP
-from evcm.aggregator._market import Steps, choose_steps, cost_by_period
+from evcm.aggregator._market import choose_steps, cost_by_period
 from evcm.aggregator._vehicle_lp import VehicleLP
-from evcm.inputs import FloatArray
+from evcm.inputs import FloatArray, IntArray
 
 
 def true_cost(lp: VehicleLP, z: FloatArray) -> float:
@@ -28,29 +28,45 @@ class FixedSteps:
         self.solver.copy_basis(start)
 
     def improve(
-        self, z: FloatArray, time_limit_s: float = np.inf, rounds: int = 3
+        self, z: FloatArray, hopeful_usd: float, time_limit_s: float = np.inf
     ) -> tuple[FloatArray, float]:
-        """Best solution found from `z` on, and its true cost: fix its steps, solve, repeat."""
+        """Best solution found from `z` on, and its true cost: fix its steps, solve, repeat.
+
+        Repeats only while the cost is below `hopeful_usd`.
+        """
         best, best_cost = z, true_cost(self.lp, z)
-        for _ in range(rounds):
-            self._fix(best)
-            answer = self.solver.solve("simplex", time_limit_s)
-            if answer.status != "optimal":
-                break
-            cost = true_cost(self.lp, answer.column)
+        for _ in range(3):
+            a, b = choose_steps(
+                self.lp.problem, self.lp.steps, self.lp.power(best), self.lp.traded(best)
+            )
+            z, cost, stated = self.solve(a, b, time_limit_s)
             gain = best_cost - cost
             if gain > 0:
-                best, best_cost = answer.column, cost
+                best, best_cost = z, cost
             # A new choice of steps at the edges is worth another round only if it was worth
             # something now.
-            if gain < 1e-4 * abs(best_cost) or answer.value - cost < 1e-4 * abs(best_cost):
+            little = 1e-4 * abs(best_cost)
+            if gain < little or stated - cost < little or best_cost > hopeful_usd:
                 break
         return best, best_cost
 
-    def _fix(self, z: FloatArray) -> None:
+    def solve(
+        self, a: IntArray, b: IntArray, time_limit_s: float = np.inf
+    ) -> tuple[FloatArray, float, float]:
+        """Best solution with day-ahead steps a (T,) and real-time steps b (T, N).
+
+        Returns it, its true cost, and its cost with these steps (higher where a power ends on an
+        edge and the other step is cheaper). Infinite where there is none.
+        """
+        self._fix(a, b)
+        answer = self.solver.solve("simplex", time_limit_s)
+        if answer.status != "optimal":
+            return np.zeros(0), np.inf, np.inf
+        return answer.column, true_cost(self.lp, answer.column), answer.value
+
+    def _fix(self, a: IntArray, b: IntArray) -> None:
         lp, steps = self.lp, self.lp.steps
         T, N = lp.problem.periods, lp.problem.samples
-        a, b = choose_steps(lp.problem, steps, lp.power(z), lp.traded(z))
         t, n = np.arange(T), np.arange(N)
         self.solver.bounds(
             np.arange(lp.first_p, lp.first_piece),

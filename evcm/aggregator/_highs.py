@@ -106,9 +106,17 @@ class LP:
         # HiGHS measures its limit from the object's first run on.
         self.option("time_limit", min(1e30, self.highs.getRunTime() + time_limit_s))
         self.solves += 1
-        self._check(self.highs.run(), "run")
-        status, info = self.highs.getModelStatus(), self.highs.getInfo()
         kinds = highspy.HighsModelStatus
+        settled = (
+            kinds.kOptimal, kinds.kTimeLimit, kinds.kInfeasible, kinds.kUnboundedOrInfeasible
+        )  # fmt: skip
+        self._check(self.highs.run(), "run")
+        if self.highs.getModelStatus() not in settled:
+            # Once more from nothing: a basis can be too ill-conditioned to go on from.
+            self.highs.clearSolver()
+            self.option("solver", "choose")
+            self._check(self.highs.run(), "run")
+        status, info = self.highs.getModelStatus(), self.highs.getInfo()
         if status in (kinds.kOptimal, kinds.kTimeLimit):
             found = self.highs.getSolution()
             return Answer(

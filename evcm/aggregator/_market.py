@@ -1,6 +1,6 @@
 """The aggregator's market, period by period: reachable price steps, true cost, cheapest steps.
 
-In one period the market sees the day-ahead power P and the power E_n of every sample, E_n = P + d_n.
+In one period the market sees the day-ahead power P and the power E_n = P + d_n of every sample.
 With P in step a and E_n in step b_n of the price curve, and because the real-time trade has mean
 zero, the period costs
 

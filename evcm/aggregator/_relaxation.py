@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from evcm.aggregator._highs import LP, Answer
@@ -121,13 +122,15 @@ class Relaxation:
         z, p = first + np.arange(k), first + k + np.arange(k)
         zz, pp, yy = (first + 2 * k + i * m + np.arange(m) for i in range(3))
         which = np.searchsorted(A, a)
-        row, column, value = [], [], []
+        row: list[IntArray] = []
+        column: list[IntArray] = []
+        value: list[FloatArray] = []
 
-        def add(r: object, c: object, v: object) -> None:
-            r, c, v = np.broadcast_arrays(r, c, v)
-            row.append(r.ravel())
-            column.append(c.ravel())
-            value.append(v.ravel())
+        def add(r: ArrayLike, c: ArrayLike, v: ArrayLike) -> None:
+            i, j, x = np.broadcast_arrays(r, c, np.asarray(v, float))
+            row.append(i.ravel())
+            column.append(j.ravel())
+            value.append(x.ravel())
 
         add(0, z, 1.0)
         add(1, z, a_low[A])
@@ -149,7 +152,7 @@ class Relaxation:
         add(at + np.arange(m), yy, 1.0)
         add(at + np.arange(m), zz, -(b_high - b_low))
         at += m
-        matrix = sparse.csr_matrix(
+        matrix: sparse.csr_matrix = sparse.csr_matrix(
             (np.concatenate(value), (np.concatenate(row), np.concatenate(column))),
             shape=(at, self.solver.columns),
         )

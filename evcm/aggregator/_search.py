@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evcm.aggregator._fixed_steps import FixedSteps
+from evcm.aggregator._fixed_steps import FixedSteps, true_cost
 from evcm.aggregator._highs import Answer
-from evcm.aggregator._market import Steps, cost_by_period
+from evcm.aggregator._market import Steps, choose_steps, cost_by_period
 from evcm.aggregator._relaxation import Bound, Relaxation, safe_bound
 from evcm.aggregator._vehicle_lp import VehicleLP
 from evcm.inputs import FloatArray
 
-Progress = Callable[[float, float, int], None]
+Progress = Callable[[float, float, float], None]
+"""Told the best cost, the bound and the seconds."""
 
 
 @dataclass(order=True)
@@ -53,6 +54,7 @@ class Search:
         self.upper, self.best = np.inf, np.zeros(0)
         self.turnover = 1.0
         self.pruned = np.inf
+        self.tried: set[bytes] = set()
         self.nodes = 0
         self.made = 0
         self.heap: list[Node] = []
@@ -87,7 +89,7 @@ class Search:
             for child in children:
                 heapq.heappush(self.heap, child)
             if self.progress is not None:
-                self.progress(self.lower, self.upper, self.nodes)
+                self.progress(self.upper, self.lower, time.perf_counter() - self.started)
             if self.upper - self.lower <= self.gap * self.turnover:
                 break
         return "optimal"
@@ -100,7 +102,7 @@ class Search:
             first = self.fixed is None
             answer = self.relaxation.solve("ipm" if first else "simplex", self.time_left_s)
             if answer.status == "infeasible":
-                if self._proved_empty(steps, answer):
+                if first or self._proved_empty(steps, answer):
                     self._note(node, np.inf, "no plan has these steps")
                     return None if first else []
                 return self._split_blindly(node, steps, bound)
@@ -127,19 +129,62 @@ class Search:
             for t in fresh:
                 self.relaxation.add_block(t, self.steps)
             self._note(node, bound, f"blocks for periods {', '.join(str(t + 1) for t in fresh)}")
+        if node.number == 0:
+            self._dive(steps, answer, gaps)
+            if bound >= self.cutoff:
+                self.pruned = min(self.pruned, bound)
+                self._note(node, bound, "closed")
+                return []
         return self._branch(node, steps, bound, answer, gaps)
 
     def _improve(self, answer: Answer) -> None:
+        """Look for a better plan near a solution of the relaxation."""
+        lp = self.lp
         if self.fixed is None:
-            self.fixed = FixedSteps(self.lp, self.relaxation.solver)
-        base = answer.column[: self.lp.matrix.shape[1]]
-        z, cost = self.fixed.improve(base, self.time_left_s)
+            self.fixed = FixedSteps(lp, self.relaxation.solver)
+        z = answer.column[: lp.matrix.shape[1]]
+        self._offer(z, true_cost(lp, z))
+        a, b = choose_steps(lp.problem, lp.steps, lp.power(z), lp.traded(z))
+        key = a.tobytes() + b.tobytes()
+        if key not in self.tried:
+            self.tried.add(key)
+            hopeful = self.upper + 0.5 * self.gap * self.turnover
+            self._offer(*self.fixed.improve(z, hopeful, self.time_left_s))
+
+    def _offer(self, z: FloatArray, cost: float) -> None:
+        """Keep a solution if it is the best so far."""
         if cost < self.upper:
-            self.upper, self.best = cost, z
             m = self.lp.entries
+            self.upper, self.best = cost, z
             battery = float(self.lp.cost[m : 2 * m] @ z[m : 2 * m])
             # |day-ahead| + |real-time| >= |trade|: never more than the true turnover.
             self.turnover = max(1.0, abs(cost - battery) + battery)
+
+    def _dive(self, steps: Steps, answer: Answer, gaps: FloatArray) -> None:
+        """Fix the steps of the periods with the largest gaps, a few at a time, and solve again."""
+        lp = self.lp
+        for _ in range(15):
+            if gaps.sum() <= 0.3 * self.gap * self.turnover:
+                break
+            a, b = choose_steps(
+                lp.problem, lp.steps, lp.power(answer.column), lp.traded(answer.column)
+            )
+            day_ahead, real_time = steps.day_ahead.copy(), steps.real_time.copy()
+            for t in np.argsort(-gaps)[:3]:
+                if gaps[t] <= 0.02 * self.gap * self.turnover:
+                    continue
+                if day_ahead[t, a[t]]:
+                    day_ahead[t] = np.arange(day_ahead.shape[1]) == a[t]
+                for n in range(lp.problem.samples):
+                    if real_time[t, n, b[t, n]]:
+                        real_time[t, n] = np.arange(real_time.shape[2]) == b[t, n]
+            steps = steps.restricted(day_ahead, real_time)
+            self.relaxation.restrict(steps)
+            found = self.relaxation.solve("simplex", self.time_left_s)
+            if found.status != "optimal":
+                break
+            answer, gaps = found, self._gaps(found)
+        self._improve(answer)
 
     def _fix(self, steps: Steps, found: Bound) -> Steps:
         """Drop steps that no plan better than the cutoff uses."""
@@ -182,7 +227,7 @@ class Search:
                 masks = [steps.day_ahead.copy(), steps.day_ahead.copy()]
                 masks[0][t] &= ~upper
                 masks[1][t] &= upper
-                self._note(node, bound, f"day-ahead step of period {t + 1} at {split}")
+                self._note(node, bound, f"day-ahead power of period {t + 1}")
                 return self._children(
                     bound, [steps.restricted(mask, steps.real_time) for mask in masks]
                 )
@@ -203,14 +248,18 @@ class Search:
         self._note(node, bound, "exact")
         return []
 
+    def _pair_weights(self, t: int, answer: Answer) -> FloatArray:
+        """Share of each day-ahead and real-time step by sample (N, S, S)."""
+        block, z = self.relaxation.blocks[t], answer.column
+        S, N = self.lp.steps.real_time.shape[2], self.lp.problem.samples
+        weight = np.zeros((N, self.steps.day_ahead.shape[1], S))
+        weight[tuple(block.pair.T)] = z[block.pair_z]
+        return weight
+
     def _weights(self, t: int, answer: Answer) -> tuple[FloatArray, FloatArray]:
         """Share of each day-ahead step (S,), and of each real-time step by sample (N, S)."""
-        block, z = self.relaxation.blocks[t], answer.column
-        S, N = self.lp.steps.day_ahead.shape[1], self.lp.problem.samples
-        n, _, b = block.pair.T
-        weight_a = np.bincount(block.day_ahead_step, z[block.z], S)
-        weight_b = np.bincount(n * S + b, z[block.pair_z], N * S).reshape(N, S)
-        return weight_a, weight_b
+        weight = self._pair_weights(t, answer)
+        return weight[0].sum(axis=1), weight.sum(axis=1)
 
     def _split_blindly(self, node: Node, steps: Steps, bound: float) -> list[Node]:
         """Split a node that the solver calls infeasible without a proof that we can repeat."""

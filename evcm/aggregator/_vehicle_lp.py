@@ -1,10 +1,10 @@
 """The cars and their totals as one sparse LP, two columns and one row per car plugged in.
 
-For a car plugged in during period t, x is its charge at the end of the period and g the energy that
-it discharges (kWh). What it charges is then c = x - x_prev + g, one ranged row 0 <= c <= Δt η P_max,
-and since a car never gains from charging and discharging at once, g is its wear: a cost, no extra
-variable. Charging and discharging at once does help to satisfy (10); it changes no battery, so one
-column W per period and sample stands for all cars.
+For a car plugged in during period t, x is its charge at the end of the period and g the energy
+that it discharges (kWh). What it charges is then c = x - x_prev + g, one ranged row
+0 <= c <= Δt η P_max, and since a car never gains from charging and discharging at once, g is its
+wear: a cost, no extra variable. Charging and discharging at once does help to satisfy (10). It
+changes no battery, so one column W for each period and sample stands for all cars.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ class _Rows:
 
 def build_vehicle_lp(
     problem: AggregatorProblem, cap_mw: FloatArray, power_rows: bool | None = None
-) -> VehicleLP:
-    """The LP with caps `cap_mw` (T,) on E.
+) -> VehicleLP | None:
+    """The LP with caps `cap_mw` (T,) on E; None where no power keeps to a cap.
 
     `power_rows` adds one row per period and sample that keeps all charging and discharging within
     the power of the plugs; by default where a charger can bind within one period.
@@ -172,7 +172,7 @@ def build_vehicle_lp(
     w_high = plugged_mw / (1 + eta_c) if v2g else np.zeros(TN)
 
     def total(values: FloatArray) -> FloatArray:
-        return np.bincount(cell, values, TN)
+        return np.asarray(np.bincount(cell, values, TN), float)
 
     least_before = np.where(k.previous < 0, k.arrival_kwh, battery.soc_min_kwh)
     most = np.clip(k.soc_high - least_before, 0.0, problem.charge_step_kwh)
@@ -181,6 +181,8 @@ def build_vehicle_lp(
     e_high = np.minimum(e_high, cap_mw[:, None])
     p_range = e_low @ problem.probability, e_high @ problem.probability
     steps = find_steps(problem, p_range, (e_low, e_high))
+    if not steps.open:
+        return None
 
     e0, p0 = 2 * m + TN, 2 * m + 2 * TN
     rows, entry, cells, times = _Rows(), np.arange(m), np.arange(TN), np.arange(T)
