@@ -112,7 +112,7 @@ def _one_node(wanted: FloatArray, b: Limits, node: int) -> FloatArray | None:
 
 
 def _water_level(aim: FloatArray, low: FloatArray, up: FloatArray, goal: float) -> FloatArray:
-    """The clip(aim − λ, low, up) whose sum is `goal`: piecewise linear in λ, solved between kinks."""
+    """The clip(aim − λ, low, up) whose sum is `goal`; linear in λ between its kinks."""
     kinks = np.sort(np.concatenate([aim - up, aim - low]))
     sums = np.clip(aim - kinks[:, None], low, up).sum(axis=1)  # falls with λ
     at = int(np.searchsorted(-sums, -goal))

@@ -235,9 +235,11 @@ def run(case: Case, policy: Policy, name: str = "") -> Run:
     contents: list[FloatArray] = []
     while not station.done:
         command = np.array(policy(station), dtype=float)
+        before = station.state.content[0].copy()
         results.append(station.step(command))
         commands.append(command)
-        contents.append(station.state.content[0].copy())
+        # Not the state after the step: the next car may stand at the port by then.
+        contents.append(before + results[-1].battery_kwh)
     return Run(
         case=case,
         name=name or getattr(policy, "__name__", type(policy).__name__),
