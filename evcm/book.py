@@ -206,7 +206,7 @@ def _run_sphinx(root: Path) -> bool:
     """Run the builder once; what it knows of the pages is dropped on failure.
 
     A later run reads only changed pages: it would not repeat the warnings of the others, and it may
-    warn of names that moved between pages. A fresh reading is cheap, for executed chapters are kept.
+    warn of names that moved between pages. A fresh reading is cheap: executed chapters are kept.
     """
     command = [sys.executable, "-c", START, "build", ".", "-W", "--keep-going", "-n"]
     environment = {**os.environ, "EVCM_BOOK": "1", "PYTHONHASHSEED": "0"}

@@ -75,7 +75,12 @@ def drop_stale(app: Sphinx, _env: Any, _added: Any, _changed: Any, _removed: Any
         known.pop(name, None)
     app.evcm_fingerprints = {**known, **outdated}  # type: ignore[attr-defined]
     book.write_record(known, book.ROOT)
-    return [name for name in outdated if name in app.env.found_docs]
+    again = set(outdated)
+    modules = book.all_modules()
+    if getattr(app.env, "evcm_modules", modules) != modules:
+        again |= {f"book/{p.stem}" for p in (book.ROOT / "book").glob("api*.md")}
+    app.env.evcm_modules = modules  # type: ignore[attr-defined]
+    return [name for name in again if name in app.env.found_docs]
 
 
 def keep_record(app: Sphinx, env: BuildEnvironment) -> None:
@@ -161,9 +166,16 @@ def _lines(text: str) -> Any:
 
 
 def expand(names: list[str]) -> list[str]:
-    """Names of modules; ``evcm.v2x.*`` is a package and its public modules, ``plots_*`` a glob."""
+    """Names of modules.
+
+    ``evcm.v2x.*`` is a package and its public modules, ``plots_*`` a glob, and ``rest`` every
+    public module that no page names: a new module is never left out.
+    """
     found: list[str] = []
     for name in names:
+        if name == "rest":
+            found += rest()
+            continue
         base = name.removesuffix(".*")
         if "*" not in name:
             found.append(name)
@@ -178,6 +190,16 @@ def expand(names: list[str]) -> list[str]:
             if not file.stem.startswith("_")
         )
     return list(dict.fromkeys(n for n in found if exists(n)))
+
+
+def rest() -> list[str]:
+    """Public modules that no page of the reference names."""
+    named: set[str] = set()
+    for page in (book.ROOT / "book").glob("*.md"):
+        for words in re.findall(r"^```\{evcm-api\} (.*)$", page.read_text("utf-8"), re.MULTILINE):
+            named |= set(expand([w for w in words.split() if w != "rest"]))
+    public = [m for m in book.all_modules() if not any(w[0] == "_" for w in m.split("."))]
+    return [m for m in public if m not in named and m != "evcm"]
 
 
 def exists(name: str) -> bool:
