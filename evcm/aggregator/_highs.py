@@ -126,7 +126,7 @@ class LP:
                 max(0, info.simplex_iteration_count) + max(0, info.ipm_iteration_count),
             )  # fmt: skip
         if status in (kinds.kInfeasible, kinds.kUnboundedOrInfeasible):
-            found, ray, has = self.highs.getDualRay()
+            _, has, ray = self.highs.getDualRay()
             dual = np.asarray(ray) if has else np.zeros(0)
             return Answer("infeasible", np.inf, np.zeros(0), dual, 0)
         raise SolverError(
