@@ -41,16 +41,17 @@ __all__ = [
 ]
 
 
-def beyond_fast_methods(problem: AggregatorProblem) -> list[str]:
-    """Options of the problem that only the readable model knows, in words."""
+def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
+    """Options of the problem that a method does not know, in words."""
     options = []
-    if problem.real_time_limit != "v2g":
-        options.append("real-time trade limited by plugs")
-    if not problem.allow_v2g:
-        options.append("no V2G")
-    if problem.midnight_soc_kwh is not None:
-        options.append("given charge at midnight")
-    if problem.risk_weight > 0:
+    if method == "single-cars":
+        if problem.real_time_limit != "v2g":
+            options.append("real-time trade limited by plugs")
+        if not problem.allow_v2g:
+            options.append("no V2G")
+        if problem.midnight_soc_kwh is not None:
+            options.append("given charge at midnight")
+    if method != "model" and problem.risk_weight > 0:
         options.append("CVaR")
     return options
 
@@ -60,13 +61,15 @@ def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[
     checks = Checks("aggregator")
     checks.require(method in METHODS, "method", method, ", ".join(METHODS))
     checks.done()
-    options = beyond_fast_methods(problem)
-    if options and method != "model":
-        return "model", f"only the model knows: {', '.join(options)}"
-    if method != "auto":
-        return method, ""
-    large = int(problem.available.sum()) > LARGE_FLEET
-    return ("single-cars" if large else "decomposition"), ""
+    chosen = method
+    if method == "auto":
+        large = int(problem.available.sum()) > LARGE_FLEET
+        chosen = "single-cars" if large else "decomposition"
+    missing = unknown_options(problem, chosen)
+    if not missing:
+        return chosen, ""
+    other: Method = "model" if unknown_options(problem, "decomposition") else "decomposition"
+    return other, f"{chosen} does not know: {', '.join(missing)}"
 
 
 def solve(
@@ -83,7 +86,7 @@ def solve(
     ----------
     problem : AggregatorProblem
     method : {"auto", "decomposition", "single-cars", "model"}
-        An option that a fast method does not know sends the problem to the model; the plan's
+        An option that a fast method does not know sends the problem to another; the plan's
         status says so.
     gap : float
         Proven distance to the optimum to stop at, as a share of turnover.
