@@ -26,7 +26,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(str(path), [Fault("folder", str(path.parent), "an existing folder")])
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    try:
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
+        )
+    except OSError as error:
+        why = error.strerror or "not writable"
+        raise InputError(str(path), [Fault("folder", why, "a writable folder")]) from error
     os.close(handle)
     temporary = Path(name)
     try:

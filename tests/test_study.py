@@ -1,0 +1,185 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from evcm import _study_tasks, cli, coordination, study, tables
+from evcm.errors import InfeasibleError, InputError
+from evcm.inputs import LOAD_BUSES
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("scenarios", (4,)),
+        ("scenarios", ()),
+        ("sides", ("mid",)),
+        ("seed", -1),
+        ("gap", 0.0),
+        ("jobs", 0),
+        ("law", "invented"),
+        ("cars_per_group", 0),
+    ],
+)
+def test_settings_are_checked(field, value):
+    with pytest.raises(InputError, match=field):
+        study.Settings(**{field: value})
+
+
+def test_the_key_depends_on_what_is_asked_not_on_the_workers():
+    assert study.study_key(study.Settings(jobs=1)) == study.study_key(study.Settings(jobs=2))
+    assert study.study_key(study.Settings(seed=1)) != study.study_key(study.Settings(seed=2))
+
+
+def test_system_summary():
+    system = pd.DataFrame(
+        {
+            "scenario": 1, "side": "min", "regime": "decentralised", "period": [1, 2],
+            "load_mw": [100.0, 200.0], "generation_mw": [104.0, 205.0], "nsp_mw": [0.0, 3.0],
+            "losses_mw": [4.0, 8.0], "v_min_pu": [0.99, 0.95],
+        }
+    )  # fmt: skip
+    transmission = pd.DataFrame(
+        {
+            "scenario": 1, "side": "min", "regime": "decentralised", "period": [1, 1, 2, 2],
+            "bus": [13, 14, 13, 14], "nsp_mw": [0.0, 1e-7, 1.0, 2.0],
+        }
+    )  # fmt: skip
+    row = tables.system_summary(system, transmission).iloc[0]
+    assert row["energy_demand_mwh"] == 150.0
+    assert row["peak_load_mw"] == 200.0
+    assert row["load_factor"] == 0.75
+    assert row["losses_mwh"] == 6.0
+    assert row["nse_mwh"] == 1.5
+    assert row["max_nsp_mw"] == 3.0
+    assert row["nsp_buses"] == "13, 14"
+    assert row["v_min_pu"] == 0.95
+
+
+def test_solve_under_cap_raises_the_cap_only_where_it_must(monkeypatch):
+    asked = []
+
+    class Problem:
+        def with_options(self, system_cap_mw, trading_cap_mw):
+            assert system_cap_mw is None
+            return trading_cap_mw
+
+    def solve(cap, gap):
+        asked.append(cap.copy())
+        if cap.min() < 1.2:
+            raise InfeasibleError("too small", increase_percent=20.0)
+        return "plan"
+
+    monkeypatch.setattr(coordination.aggregator, "solve", solve)
+    enough = coordination.solve_under_cap(Problem(), np.full(48, 2.0))
+    assert (enough.raised_percent, len(asked)) == (0.0, 1)
+    capped = coordination.solve_under_cap(Problem(), np.ones(48))
+    assert capped.raised_percent == 20.0
+    np.testing.assert_allclose(capped.cap_mw, 1.2, rtol=1e-5)
+
+
+def test_an_infeasibility_that_no_cap_cures_is_not_hidden(monkeypatch):
+    class Problem:
+        def with_options(self, **_):
+            return self
+
+    def solve(*_, **__):
+        raise InfeasibleError("a visit is too short")
+
+    monkeypatch.setattr(coordination.aggregator, "solve", solve)
+    with pytest.raises(InfeasibleError, match="visit is too short"):
+        coordination.solve_under_cap(Problem(), np.ones(48))
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli.app, ["study", *arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        return 2, str(result.exception)
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--scenario", "9"), "--scenario: got 9; allowed: 1, 2, 3, all"),
+        (("--side", "left"), "--side: got left; allowed: min, max, both"),
+        (("--seed", "-3"), "seed: got -3"),
+        (("--jobs", "0"), "jobs: got 0"),
+    ],
+)
+def test_bad_options_are_refused(arguments, message, tmp_path):
+    code, output = run(*arguments, "--out", str(tmp_path / "r"))
+    assert code == 2
+    assert message in output
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study")
+    settings = study.Settings(scenarios=(1,), sides=("min",), cars_per_group=60, jobs=1)
+    seen = []
+    result = study.run(settings, out, lambda *what: seen.append(what))
+    return settings, result, seen
+
+
+@pytest.mark.slow
+def test_the_study_runs_whole(finished):
+    settings, result, seen = finished
+    assert set(result.system["regime"]) == set(study.REGIMES)
+    plans = result.aggregators
+    assert len(plans) == 2 * len(LOAD_BUSES)
+    assert (plans["gap"] <= settings.gap).all()
+    assert (plans["bound_usd"] <= plans["cost_usd"] + 1e-9).all()
+    summary = tables.system_summary(result.system, result.transmission)
+    nse = summary.set_index("regime")["nse_mwh"]
+    assert nse["coordinated"] <= nse["decentralised"] + 1e-6
+    assert nse["no cars"] == 0
+    base = summary.set_index("regime").loc["no cars"]
+    assert base["energy_demand_mwh"] == pytest.approx(5486.08, abs=0.01)
+    # power by bus and the aggregators' energy are the same thing, seen twice
+    ev = result.transmission.groupby("regime")["ev_mw"].sum() * 0.5
+    energy = plans.groupby("regime")["energy_mwh"].sum()
+    for regime in ("decentralised", "coordinated"):
+        assert ev[regime] == pytest.approx(energy[regime], abs=1e-9)
+    assert ("Aggregators", 11, 11) in seen
+
+
+@pytest.mark.slow
+def test_plans_keep_within_their_caps(finished):
+    _, result, _ = finished
+    rows = pd.read_parquet(result.folder / "schedules.parquet")
+    capped = rows[rows["regime"] == "coordinated"]
+    assert (capped["day_ahead_mw"] <= capped["cap_mw"] + 1e-6).all()
+
+
+@pytest.mark.slow
+def test_a_second_run_computes_nothing_again(finished, monkeypatch):
+    settings, result, _ = finished
+
+    def refused(*_):
+        raise AssertionError("a stored plan was solved again")
+
+    monkeypatch.setattr(_study_tasks, "_solve", refused)
+    again = study.run(settings, result.folder)
+    pd.testing.assert_frame_equal(again.system, result.system)
+    pd.testing.assert_frame_equal(again.aggregators, result.aggregators)
+
+
+@pytest.mark.slow
+def test_only_what_is_missing_is_solved(finished, monkeypatch):
+    settings, result, _ = finished
+    victim = result.folder / "plans/decentralised/scenario1-min-bus05.npz"
+    record = victim.with_name(victim.name + ".json")
+    before = json.loads(record.read_text())
+    record.unlink()
+    solved = []
+    solve = _study_tasks._solve
+    monkeypatch.setattr(
+        _study_tasks, "_solve", lambda task, *rest: solved.append(task.name) or solve(task, *rest)
+    )
+    study.run(settings, result.folder)
+    assert solved == ["plans/decentralised/scenario1-min-bus05.npz"]
+    assert json.loads(record.read_text())["key"] == before["key"]
