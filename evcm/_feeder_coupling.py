@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evcm import data
 from evcm._feeder_tables import FeederModel, circuit
 from evcm.errors import Checks
-from evcm.inputs import PERIODS, read_only
+from evcm.inputs import LOAD_BUSES, PERIODS, read_only
 
 FloatArray = NDArray[np.float64]
 
@@ -83,10 +83,12 @@ class FeederCases:
 
 
 def check_transmission(table: pd.DataFrame) -> pd.DataFrame:
-    """Check a table of transmission results; missing optional columns are filled in.
+    """Check a table of transmission results; return its rows at load buses, columns filled in.
 
-    Columns: period 1..48, bus, v_pu, load_mw (without cars), ev_mw (signed power of the
-    aggregator), and optionally nsp_mw (not-supplied power, 0), scenario, side, regime.
+    Columns: period 1..48, bus, v_pu, load_mw (cars included), ev_mw (signed power of the
+    aggregator, part of load_mw), and optionally nsp_mw (power not supplied, 0), scenario, side,
+    regime. Buses without an aggregator feed no distribution network and are left out. Added are
+    base_mw (load without cars) and served_mw (that, less what is not supplied).
     """
     c = Checks("transmission results")
     for name in COLUMNS:
@@ -110,9 +112,14 @@ def check_transmission(table: pd.DataFrame) -> pd.DataFrame:
             "a finite number",
         )
     c.done()
+    filled = filled[filled["bus"].isin(LOAD_BUSES)].reset_index(drop=True)
+    buses = ", ".join(map(str, LOAD_BUSES))
+    c.require(len(filled) > 0, "bus", table["bus"].unique().tolist(), f"some of {buses}")
     outside = ~filled["period"].between(1, PERIODS)
     c.require(not outside.any(), "period", filled["period"][outside].tolist()[:1], f"1..{PERIODS}")
     c.done()
+    filled["base_mw"] = filled["load_mw"] - filled["ev_mw"]
+    filled["served_mw"] = filled["base_mw"] - filled["nsp_mw"]
     return filled
 
 
@@ -127,10 +134,10 @@ def feeders_at_bus(table: pd.DataFrame) -> pd.DataFrame:
     table = check_transmission(table)
     feeder = circuit(FeederModel())
     rating_mva = data.read_toml("feeder/feeder.toml")["substation_transformer"]["kva"] / 1000
-    served = (table["load_mw"] - table["nsp_mw"]).to_numpy(float)
-    reactive = table["load_mw"].to_numpy(float) * feeder.nominal_kvar / feeder.nominal_kw
+    served = table["served_mw"].to_numpy(float)
+    reactive = served * feeder.nominal_kvar / feeder.nominal_kw
     apparent = np.hypot(served + table["ev_mw"].to_numpy(float), reactive)
-    frame = pd.DataFrame({"bus": table["bus"], "load": table["load_mw"].abs(), "mva": apparent})
+    frame = pd.DataFrame({"bus": table["bus"], "load": table["base_mw"].abs(), "mva": apparent})
     peak = frame.groupby("bus", as_index=False).max()
     for_load = np.maximum(np.ceil(peak["load"] / (feeder.nominal_kw / 1000) - 1e-9), 1).astype(int)
     for_fleet = np.maximum(np.ceil(peak["mva"] / rating_mva - 1e-9), 1).astype(int)
@@ -157,7 +164,7 @@ def feeder_cases(table: pd.DataFrame, feeders: pd.DataFrame | None = None) -> Fe
     Returns
     -------
     FeederCases
-        In the order of the rows; labels scenario, side, regime, bus and feeders.
+        In the order of the rows at load buses; labels scenario, side, regime, bus and feeders.
     """
     table = check_transmission(table)
     counts = feeders_at_bus(table) if feeders is None else feeders
@@ -169,7 +176,7 @@ def feeder_cases(table: pd.DataFrame, feeders: pd.DataFrame | None = None) -> Fe
     )  # fmt: skip
     c.done()
     n = number.to_numpy(float)
-    served = (table["load_mw"] - table["nsp_mw"]).to_numpy(float)
+    served = table["served_mw"].to_numpy(float)
     return FeederCases(
         period=table["period"].to_numpy(np.int64),
         head_v_pu=table["v_pu"].to_numpy(float),

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +31,7 @@ from evcm._feeder_tables import (
     circuit,
     published_model,
 )
-from evcm.certificate.feeder import FeederCertificate, certify
+from evcm.certificate.feeder import FeederCertificate, certify, joined
 from evcm.errors import SolverError
 
 __all__ = [
@@ -181,8 +180,7 @@ def solve(
     """
     model = model or FeederModel()
     cars = cars or spread("by_load")
-    feeder = circuit(model)
-    shares = cars.on(feeder)
+    cars.on(circuit(model))  # an absent node or phase is refused before any solve
     start = time.perf_counter()
     blocks = [cases.take(slice(i, i + BLOCK_SIZE)) for i in range(0, len(cases), BLOCK_SIZE)]
     groups = [blocks[i::jobs] for i in range(min(jobs, len(blocks)))]
@@ -191,16 +189,17 @@ def solve(
     else:
         found = [_solve_blocks(g, model, cars) for g in groups]
     ordered = [found[i % jobs][i // jobs] for i in range(len(blocks))]
-    volts, head, losses, iterations = (
-        np.concatenate(parts) for parts in zip(*ordered, strict=True)
-    )
     seconds = time.perf_counter() - start
-    ev_kva = np.outer(cases.ev_kw, shares) + 1j * np.outer(_charging_kvar(cases, model), shares)
-    proof = certify(
-        feeder, volts, cases.head_v_pu, cases.load_scale, ev_kva, head, losses
-    ).require()
-    name = _feeder_dss.version()
-    return FeederStates(model, cars, cases, volts, iterations, proof, name, seconds)
+    return FeederStates(
+        model=model,
+        spread=cars,
+        cases=cases,
+        volts=np.concatenate([volts for volts, _, _ in ordered]),
+        iterations=np.concatenate([iterations for _, iterations, _ in ordered]),
+        certificate=joined([proof for _, _, proof in ordered]).require(),
+        solver=_feeder_dss.version(),
+        seconds=seconds,
+    )
 
 
 def _charging_kvar(cases: FeederCases, model: FeederModel) -> FloatArray:
@@ -210,15 +209,17 @@ def _charging_kvar(cases: FeederCases, model: FeederModel) -> FloatArray:
     return kvar
 
 
-def _solve_blocks(
-    blocks: list[FeederCases], model: FeederModel, cars: Spread
-) -> list[tuple[NDArray[Any], ...]]:
-    """Solve blocks of cases in this process: volts, head kVA, losses kVA, iterations."""
+_Solved = tuple[ComplexArray, NDArray[np.int64], FeederCertificate]
+"""Volts, iterations and certificate of a block of cases."""
+
+
+def _solve_blocks(blocks: list[FeederCases], model: FeederModel, cars: Spread) -> list[_Solved]:
+    """Solve blocks of cases in this process."""
     return [_solve_block(block, model, cars) for block in blocks]
 
 
-def _solve_block(block: FeederCases, model: FeederModel, cars: Spread) -> tuple[NDArray[Any], ...]:
-    """One cold start, then each solve from the one before."""
+def _solve_block(block: FeederCases, model: FeederModel, cars: Spread) -> _Solved:
+    """One cold start, then each solve from the one before; certified here, block by block."""
     feeder = circuit(model)
     engine = _feeder_dss.Engine(feeder, cars.terminals, model.v2g_as_generators)
     size = len(block)
@@ -234,7 +235,9 @@ def _solve_block(block: FeederCases, model: FeederModel, cars: Spread) -> tuple[
         _check(raw, block, i, feeder)
         volts[i], head[i], losses[i] = raw.volts, raw.head_kva, raw.losses_kva
         iterations[i] = raw.iterations
-    return volts, head, losses, iterations
+    ev_kva = np.outer(block.ev_kw + 1j * kvar, cars.on(feeder))
+    proof = certify(feeder, volts, block.head_v_pu, block.load_scale, ev_kva, head, losses)
+    return volts, iterations, proof
 
 
 def _check(raw: _feeder_dss.RawState, block: FeederCases, i: int, feeder: Circuit) -> None:
@@ -255,8 +258,7 @@ def _check(raw: _feeder_dss.RawState, block: FeederCases, i: int, feeder: Circui
     )
     raise SolverError(
         f"feeder power flow, period {block.period[i]}, node {worst.node} phase {worst.phase}: "
-        f"{what} "
-        f"(head {block.head_v_pu[i]:.4f} pu, load x {block.load_scale[i]:.3f}, "
+        f"{what} (head {block.head_v_pu[i]:.4f} pu, load x {block.load_scale[i]:.3f}, "
         f"cars {block.ev_kw[i]:.1f} kW{'; ' + label if label else ''})",
         period=int(block.period[i]), node=worst.node, phase=worst.phase, v_pu=value,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from evcm.inputs import LOAD_BUSES, PERIODS
 PEAK_MW = dict(
     zip(LOAD_BUSES, (21.7, 94.2, 47.8, 7.6, 11.2, 29.5, 9.0, 3.5, 6.1, 13.5, 14.9), strict=True)
 )
-REGIMES = ("no_cars", "uncontrolled", "decentralised", "coordinated")
+REGIMES = ("no cars", "uncontrolled", "decentralised", "coordinated")
 
 
 def transmission(
@@ -33,7 +33,7 @@ def transmission(
                 plug = rng.normal(0, 0.25, PERIODS) * scenario
                 for regime in regimes:
                     ev = {
-                        "no_cars": 0 * hour,
+                        "no cars": 0 * hour,
                         "uncontrolled": 0.3 * scenario * np.exp(-((hour - 20) ** 2) / 8),
                         "decentralised": plug,
                         "coordinated": 0.6 * plug,
@@ -49,7 +49,7 @@ def transmission(
                                 "period": np.arange(1, PERIODS + 1),
                                 "bus": bus,
                                 "v_pu": v,
-                                "load_mw": load,
+                                "load_mw": load + ev,
                                 "ev_mw": ev,
                                 "nsp_mw": 0.0,
                             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from feeder_case import one, transmission
 
@@ -271,10 +272,10 @@ def test_many_single_phase_cars_even_out():
 def test_feeders_at_bus_carry_load_and_fleet():
     table = transmission()
     counts = feeder.feeders_at_bus(table).set_index("bus")
-    peak = table.groupby("bus")["load_mw"].max()
+    peak = table[table["regime"] == "no cars"].groupby("bus")["load_mw"].max()
     assert counts.loc[3, "feeders"] == np.ceil(peak[3] / 3.466)
     assert (counts["feeders"] >= counts[["for_load", "for_fleet"]].max(axis=1)).all()
-    table.loc[(table["bus"] == 11) & (table["period"] == 5), "ev_mw"] = 22.0
+    table.loc[(table["bus"] == 11) & (table["period"] == 5), ["ev_mw", "load_mw"]] = 22.0, 25.0
     assert feeder.feeders_at_bus(table).set_index("bus").loc[11, "feeders"] >= 5
 
 
@@ -282,14 +283,22 @@ def test_cases_split_load_and_cars_evenly():
     table = transmission(regimes=("uncontrolled",), buses=(3, 11))
     cases = feeder.feeder_cases(table)
     n = cases.labels["feeders"].to_numpy()
-    assert np.allclose(cases.load_scale * n * 3.466, table["load_mw"])
+    assert np.allclose(cases.load_scale * n * 3.466, table["load_mw"] - table["ev_mw"])
     assert np.allclose(cases.ev_kw * n / 1000, table["ev_mw"])
     assert np.array_equal(cases.head_v_pu, table["v_pu"])
     assert cases.load_scale.max() <= 1 + 1e-9
 
 
+def test_buses_without_an_aggregator_are_left_out():
+    table = transmission(regimes=("no cars",), buses=(3,))
+    more = pd.concat([table, table.assign(bus=7, load_mw=0.0)], ignore_index=True)
+    assert len(feeder.feeder_cases(more)) == len(table)
+    with pytest.raises(InputError, match="some of 2, 3"):
+        feeder.feeder_cases(table.assign(bus=7))
+
+
 def test_not_supplied_power_is_taken_off_the_load():
-    table = transmission(regimes=("no_cars",), buses=(3,))
+    table = transmission(regimes=("no cars",), buses=(3,))
     less = table.assign(nsp_mw=3.0)
     counts = feeder.feeders_at_bus(table)
     difference = (
@@ -299,7 +308,7 @@ def test_not_supplied_power_is_taken_off_the_load():
 
 
 def test_bad_transmission_tables_are_refused():
-    table = transmission(regimes=("no_cars",), buses=(3,))
+    table = transmission(regimes=("no cars",), buses=(3,))
     with pytest.raises(InputError, match="column v_pu: got missing"):
         feeder.feeder_cases(table.drop(columns="v_pu"))
     with pytest.raises(InputError, match="column ev_mw, row 4"):

@@ -8,7 +8,8 @@ head power = loads + losses - V2G.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +119,12 @@ class FeederCertificate:
         return self
 
 
+def joined(parts: Sequence[FeederCertificate]) -> FeederCertificate:
+    """Certificates of consecutive blocks of solves as one."""
+    names = [f.name for f in fields(FeederCertificate)]
+    return FeederCertificate(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
+
+
 def certify(
     circuit: Circuit,
     volts: ComplexArray,
@@ -184,8 +191,9 @@ def _drawn(
     circuit: Circuit, volts: ComplexArray, loads: ComplexArray, ev_kva: ComplexArray
 ) -> ComplexArray:
     """Current (A) that loads and cars draw at every terminal, (case, terminal)."""
-    drawn: ComplexArray = np.conj(ev_kva * 1000 / volts)
-    currents = np.conj(loads * 1000 / _across(circuit, volts))
+    with np.errstate(invalid="ignore", divide="ignore"):  # what is not a number fails the check
+        drawn: ComplexArray = np.conj(ev_kva * 1000 / volts)
+        currents = np.conj(loads * 1000 / _across(circuit, volts))
     for i, load in enumerate(circuit.loads):
         for sign, terminal in zip((1.0, -1.0), load.terminals, strict=False):
             drawn[:, circuit.index(terminal)] += sign * currents[:, i]
