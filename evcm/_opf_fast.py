@@ -17,13 +17,19 @@ from evcm.network import Network
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-8
 """Largest residual and gap of a converged period, per unit and scaled."""
 
+GAP = 2e-7
+"""Largest complementarity gap of a converged period, relative to its objective."""
+
+LARGEST_COST = 5.0
+"""Largest cost per pu inside the kernel."""
+
 EFFORTS = (
-    kernels.Effort(TOLERANCE, 80, 0.1, 1.0, 0.0),
-    kernels.Effort(TOLERANCE, 200, 0.3, 1.0, 0.0),
-    kernels.Effort(TOLERANCE, 400, 0.5, 10.0, 1e-3),
+    kernels.Effort(TOLERANCE, GAP, 60, 0.1, 1.0, 1e-5),
+    kernels.Effort(TOLERANCE, GAP, 150, 0.3, 1.0, 1e-4),
+    kernels.Effort(TOLERANCE, GAP, 300, 0.5, 10.0, 1e-3),
 )
 """Attempts, from quick to patient."""
 
@@ -105,8 +111,14 @@ def grid(network: Network, inj: Injections) -> kernels.Grid:
         (network.limit_mva / base) ** 2,
         network.shunt_g_mw / base, network.shunt_b_mvar / base,
         network.v_min_pu, network.v_max_pu, network.slack,
-        inj.bus, inj.kind, inj.sign, inj.cost_per_mw,
+        inj.bus, inj.kind, inj.sign, inj.cost_per_mw * cost_scale(inj),
     )  # fmt: skip
+
+
+def cost_scale(inj: Injections) -> float:
+    """Scale of the objective inside the kernel: multipliers of thousands cost it its convergence."""
+    largest = float(np.abs(inj.cost_per_mw).max(initial=0.0))
+    return 1.0 / max(1.0, largest / LARGEST_COST)
 
 
 def solve(
@@ -148,7 +160,7 @@ def _last_resort(run: _Run, todo: NDArray[np.bool_], what: str) -> None:
     left = np.ones(which.size, bool)
     for effort in EFFORTS:
         near.start(left)
-        left = near.solve(effort._replace(tolerance=1e-8), left)
+        left = near.solve(effort._replace(tolerance=1e-7, gap=1e-4), left)
     missing = near.u[:, n:].sum(axis=1) * base
     hopeless = np.flatnonzero(~left & (missing > 1e-4))
     if hopeless.size:
@@ -229,7 +241,8 @@ def _binding(near: _Run, t: int, n: int) -> list[str]:
         at = f"{kind} at bus {bus}"
         if held:
             continue
-        names.append((mult[2 * nb + j], f"{at} at least {low:.6g} {unit}"))
+        if kind != "power not supplied":
+            names.append((mult[2 * nb + j], f"{at} at least {low:.6g} {unit}"))
         names.append((mult[2 * nb + nj + j], f"{at} at most {high:.6g} {unit}"))
     for e in range(nl):
         f, to = net.bus_number[net.branch_from[e]], net.bus_number[net.branch_to[e]]

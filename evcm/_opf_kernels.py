@@ -1,8 +1,8 @@
 """Numba kernels of the fast AC OPF: branch flows with derivatives, and one interior-point solve.
 
 The method is a primal-dual interior point on the polar AC OPF, per unit. Generators, power
-not supplied and caps are all *injections*: a power at one bus, active or reactive, with bounds, cost
-and a sign (+1 supply, -1 demand). Their rows of the Newton system are diagonal and are eliminated
+not supplied and caps are all *injections*: a power at one bus, active or reactive, with bounds,
+cost and a sign (+1 supply, -1 demand). Their rows of the Newton system are diagonal and are eliminated
 at once, which leaves four unknowns per bus for `evcm._opf_blocks`.
 """
 
@@ -53,6 +53,7 @@ class Effort(NamedTuple):
     """Knobs of one attempt."""
 
     tolerance: float
+    gap: float
     iterations: int
     sigma: float
     barrier: float
@@ -299,12 +300,12 @@ def interior_point(
                 gap += s[i] * mu[i]
         if not (np.isfinite(worst) and np.isfinite(steep) and np.isfinite(gap)):
             return DIVERGED, iteration, gamma
-        tol = effort.tolerance
+        tol, target = effort.tolerance, effort.gap * (abs(cost) + 1e-3)
         if (
             worst < tol
             and steep < 10.0 * tol * (1.0 + big)
-            and gap < tol * (1.0 + far)
-            and abs(cost - cost_before) < tol * (1.0 + abs(cost))
+            and gap < target
+            and abs(cost - cost_before) < 10.0 * target
         ):
             return SOLVED, iteration, gamma
         if iteration == effort.iterations:
@@ -409,7 +410,8 @@ def interior_point(
                 mu[i] += step_dual * dmu[i]
                 gap += s[i] * mu[i]
         if active > 0:
-            gamma = effort.sigma * gap / active
+            # a barrier far below its target leaves a flat optimum without curvature
+            gamma = max(effort.sigma * gap, 0.2 * target) / active
     return ITERATIONS, effort.iterations, gamma
 
 
