@@ -104,7 +104,7 @@ class LP:
         """Solve; `solver` is choose, ipm or simplex (which starts from the last basis)."""
         self.option("solver", solver)
         # HiGHS measures its limit from the object's first run on.
-        self.option("time_limit", min(1e30, self.highs.getRunTime() + time_limit_s))
+        self.option("time_limit", min(1e30, self.highs.getRunTime() + max(0.0, time_limit_s)))
         self.solves += 1
         kinds = highspy.HighsModelStatus
         settled = (

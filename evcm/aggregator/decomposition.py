@@ -120,7 +120,7 @@ def _search(
     lp = build_vehicle_lp(problem, problem.cap_mw, power_rows)
     search = None if lp is None else Search(lp, gap, deadline, progress)
     if lp is None or search is None or search.run() == "infeasible":
-        from evcm.aggregator.least_caps import raise_infeasible
+        from evcm.aggregator._least_cap import raise_infeasible
 
         raise_infeasible(problem)
     return search, recover_schedules(lp, search.best)

@@ -1,0 +1,141 @@
+"""Caps that no plan can keep to: by how much, where, and the least caps that would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import numpy as np
+from scipy import sparse
+
+from evcm.aggregator._highs import LP
+from evcm.aggregator._vehicle_lp import VehicleLP, build_vehicle_lp
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.errors import InfeasibleError, SolverError
+from evcm.inputs import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class LeastCap:
+    """The least that caps must rise for a plan to exist.
+
+    Attributes
+    ----------
+    uniform_increase : float
+        Least share u such that all caps times 1 + u admit a plan (the trading caps, or P^SYScap);
+        infinite where no share does.
+    raised_mw : (T,)
+        Increases of single periods' caps with the least sum.
+    cap_mw : (T,)
+        The caps on the aggregator's own power that then hold.
+    needed_mwh : (N,)
+        Energy that the cars' trips cost at the grid in each sample, at the least.
+    allowed_mwh : float
+        Energy that the caps admit in a day.
+    """
+
+    uniform_increase: float
+    raised_mw: FloatArray = field(repr=False)
+    cap_mw: FloatArray = field(repr=False)
+    needed_mwh: FloatArray
+    allowed_mwh: float
+
+
+def least_cap(problem: AggregatorProblem) -> LeastCap:
+    """Least caps under which a plan exists: two linear programs without prices.
+
+    Both are 0 where the caps can be met.
+
+    Raises
+    ------
+    InfeasibleError
+        No plan exists under any cap.
+    """
+    lp = build_vehicle_lp(problem, np.full(problem.periods, np.inf))
+    if lp is None:
+        raise SolverError(f"{problem.label}: no power is within reach")
+    T = problem.periods
+    scale = problem.trading_cap_mw
+    if scale is None:
+        scale = np.full(T, problem.system_cap_mw)
+    share = _least(lp, np.asarray(scale)[:, None])
+    raised = _least(lp, np.eye(T))
+    if raised is None:
+        raise InfeasibleError(
+            f"{problem.label}: no plan exists, whatever the caps: the cars' schedules and the "
+            "limits on real-time trade contradict one another",
+            bus=problem.bus,
+        )
+    visits, charger = problem.visits, problem.charger
+    lack = np.maximum(problem.battery.departure_soc_kwh - visits.arrival_soc_kwh, 0.0)
+    lack = np.nan_to_num(lack) * problem.group_size[visits.vehicle] / charger.charge_efficiency
+    return LeastCap(
+        np.inf if share is None else float(share[0]),
+        raised,
+        problem.cap_mw + raised,
+        np.bincount(visits.sample, lack, problem.samples) / 1000.0,
+        float(problem.cap_mw.sum() * problem.period_h),
+    )
+
+
+def _least(lp: VehicleLP, columns: FloatArray) -> FloatArray | None:
+    """Least sum of w >= 0 such that caps + columns @ w admit a plan; None where none does."""
+    problem = lp.problem
+    T, N, count = problem.periods, problem.samples, columns.shape[1]
+    program = LP(lp.matrix, np.zeros_like(lp.cost), lp.low, lp.high, lp.row_low, lp.row_high)
+    first = program.add_columns(np.ones(count), np.zeros(count), np.full(count, np.inf))
+    cell = np.arange(T * N)
+    t, j = np.nonzero(columns)
+    row = (t[:, None] * N + np.arange(N)).ravel()
+    rows: sparse.csr_matrix = sparse.csr_matrix(
+        (
+            np.r_[np.ones(T * N), np.repeat(-columns[t, j], N)],
+            (np.r_[cell, row], np.r_[lp.first_e + cell, np.repeat(first + j, N)]),
+        ),
+        shape=(T * N, program.columns),
+    )
+    program.add_rows(rows, np.full(T * N, -np.inf), np.repeat(problem.cap_mw, N))
+    answer = program.solve("ipm")
+    if answer.status == "infeasible":
+        return None
+    return np.maximum(answer.column[first:], 0.0)
+
+
+def raise_infeasible(problem: AggregatorProblem) -> NoReturn:
+    """Raise `InfeasibleError` naming bus, periods and the least caps that would do.
+
+    Its details are ``bus``, ``periods`` (1-based), ``raised_mw`` and ``cap_mw`` of those periods,
+    ``uniform_increase``, ``extra_energy_mwh``, ``needed_mwh`` and ``allowed_mwh``.
+    """
+    least = least_cap(problem)
+    short = np.flatnonzero(least.raised_mw > 1e-6)
+    if not short.size:
+        raise SolverError(
+            f"{problem.label}: HiGHS finds no plan, yet the caps could be met; "
+            "the problem is numerically on the edge"
+        )
+    kind = "trading cap" if problem.trading_cap_mw is not None else "system cap"
+    low, high = least.needed_mwh.min(), least.needed_mwh.max()
+    energy = float(least.raised_mw.sum() * problem.period_h)
+    uniform = (
+        f"the least uniform increase of the {kind} that admits a plan is "
+        f"{100 * least.uniform_increase:.1f} %"
+        if np.isfinite(least.uniform_increase)
+        else f"no uniform increase of the {kind} admits a plan"
+    )
+    raises = ", ".join(
+        f"period {t + 1}: {problem.cap_mw[t]:.4f} -> {least.cap_mw[t]:.4f} MW" for t in short
+    )
+    raise InfeasibleError(
+        f"{problem.label}: the {kind} is too low: the cars' trips need {low:.2f} to {high:.2f} "
+        f"MWh, depending on the sample, and the {kind}s admit {least.allowed_mwh:.2f} MWh in the "
+        f"whole day; {uniform}; the least extra energy is {energy:.4f} MWh ({raises})",
+        bus=problem.bus,
+        periods=[int(t) + 1 for t in short],
+        raised_mw=least.raised_mw[short].tolist(),
+        cap_mw=least.cap_mw[short].tolist(),
+        uniform_increase=least.uniform_increase,
+        extra_energy_mwh=energy,
+        needed_mwh=least.needed_mwh.tolist(),
+        allowed_mwh=least.allowed_mwh,
+    )
