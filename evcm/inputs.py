@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evcm import data
 from evcm.errors import Checks
+from evcm.paper import implements
 
 PERIODS = 48
 """Half-hour periods in a day; period i (1-based) starts at clock (i-1)/2 h."""
@@ -367,6 +368,7 @@ def price_steps() -> PriceSteps:
     )
 
 
+@implements("4")
 @cache
 def system_cap_mw() -> float:
     """P^SYScap of equation (4), MW."""

@@ -64,31 +64,33 @@ def mentions(file: Any, word: str) -> bool:
 
 def drop_stale(app: Sphinx, _env: Any, _added: Any, _changed: Any, _removed: Any) -> list[str]:
     """Forget the executed form of chapters whose fingerprint changed, and read them again."""
-    known = book.read_record(book.ROOT)
-    outdated = book.stale(known, book.ROOT)
+    root = Path(app.srcdir)
+    known = book.read_record(root)
+    outdated = book.stale(known, root)
     cache = get_cache(app.config.nb_execution_cache_path)
     records = {Path(r.uri): r for r in cache.list_cache_records()}
     for name in outdated:
-        record = records.get(book.ROOT / f"{name}.md")
+        record = records.get(root / f"{name}.md")
         if record is not None:
             cache.remove_cache(record.pk)
         known.pop(name, None)
     app.evcm_fingerprints = {**known, **outdated}  # type: ignore[attr-defined]
-    book.write_record(known, book.ROOT)
+    book.write_record(known, root)
     again = set(outdated)
     modules = book.all_modules()
     if getattr(app.env, "evcm_modules", modules) != modules:
-        again |= {f"book/{p.stem}" for p in (book.ROOT / "book").glob("api*.md")}
+        again |= {f"book/{p.stem}" for p in (root / "book").glob("api*.md")}
     app.env.evcm_modules = modules  # type: ignore[attr-defined]
     return [name for name in again if name in app.env.found_docs]
 
 
-def keep_record(app: Sphinx, env: BuildEnvironment) -> None:
+def keep_record(app: Sphinx, _env: BuildEnvironment) -> None:
     """Note under which fingerprint each cached chapter was executed."""
+    root = Path(app.srcdir)
     cache = get_cache(app.config.nb_execution_cache_path)
     cached = {Path(r.uri) for r in cache.list_cache_records()}
     now = app.evcm_fingerprints  # type: ignore[attr-defined]
-    book.write_record({n: f for n, f in now.items() if book.ROOT / f"{n}.md" in cached}, book.ROOT)
+    book.write_record({n: f for n, f in now.items() if root / f"{n}.md" in cached}, root)
 
 
 class Source(SphinxDirective):
