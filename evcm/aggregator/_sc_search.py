@@ -27,6 +27,9 @@ from evcm.aggregator.steps import StepChoices
 from evcm.errors import InfeasibleError
 from evcm.inputs import FloatArray, IntArray
 
+LOOSE = 1e-3
+"""How far from a step's end a power may be and count as there, in units (a unit is 700 cars' MW)."""
+
 Report = Callable[[str, float, float, int], None]
 
 
@@ -67,7 +70,8 @@ class Search:
         p, unit = market.problem, market.unit_mw
         power, own = s.day_ahead * unit, s.own_power * unit
         day = p.price.payment(p.system_load_mw + power, power).sum() * p.period_h
-        trade = real_time_cost(market, s).sum()
+        gain = p.price.payment(p.system_load_mw[:, None] + own, own - power[:, None])
+        trade = (gain @ p.probability).sum() * p.period_h / unit
         return float(day) / unit, float(trade), float(s.share @ self.master.columns.worn)
 
     def turnover(self, market: Market, s: MasterSolution) -> float:
@@ -119,14 +123,19 @@ class Search:
             if not loose.any() or self.late():
                 break
             order = np.flatnonzero(loose)[np.argsort(excess[loose])]
-            few = order[: max(1, (order.size + 2) // 3)]
-            current = current.changed(choices=_only(current.choices, few, step[few]))
-            s = self._refresh(current, 2)
+            few = order[: max(1, order.size // 3)]
+            pair = [
+                current.changed(choices=_only(current.choices, few, step[few, side]))
+                for side in (0, 1)
+            ]
+            tries = [self._refresh(choice, 1) for choice in pair[: 2 if few.size == 1 else 1]]
+            best = int(np.argmin([t.value for t in tries]))
+            current, s = pair[best], tries[best]
             if s.slack > 1e-2:
                 return
         _, step = day_ahead_excess(current, s)
-        every = np.arange(step.size)
-        current = current.changed(choices=_only(current.choices, every, step))
+        every = np.arange(len(step))
+        current = current.changed(choices=_only(current.choices, every, step[:, 0]))
         s = self._refresh(current, 1)
         moved = real_time_cost(current, s) > 1e-6 * self.scale
         if (moved & ~current.blocks).any():
@@ -295,44 +304,60 @@ def fixed_steps(
     return replace(choices, day_ahead=chosen, real_time=real)
 
 
-def real_time_cost(market: Market, s: MasterSolution) -> FloatArray:
-    """True expected cost of real-time trade by period (T), beyond the day-ahead price."""
-    p, unit = market.problem, market.unit_mw
-    own = s.own_power * unit
-    trade = own - s.day_ahead[:, None] * unit
-    paid = p.price.payment(p.system_load_mw[:, None] + own, trade) * p.probability
-    return np.asarray(np.maximum(paid.sum(axis=1), 0.0) * p.period_h / unit)
+def real_time_cost(market: Market, s: MasterSolution, tolerance: float = LOOSE) -> FloatArray:
+    """True expected cost of real-time trade by period (T), beyond the day-ahead price.
 
-
-def day_ahead_excess(market: Market, s: MasterSolution) -> tuple[FloatArray, np.ndarray]:
-    """True day-ahead cost beyond the hull's by period (T), and the step to try first (T)."""
-    p, unit = market.problem, market.unit_mw
-    power = s.day_ahead * unit
-    paid = p.price.payment(p.system_load_mw + power, power) * p.period_h / unit
-    T = power.size
-    excess, step = np.zeros(T), np.zeros(T, np.int64)
+    Powers within `tolerance` of a step's end count as at that end: the interior-point method leaves
+    them a little off.
+    """
+    trade = s.own_power - s.day_ahead[:, None]
+    T, _ = market.shape
+    total = np.zeros(T)
     for t in range(T):
-        corners = market.corners(t)
+        low, high = market.choices.low_mw[t] / market.unit_mw, market.choices.high_mw[t] / market.unit_mw
+        base = _cheapest(market, low, high, s.day_ahead[t], s.day_ahead[t], tolerance)
+        extra = market.usd_per_mwh - market.usd_per_mwh[base]
+        own = s.own_power[t][:, None]
+        holds = (low <= own + tolerance) & (own <= high + tolerance)
+        cost = np.where(holds, np.maximum(extra * trade[t][:, None], 0.0), np.inf).min(axis=1)
+        total[t] = market.problem.probability @ np.where(np.isfinite(cost), cost, 0.0)
+    return total
+
+
+def _cheapest(
+    market: Market, low: FloatArray, high: FloatArray, power: float, amount: float,
+    tolerance: float,
+) -> int:  # fmt: skip
+    """The step that holds a power, the cheaper one at an edge."""
+    holds = np.flatnonzero((low <= power + tolerance) & (power <= high + tolerance))
+    return int(holds[int(np.argmin(market.usd_per_mwh[holds] * amount))])
+
+
+def day_ahead_excess(
+    market: Market, s: MasterSolution, tolerance: float = LOOSE
+) -> tuple[FloatArray, IntArray]:
+    """True day-ahead cost beyond the hull's by period (T), and the two steps to try (T, 2)."""
+    T, _ = market.shape
+    excess, step = np.zeros(T), np.zeros((T, 2), np.int64)
+    for t in range(T):
         open_ = np.flatnonzero(market.choices.day_ahead[t])
+        low, high = (ends[open_] for ends in market.step_ends(t))
+        power = float(np.clip(s.day_ahead[t], low.min(), high.max()))
+        price = market.usd_per_mwh[open_]
+        holds = np.flatnonzero((low <= power + tolerance) & (power <= high + tolerance))
+        at = holds[int(np.argmin(price[holds] * power))]
+        ends = np.clip(power, low[at], high[at])
+        step[t] = open_[at]
         if open_.size == 1:
-            step[t] = open_[0]
             continue
-        order = np.lexsort((corners.cost, corners.power))
-        x, y = corners.power[order], corners.cost[order]
-        hull = _hull_value(x, y, s.day_ahead[t])
-        excess[t] = max(paid[t] - hull, 0.0)
-        near = order[int(np.argmin(np.abs(x - s.day_ahead[t])))]
-        step[t] = corners.step[near]
-        if excess[t] < 1e-9 * max(1.0, abs(paid[t])):
-            low, high = market.step_ends(t)
-            inside = open_[(low[open_] - 1e-9 <= s.day_ahead[t]) & (s.day_ahead[t] <= high[open_] + 1e-9)]
-            if inside.size:
-                cost = market.usd_per_mwh[inside] * s.day_ahead[t]
-                step[t] = inside[int(np.argmin(cost))]
+        corners = market.corners(t)
+        chain = lower_hull(corners.power, corners.cost)
+        hull = float(np.interp(ends, corners.power[chain], corners.cost[chain]))
+        excess[t] = max(price[at] * ends - hull, 0.0)
+        right = int(np.clip(np.searchsorted(corners.power[chain], power), 1, chain.size - 1))
+        pair = chain[[right - 1, right]]
+        if abs(corners.power[pair[1]] - power) < abs(corners.power[pair[0]] - power):
+            pair = pair[::-1]
+        if excess[t] > 0:
+            step[t] = corners.step[pair]
     return excess, step
-
-
-def _hull_value(x: FloatArray, y: FloatArray, at: float) -> float:
-    """Lower convex hull of points, sorted by x, at a point."""
-    chain = lower_hull(x, y)
-    return float(np.interp(at, x[chain], y[chain]))
