@@ -29,16 +29,25 @@ class Node:
     steps: Steps = field(compare=False)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trace:
-    """What happened at one node, for the book and for the curious."""
+    """What happened at one node, for the book and for the curious.
+
+    `blocks` counts the periods with a convex hull, `nodes` and `solves` the nodes and LPs so far,
+    `columns` and `rows` the size of the relaxation's LP.
+    """
 
     node: int
-    bound: float
-    upper: float
-    blocks: int
+    bound_usd: float
+    best_usd: float
+    lower_usd: float
     action: str
-    seconds: float = 0.0
+    seconds: float
+    blocks: int
+    nodes: int
+    solves: int
+    columns: int
+    rows: int
 
 
 class Search:
@@ -304,10 +313,14 @@ class Search:
         )
 
     def _note(self, node: Node, bound: float, action: str) -> None:
-        seconds = time.perf_counter() - self.started
+        solver, fixed = self.relaxation.solver, self.fixed
         self.trace.append(
-            Trace(node.number, bound, self.upper, len(self.relaxation.blocks), action, seconds)
-        )
+            Trace(
+                node.number, bound, self.upper, min(self.lower, bound), action,
+                time.perf_counter() - self.started, len(self.relaxation.blocks), self.nodes,
+                solver.solves + (fixed.solver.solves if fixed else 0), solver.columns, solver.rows,
+            )
+        )  # fmt: skip
 
 
 def _middle(weight: FloatArray) -> int | None:

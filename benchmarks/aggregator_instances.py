@@ -1,0 +1,116 @@
+"""Time, proven gap and size of the fast exact aggregator method on many instances.
+
+    python benchmarks/aggregator_instances.py [FOLDER | --study SCENARIO] [--gap 1e-3] [--only TEXT]
+
+FOLDER holds instances (.npz; by default ../shared/reference/eva). With --study, the 22 problems of
+a scenario are drawn in the published way (weighted groups, system cap). One line for each problem:
+cars, groups, plugged-in (period, group, sample) triples; columns and rows of the first LP, periods
+with a convex hull, nodes and LPs; processor seconds (one thread), wall-clock seconds, proven gap;
+and, where ../shared/reference has it, what the published run of the same problem needed (CPLEX
+through NEOS, 4 threads, 25,200 s allowed) and the gap it stopped at. Medians and maxima at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+
+
+def instances(arguments):
+    from evcm.aggregator.problem import load_problem
+
+    if arguments.study is None:
+        for path in sorted(arguments.folder.glob("*.npz")):
+            if arguments.only in path.stem:
+                yield path.stem, load_problem(path)
+        return
+    from evcm import fleet, inputs, montecarlo
+
+    law = inputs.trip_law()
+    draw = montecarlo.grouped_draw(inputs.scenario(arguments.study), law, seed=1)
+    for side in ("min", "max"):
+        cars = fleet.weighted_fleet(draw, side)
+        for bus in inputs.LOAD_BUSES:
+            name = f"sc{arguments.study}-{side}-bus{bus:02d}"
+            if arguments.only in name:
+                yield name, fleet.aggregator_problem(cars, bus)
+
+
+def published(name):
+    """Seconds and gap of the published run of an instance of the same name."""
+    record = REFERENCE / "neos_runs.csv"
+    if not record.exists():
+        return "", ""
+    runs = pd.read_csv(record)
+    scenario, side, bus = name.split("-")
+    keys = {"sc1": "Sc1", "sc2": "Sc2", "sc3": "Sc3"}
+    mine = runs[(runs.side == side) & (runs.bus == int(bus[3:]))]
+    wanted = mine[mine.scen == keys[scenario]] if scenario in keys else mine[
+        ~mine.scen.isin(keys.values())
+    ]  # fmt: skip
+    if wanted.empty:
+        return "", ""
+    run = wanted.iloc[0]
+    return f"{run.seconds:.0f}", f"{100 * run.gap:.1f}"
+
+
+def measure(name, problem, gap):
+    from evcm.aggregator.decomposition import solve_decomposition
+    from evcm.certificate.plan import certify_plan
+    from evcm.errors import InfeasibleError
+
+    trace = []
+    cpu, wall = time.process_time(), time.perf_counter()
+    row = {
+        "instance": name, "cars": problem.cars, "groups": problem.vehicles,
+        "plugged": int(problem.available.sum()),
+    }  # fmt: skip
+    try:
+        plan = solve_decomposition(problem, gap=gap, trace=trace)
+    except InfeasibleError as error:
+        seconds = time.process_time() - cpu
+        return row | {"cpu s": seconds, "gap %": "infeasible", "note": str(error)}
+    row |= {"cpu s": time.process_time() - cpu, "wall s": time.perf_counter() - wall}
+    certify_plan(problem, plan)
+    run = dict(zip(("published s", "published gap %"), published(name), strict=True))
+    return row | {
+        "columns": trace[-1].columns, "rows": trace[-1].rows, "hulls": trace[-1].blocks,
+        "nodes": trace[-1].nodes, "LPs": trace[-1].solves, "cost $": plan.cost_usd,
+        "gap %": 100 * plan.gap, **run,
+    }  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=REFERENCE / "eva")
+    parser.add_argument("--study", type=int, choices=(1, 2, 3))
+    parser.add_argument("--gap", type=float, default=1e-3)
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    rows = []
+    for name, problem in instances(arguments):
+        if not rows:
+            measure(name, problem, 0.1)  # compiled kernels are loaded now
+        rows.append(measure(name, problem, arguments.gap))
+        print(", ".join(f"{k} {_short(v)}" for k, v in rows[-1].items()), flush=True)
+    table = pd.DataFrame(rows)
+    print(table.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
+    gaps = pd.to_numeric(table["gap %"], errors="coerce")
+    for name in ("cpu s", "wall s"):
+        print(f"{name}: median {table[name].median():.2f}, largest {table[name].max():.2f}")
+    proven = int((gaps <= 100 * arguments.gap).sum())
+    print(f"gap: largest {gaps.max():.4f} %, within the gap asked for: {proven} of {len(table)}")
+
+
+def _short(value):
+    return f"{value:.3f}" if isinstance(value, float | np.floating) else value
+
+
+if __name__ == "__main__":
+    main()
