@@ -70,9 +70,10 @@ def solve_under_cap(
     try:
         return CappedPlan(aggregator.solve(capped, gap=gap), np.asarray(cap_mw), 0.0)
     except InfeasibleError as error:
-        percent = error.details.get("increase_percent")
-        if percent is None or not np.isfinite(percent):
+        share = error.details.get("uniform_increase")
+        if share is None or not np.isfinite(share):
             raise
-        raised = np.asarray(cap_mw) * (1.0 + percent / 100.0) * (1.0 + slack)
+        percent = 100.0 * share
+        raised = np.asarray(cap_mw) * (1.0 + share) * (1.0 + slack)
         plan = aggregator.solve(under_cap(problem, raised), gap=gap)
         return CappedPlan(plan, raised, float(percent))
