@@ -1,19 +1,34 @@
 """Generated reference pages: the paper map, the errata, the notation and the state of a build.
 
-Each function returns MyST text; `show` displays it from a cell, and the book resolves its links.
+Each function returns MyST text. A page that uses this module depends on the whole package; other
+chapters take `evcm.book_text` alone.
 """
 
 from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from evcm import book, paper
+from evcm.book_text import display_math, show, table
 from evcm.paper import MAIN, Equation
+
+__all__ = [
+    "chapter_fingerprints",
+    "companion_papers",
+    "coverage",
+    "errata_equations",
+    "errata_other",
+    "machine",
+    "notation",
+    "paper_map",
+    "show",
+    "study_record",
+    "table",
+    "versions",
+]
 
 CHAPTERS = {
     "2.2.2": "monte_carlo",
@@ -31,13 +46,6 @@ KINDS = {
     "reading": "the print leaves units, indices or groups open",
     "reformulation": "another form with the same optimum",
 }
-
-
-def show(text: str) -> Any:
-    """Display MyST text from a cell."""
-    from IPython.display import Markdown, display
-
-    return display(Markdown(text))  # type: ignore[no-untyped-call]
 
 
 @cache
@@ -89,11 +97,6 @@ def _map_entry(equation: Equation, names: list[str]) -> str:
     return "".join(lines)
 
 
-def display_math(tex: str, tag: str = "") -> str:
-    """A displayed formula, with the paper's number as its tag."""
-    return f"$$\n{tex}" + (f" \\tag{{{tag}}}" if tag else "") + "\n$$"
-
-
 def coverage(key: str = MAIN) -> str:
     """Table of the sections: equations, how many are computed as printed, functions."""
     functions = paper.implementations(key)
@@ -109,14 +112,6 @@ def coverage(key: str = MAIN) -> str:
 def sections(key: str = MAIN) -> tuple[str, ...]:
     """Sections of a paper that have equations, in order."""
     return tuple(dict.fromkeys(e.section for e in paper.equations(key)))
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A Markdown table."""
-    head = list(head)
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
 
 
 def errata_equations(kind: str, key: str = MAIN) -> str:

@@ -27,6 +27,7 @@ def _module_file(name: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin else None
 
 
+@cache
 def imported_modules(source: str, module: str = "") -> set[str]:
     """Names of the evcm modules that a piece of source code imports, functions included."""
     found: set[str] = set()
