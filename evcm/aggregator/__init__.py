@@ -43,17 +43,7 @@ __all__ = [
 
 def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
     """Options of the problem that a method does not know, in words."""
-    options = []
-    if method == "single-cars":
-        if problem.real_time_limit != "v2g":
-            options.append("real-time trade limited by plugs")
-        if not problem.allow_v2g:
-            options.append("no V2G")
-        if problem.midnight_soc_kwh is not None:
-            options.append("given charge at midnight")
-    if method != "model" and problem.risk_weight > 0:
-        options.append("CVaR")
-    return options
+    return ["CVaR"] if method != "model" and problem.risk_weight > 0 else []
 
 
 def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:
@@ -68,8 +58,7 @@ def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[
     missing = unknown_options(problem, chosen)
     if not missing:
         return chosen, ""
-    other: Method = "model" if unknown_options(problem, "decomposition") else "decomposition"
-    return other, f"{chosen} does not know: {', '.join(missing)}"
+    return "model", f"{chosen} does not know: {', '.join(missing)}"
 
 
 def solve(
@@ -86,7 +75,7 @@ def solve(
     ----------
     problem : AggregatorProblem
     method : {"auto", "decomposition", "single-cars", "model"}
-        An option that a fast method does not know sends the problem to another; the plan's
+        An option that a fast method does not know sends the problem to the model; the plan's
         status says so.
     gap : float
         Proven distance to the optimum to stop at, as a share of turnover.

@@ -8,8 +8,8 @@ binary, reachable or not.
 As printed the model is not usable. By (27), (28) an indicator may stay 0 while the load is above
 its edge, and (33), (36), (39), (42) allow an effective power only where the indicator is 0. With
 indicator 0, (31) asks for no more than effect >= P - M_big: the more M_big, the more a step pays
-the aggregator for nothing. `as_printed=True` shows it. Corrected, the indicator is forced both ways and the
-effective power vanishes with it; then M_big does not move the optimum.
+the aggregator for nothing. `as_printed=True` shows it. Corrected, the indicator is forced both
+ways and the effective power vanishes with it; then M_big does not move the optimum.
 """
 
 from __future__ import annotations

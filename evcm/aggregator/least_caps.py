@@ -104,7 +104,7 @@ def raise_infeasible(problem: AggregatorProblem) -> NoReturn:
         f"period {t + 1}: {problem.cap_mw[t]:.4f} -> {least.cap_mw[t]:.4f} MW" for t in short
     )
     uniform = (
-        f"a uniform increase of the {kind}s of {100 * least.uniform_increase:.1f} % is the least "
+        f"a uniform increase of the {kind}s of {100 * least.uniform_increase:.3g} % is the least "
         "that admits a plan"
         if np.isfinite(least.uniform_increase)
         else "no uniform increase admits a plan"

@@ -35,6 +35,8 @@ Progress = Callable[[float, float, float], None]
 
 METHOD = "model"
 
+_FEASIBLE = 2  # HiGHS: kSolutionStatusFeasible
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -70,8 +72,10 @@ def run_highs(model: cp.Problem, gap_usd: float, seconds: float, **options: obje
     infeasible = model.status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE)
     if model.status == "infeasible_or_unbounded":
         infeasible = True  # no cost falls without limit: prices and chargers are bounded
-    solved = model.value is not None and np.isfinite(model.value)
     info = getattr(model.solver_stats, "extra_stats", None)
+    # A stopped solver may hand back a point that is not feasible.
+    feasible = info is not None and info.primal_solution_status == _FEASIBLE
+    solved = bool(feasible and model.value is not None and np.isfinite(model.value))
     bound = float(model.value) if solved and model.status == cp.OPTIMAL else -np.inf
     if model.is_mixed_integer() and info is not None:
         bound = float(info.mip_dual_bound)
@@ -159,7 +163,8 @@ def solve_model(
     gap : float
         Proven distance to the optimum to stop at, as a share of turnover.
     time_limit_s : float, optional
-        Stop with the best plan after this many seconds; the plan's status says so.
+        Stop with the best plan after this many seconds; the plan's status says so. The first
+        linear program is waited for, so that there is a plan.
     progress : callable, optional
         Told the objective, the bound and the seconds at every improvement.
 
@@ -168,7 +173,7 @@ def solve_model(
     InfeasibleError
         No plan exists: a visit is too short, or the caps are too low; says where and how much.
     SolverError
-        HiGHS failed, or the time limit came before any plan was found.
+        HiGHS failed.
     """
     require_reachable(problem)
     search = _Search(problem, gap, time_limit_s, progress)
@@ -201,7 +206,8 @@ def _relaxation(
     """
     problem = search.problem
     model = build_model(problem, choices, exact, relaxed=True, cars=search.cars)
-    outcome = run_highs(model.cvxpy, 0.0, search.left_s)
+    # Waited for, whatever the time limit: there is no plan before it.
+    outcome = run_highs(model.cvxpy, 0.0, np.inf)
     if outcome.infeasible:
         raise_infeasible(problem)
     if not outcome.solved:
