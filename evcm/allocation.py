@@ -180,7 +180,7 @@ def _check(start: FloatArray, ceiling: FloatArray, floor: FloatArray, weight: Fl
     c = Checks("caps")
     shape = np.shape(start)
     for name, value in (("ceiling_mw", ceiling), ("floor_mw", floor)):
-        c.require(np.shape(value) == shape, name, np.shape(value), shape)
+        c.require(np.shape(value) == shape, name, np.shape(value), str(shape))
     good = np.shape(weight) == shape[1:]
     if c.require(good, "weight", np.shape(weight), f"({shape[-1]},)"):
         c.require(bool((np.asarray(weight) >= 0).all()), "weight", weight, ">= 0")
