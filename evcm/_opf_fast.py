@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 
 from evcm import _opf_kernels as kernels
 from evcm._opf_blocks import Elimination, eliminate
-from evcm._opf_problem import ACTIVE, Injections, elastic
-from evcm.errors import InfeasibleError, SolverError
+from evcm._opf_branch import Grid
+from evcm._opf_problem import Injections, elastic
+from evcm._opf_reason import raise_infeasible
+from evcm.errors import SolverError
 from evcm.network import Network
 
 FloatArray = NDArray[np.float64]
@@ -47,7 +50,7 @@ class State:
     iterations: IntArray
 
 
-class _Run:
+class Run:
     """Arrays of one run; the kernel fills them in place."""
 
     def __init__(
@@ -78,13 +81,22 @@ class _Run:
 
     def solve(self, effort: kernels.Effort, todo: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Run the kernel on the periods of `todo`; return those that are still not solved."""
+        try:
+            self._kernel(effort, todo)
+        except np.linalg.LinAlgError:  # one period's singular system must not stop the others
+            for period in np.flatnonzero(todo & (self.ended != kernels.SOLVED)):
+                only = np.arange(todo.size) == period
+                with contextlib.suppress(np.linalg.LinAlgError):
+                    self._kernel(effort, only)
+        return np.asarray(self.ended != kernels.SOLVED)
+
+    def _kernel(self, effort: kernels.Effort, todo: NDArray[np.bool_]) -> None:
         # fmt: off
         kernels.solve_periods(
             self.grid, self.p, self.q, self.low, self.high, effort,
             self.x, self.u, self.lam, self.mult, todo, self.ended, self.iterations,
         )
         # fmt: on
-        return np.asarray(self.ended != kernels.SOLVED)
 
     def state(self) -> State:
         return State(
@@ -96,7 +108,7 @@ class _Run:
         )
 
 
-def grid(network: Network, inj: Injections) -> kernels.Grid:
+def grid(network: Network, inj: Injections) -> Grid:
     """The kernel's view of a network, per unit."""
     plan = _eliminations.get(network)
     if plan is None:
@@ -104,7 +116,7 @@ def grid(network: Network, inj: Injections) -> kernels.Grid:
         _eliminations[network] = plan
     y = network.admittance_pu()
     base = network.base_mva
-    return kernels.Grid(
+    return Grid(
         plan.order, plan.row, plan.col, plan.start, plan.update_start, plan.update,
         plan.branch_block, plan.branch_forward, network.branch_from, network.branch_to,
         np.stack([y.real, y.imag], axis=2).reshape(len(y), 8),
@@ -116,7 +128,7 @@ def grid(network: Network, inj: Injections) -> kernels.Grid:
 
 
 def cost_scale(inj: Injections) -> float:
-    """Scale of the objective inside the kernel: multipliers of thousands cost it its convergence."""
+    """Scale of the objective inside the kernel: it converges badly with costs of thousands."""
     largest = float(np.abs(inj.cost_per_mw).max(initial=0.0))
     return 1.0 / max(1.0, largest / LARGEST_COST)
 
@@ -133,7 +145,7 @@ def solve(
     SolverError
         A period has an operating point and yet no attempt converged.
     """
-    run = _Run(network, load_p_mw, load_q_mvar, inj)
+    run = Run(network, load_p_mw, load_q_mvar, inj)
     todo = np.ones(load_p_mw.shape[0], bool)
     for effort in EFFORTS:
         run.start(todo)
@@ -144,7 +156,7 @@ def solve(
     return run.state()
 
 
-def _last_resort(run: _Run, todo: NDArray[np.bool_], what: str) -> None:
+def _last_resort(run: Run, todo: NDArray[np.bool_], what: str) -> None:
     """From the nearest operating point, solve again; raise for the periods that have none."""
     which = np.flatnonzero(todo)
     base, n = run.network.base_mva, run.inj.bus.size
@@ -153,7 +165,7 @@ def _last_resort(run: _Run, todo: NDArray[np.bool_], what: str) -> None:
     high = np.concatenate([p.high for p in parts])
     free = run.inj.free_of_cost()
     stretched = Injections(free.bus, free.kind, free.sign, free.cost_per_mw, low, high)
-    near = _Run(
+    near = Run(
         run.network, run.p[which] * base, run.q[which] * base,
         stretched + elastic(run.network, which.size),
     )  # fmt: skip
@@ -164,7 +176,7 @@ def _last_resort(run: _Run, todo: NDArray[np.bool_], what: str) -> None:
     missing = near.u[:, n:].sum(axis=1) * base
     hopeless = np.flatnonzero(~left & (missing > 1e-4))
     if hopeless.size:
-        _raise_infeasible(near, hopeless, which, missing, n, what)
+        raise_infeasible(near, hopeless, which, missing, n, what)
     run.x[which], run.u[which] = near.x, near.u[:, :n]
     run.lam[which] = 0.0
     for effort in EFFORTS:
@@ -179,74 +191,3 @@ def _last_resort(run: _Run, todo: NDArray[np.bool_], what: str) -> None:
         period=period,
         periods=(np.flatnonzero(todo) + 1).tolist(),
     )
-
-
-def _raise_infeasible(
-    near: _Run, hopeless: IntArray, which: IntArray, missing: FloatArray, n: int, what: str
-) -> None:
-    first = int(hopeless[0])
-    period = int(which[first]) + 1
-    lacking = _lacking(near, first, n)
-    binding = _binding(near, first, n)
-    others = [int(which[t]) + 1 for t in hopeless[1:]]
-    text = f"{what}, period {period}: no operating point keeps every limit. Nearest one: "
-    text += ", ".join(lacking) + ". Limits that bind there: " + "; ".join(binding)
-    if others:
-        text += f". Also infeasible: {len(others)} more, first period {others[0]}"
-    raise InfeasibleError(
-        text,
-        period=period,
-        periods=[period, *others],
-        missing=float(missing[first]),
-        lacking=lacking,
-        binding=binding,
-    )
-
-
-def _lacking(near: _Run, t: int, n: int) -> list[str]:
-    """Power that the nearest point invents or throws away, largest first."""
-    net, inj = near.network, near.inj
-    amount = near.u[t, n:] * net.base_mva
-    found = []
-    for j in np.argsort(-amount)[:4]:
-        if amount[j] > max(1e-4, 0.01 * amount.max()):
-            unit = "MW" if inj.kind[n + j] == ACTIVE else "Mvar"
-            word = "too little" if inj.sign[n + j] > 0 else "too much"
-            found.append(f"{amount[j]:.4g} {unit} {word} at bus {net.bus_number[inj.bus[n + j]]}")
-    return found
-
-
-def _binding(near: _Run, t: int, n: int) -> list[str]:
-    """Limits whose multipliers hold the nearest point back, strongest first."""
-    net, inj, mult = near.network, near.inj, near.mult[t]
-    nb, nj, nl, base = net.n_bus, inj.bus.size, net.branch_from.size, net.base_mva
-    names: list[tuple[float, str]] = []
-    for k in range(nb):
-        bus = net.bus_number[k]
-        # a voltage's multiplier is per pu of voltage: a hundredth is a sensible step
-        names.append((0.01 * mult[k], f"voltage at bus {bus} at least {net.v_min_pu[k]:g} pu"))
-        names.append((0.01 * mult[nb + k], f"voltage at bus {bus} at most {net.v_max_pu[k]:g} pu"))
-    for j in range(n):
-        bus = net.bus_number[inj.bus[j]]
-        unit = "MW" if inj.kind[j] == ACTIVE else "Mvar"
-        kind = (
-            "demand"
-            if inj.sign[j] < 0
-            else "power not supplied"
-            if j >= 2 * net.generator_bus.size
-            else "generation"
-        )
-        low, high = near.low[t, j] * base, near.high[t, j] * base
-        held = high - low < 1e-6
-        at = f"{kind} at bus {bus}"
-        if held:
-            continue
-        if kind != "power not supplied":
-            names.append((mult[2 * nb + j], f"{at} at least {low:.6g} {unit}"))
-        names.append((mult[2 * nb + nj + j], f"{at} at most {high:.6g} {unit}"))
-    for e in range(nl):
-        f, to = net.bus_number[net.branch_from[e]], net.bus_number[net.branch_to[e]]
-        strength = max(mult[2 * nb + 2 * nj + e], mult[2 * nb + 2 * nj + nl + e])
-        names.append((strength, f"flow on branch {f}-{to} at most {net.limit_mva[e]:g} MVA"))
-    strong = sorted((x for x in names if x[0] > 1e-3), key=lambda x: -x[0])
-    return [text for _, text in strong[:6]] or ["the power balance itself"]
