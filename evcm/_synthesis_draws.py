@@ -76,7 +76,7 @@ def kmedoids(found: FloatArray, k: int, rng: np.random.Generator) -> Drawn:
 
 def _nearest(distance: FloatArray, medoids: IntArray) -> IntArray:
     """Cluster of every row; a medoid is in its own, even where rows are doubles of each other."""
-    nearest = np.argmin(distance[:, medoids], axis=1)
+    nearest: IntArray = np.argmin(distance[:, medoids], axis=1).astype(np.int64)
     nearest[medoids] = np.arange(len(medoids))
     return nearest
 
@@ -86,7 +86,7 @@ def _centres(distance: FloatArray, nearest: IntArray) -> IntArray:
     order = np.argsort(nearest, kind="stable")
     start = np.unique(nearest[order], return_index=True)[1]
     to_clusters = np.add.reduceat(distance[:, order], start, axis=1)
-    own = to_clusters[np.arange(len(nearest)), nearest]
+    own: FloatArray = to_clusters[np.arange(len(nearest)), nearest]
     centres: IntArray = np.lexsort((own, nearest))[start]
     return centres
 

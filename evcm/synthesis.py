@@ -283,8 +283,9 @@ def judge_fractions(
     """Whether the error is lowest at the marked fractions (the paper's 5 % and 14 % by default).
 
     One row per method and marked fraction: error, the fraction of the lowest error and that error,
-    ``is_minimum``; and, because one draw is what a paper shows, ``minimum_in_repeats``: the share
-    of single repeats in which the marked fraction has the lowest error.
+    ``is_minimum`` (of the average over repeats); ``is_clear``: it is a minimum, and lower than
+    every other by more than two standard errors of the difference; and, because one draw is what
+    a paper shows, ``minimum_in_repeats``: the share of single repeats with their minimum there.
     """
     c = Checks("judge fractions")
     c.require(metric in METRICS, "metric", metric, ", ".join(METRICS))
@@ -294,8 +295,10 @@ def judge_fractions(
     mean = curve.pivot_table(metric, ["method", "repeat"], "fraction", aggfunc="mean")
     found = []
     for method, by_repeat in mean.groupby("method"):
-        average = by_repeat.mean()
+        average, variance = by_repeat.mean(), by_repeat.var() / len(by_repeat)
         for fraction in marked:
+            lead = average.drop(fraction) - average[fraction]
+            noise = 2 * np.sqrt(variance.drop(fraction) + variance[fraction])
             found.append(
                 {
                     "method": method,
@@ -304,6 +307,7 @@ def judge_fractions(
                     "lowest_at": average.idxmin(),
                     "lowest_error_pu": average.min(),
                     "is_minimum": bool(average.idxmin() == fraction),
+                    "is_clear": bool((lead > noise).all()),
                     "minimum_in_repeats": float((by_repeat.idxmin(axis=1) == fraction).mean()),
                 }
             )

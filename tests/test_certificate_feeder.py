@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from feeder_case import one
 
 from evcm import feeder
 from evcm.certificate.feeder import certify, joined, load_power_kva, network_admittance
 from evcm.errors import SolverError
 from evcm.feeder import FeederCases, FeederModel
+from tests.feeder_case import one
 
 
 @pytest.fixture(scope="module")

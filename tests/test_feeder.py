@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from feeder_case import one, transmission
 
 from evcm import data, feeder
 from evcm._feeder_tables import Terminal
 from evcm.certificate.feeder import network_admittance
 from evcm.errors import InputError, SolverError
 from evcm.feeder import FeederCases, FeederModel
+from tests.feeder_case import one, transmission
 
 _A = np.exp(2j * np.pi / 3)
 FORTESCUE = np.array([[1, 1, 1], [1, _A**2, _A], [1, _A, _A**2]])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from feeder_case import transmission
 from scipy.stats import wasserstein_distance
 
 from evcm import synthesis
@@ -13,6 +12,7 @@ from evcm._synthesis_draws import copula, kmedoids, marginals, monte_carlo
 from evcm._synthesis_error import distribution_errors, prepare, wasserstein, weighted_percentile
 from evcm.errors import InputError
 from evcm.synthesis import METHODS, METRICS
+from tests.feeder_case import transmission
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_copula_keeps_marginals_and_dependence():
 
 def test_kmedoids_finds_clusters_and_their_sizes():
     rng = np.random.default_rng(3)
-    centres = np.array([[0, 0, 0], [10, 0, 0], [0, 10, 0]], float)
+    centres = np.array([[0, 0, 0], [10, 0, 5], [0, 10, 10]], float)
     sizes = (50, 30, 20)
     found = np.concatenate(
         [c + rng.normal(0, 0.1, (n, 3)) for c, n in zip(centres, sizes, strict=True)]
@@ -189,6 +189,19 @@ def test_judging_fractions(curve):
     assert (kmedoids_rows["lowest_at"] == 0.5).all()
     with pytest.raises(InputError, match="marked"):
         synthesis.judge_fractions(curve, (0.33,))
+
+
+def test_a_minimum_by_luck_is_not_clear():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"method": m, "fraction": f, "repeat": r, "wasserstein_pu": e + rng.normal(0, 1e-4)}
+        for m, errors in {"flat": (1e-3, 1e-3, 1e-3), "dip": (2e-3, 1e-3, 2e-3)}.items()
+        for f, e in zip((0.05, 0.14, 0.5), errors, strict=True)
+        for r in range(6)
+    ]
+    judged = synthesis.judge_fractions(pd.DataFrame(rows)).set_index(["method", "fraction"])
+    assert judged.loc[("dip", 0.14), "is_clear"]
+    assert not judged.loc["flat", "is_clear"].any()
 
 
 def test_smallest_sufficient_on_a_curve_made_by_hand():

@@ -1,0 +1,50 @@
+"""100,000 unbalanced power flows of the 13-node feeder, each certified, on two processes.
+
+    python benchmarks/feeder.py [solves] [jobs]
+
+Head voltage, load and cars differ from solve to solve, so that every load is set anew. Wall and
+processor seconds (of this process and its workers) are printed, for one process and for two.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import numpy as np
+
+from evcm import feeder
+from evcm.feeder import FeederCases
+
+
+def cases(count: int) -> FeederCases:
+    rng = np.random.default_rng(0)
+    return FeederCases(
+        period=rng.integers(1, 49, count),
+        head_v_pu=rng.uniform(0.97, 1.05, count),
+        load_scale=rng.uniform(0.5, 1.0, count),
+        ev_kw=rng.normal(0, 300, count),
+    )
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    most = int(sys.argv[2]) if len(sys.argv) > 2 else 2
+    asked = cases(count)
+    feeder.solve(cases(100))  # imports and first touch are not part of the measurement
+    print(f"{count} power flows, target 60 s on 2 cores; load average {os.getloadavg()[0]:.1f}")
+    print("jobs   wall s   ms per solve   60 s / wall   worst certificate")
+    for jobs in sorted({1, most}):
+        start = time.perf_counter()
+        states = feeder.solve(asked, jobs=jobs)
+        wall = time.perf_counter() - start
+        worst = states.certificate.worst
+        print(f"{jobs:4d} {wall:8.1f} {1000 * wall / count:14.3f} {60 / wall:13.2f} {worst:19.1e}")
+    print(f"iterations of a solve: {states.iterations.mean():.1f}")
+    used = os.times()
+    print(f"processor seconds: {used.user:.1f} here, {used.children_user:.1f} in ended workers")
+
+
+if __name__ == "__main__":
+    main()
