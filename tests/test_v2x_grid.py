@@ -1,0 +1,83 @@
+"""Stations on the 14-bus system and the 13-node feeder, and caps."""
+
+import numpy as np
+import pytest
+
+from evcm.errors import InputError
+from evcm.inputs import LOAD_BUSES
+from evcm.opf import study_day
+from evcm.v2x.baselines import as_fast_as_possible
+from evcm.v2x.grid import Stations, bus_power_mw, half_hour_kw, on_feeder, operate, under_cap
+from evcm.v2x.optimum import optimum
+from evcm.v2x.station import make_case, run
+from evcm.v2x.world import example_world
+
+
+@pytest.fixture(scope="module")
+def case():
+    return make_case(example_world(25, "home"), seed=3, start_hour=24.0)
+
+
+@pytest.mark.parametrize(("minutes", "start"), [(5, 0.0), (15, 0.0), (60, 0.0), (15, 18.5)])
+def test_half_hours_keep_the_energy_and_the_clock(minutes, start):
+    day = make_case(
+        example_world(6, "public"), seed=2, steps=24 * 60 // minutes, step_h=minutes / 60,
+        start_hour=start,
+    )  # fmt: skip
+    finished = run(day, as_fast_as_possible)
+    power = half_hour_kw(finished)
+    assert 0.5 * power.sum() == pytest.approx(finished.grid_kwh.sum())
+    if minutes == 15:
+        at = round(start * 2)
+        assert power[at] == pytest.approx(2 * finished.grid_kwh[:2].sum())
+    with pytest.raises(InputError, match="length of the run"):
+        half_hour_kw(run(make_case(example_world(2), steps=8), as_fast_as_possible))
+
+
+def test_stations_load_the_bus_and_the_generation_follows(case):
+    finished = run(case, as_fast_as_possible)
+    groups = [Stations(finished, 9, 60), Stations(finished, 14, 20), Stations(finished, 9, 10)]
+    power = bus_power_mw(groups)
+    one = half_hour_kw(finished) / 1000
+    np.testing.assert_allclose(power[:, LOAD_BUSES.index(9)], 70 * one)
+    day, base = operate(groups), study_day()
+    assert day.load_mwh - base.load_mwh == pytest.approx(90 * finished.grid_kwh.sum() / 1000)
+    assert day.generation_mwh > base.generation_mwh
+    with pytest.raises(InputError, match="bus"):
+        Stations(finished, 7)
+
+
+def test_stations_on_the_feeder_lower_its_voltage(case):
+    finished = run(case, as_fast_as_possible)
+    groups = [Stations(finished, 9, 40)]
+    day = operate(groups)
+    terminals = {"675.a": 1.0, "675.b": 1.0, "675.c": 1.0}
+    states = on_feeder(groups, day, terminals)
+    none = on_feeder([Stations(finished, 9, 0)], day, terminals)
+    assert len(states.v_pu) == 48
+    peak = int(np.argmax(half_hour_kw(finished)))
+    assert states.at("675", "a")[peak] < none.at("675", "a")[peak]
+
+
+def test_cap_limits_the_cars_not_the_building(case):
+    cap = np.full(48, 5.0)
+    cap[34:46] = 2.0  # MW for 40 stations: 50 kW each from 17:00 to 23:00
+    capped = under_cap(case, cap, stations=40)
+    free, held = optimum(case), optimum(capped, hard_limits=True)
+    power = half_hour_kw(held.run)
+    assert power[34:46].max() <= 50.0 + 1e-6
+    assert half_hour_kw(free.run)[34:46].max() > 50.0
+    assert held.reward <= free.reward
+    for bad in (np.full(47, 1.0), np.full(48, -1.0)):
+        with pytest.raises(InputError, match="cap_mw"):
+            under_cap(case, bad)
+
+
+def test_cap_of_a_long_step_is_the_least_of_its_half_hours():
+    coarse = make_case(example_world(3), seed=1, steps=24, step_h=1.0)
+    cap = np.full(48, 0.1)
+    cap[21] = 0.002
+    limit = under_cap(coarse, cap).series.import_limit_kw[:, 0]
+    base = coarse.series.base_kw[:, 0]
+    assert limit[10] == pytest.approx(max(base[10] + 2.0, 0.0))
+    assert limit[11] == pytest.approx(min(base[11] + 100.0, coarse.series.import_limit_kw[11, 0]))
