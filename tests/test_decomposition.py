@@ -272,7 +272,7 @@ def test_cheapest_market_is_never_above_a_sampled_one(seed):
     for _ in range(20):
         power = rng.uniform(low, high)
         traded = rng.uniform(e_low, e_high)
-        cost = _market.cost_by_period(problem, steps, power, traded)
+        cost = sum(_market.cost_by_period(problem, steps, power, traded))
         value = cost + q * power + (r * traded).sum(axis=1)
         assert (by_a.min(axis=1) <= value + 1e-9).all()
         a, b = _market.choose_steps(problem, steps, power, traded)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from evcm.aggregator._highs import LP
+from evcm.aggregator._highs import LP, Answer
 from evcm.aggregator._market import choose_steps, cost_by_period
 from evcm.aggregator._vehicle_lp import VehicleLP
 from evcm.inputs import FloatArray, IntArray
 
 
-def true_cost(lp: VehicleLP, z: FloatArray) -> float:
-    """Cost of a solution of the vehicle LP at the true prices."""
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A solution of the vehicle LP, its cost at the true prices, and its turnover."""
+
+    z: FloatArray
+    cost_usd: float
+    turnover_usd: float
+
+
+def priced(lp: VehicleLP, z: FloatArray) -> Solution:
+    """A solution of the vehicle LP at the true prices."""
     m = lp.entries
-    trade = cost_by_period(lp.problem, lp.steps, lp.power(z), lp.traded(z))
-    return float(trade.sum() + lp.cost[m : 2 * m] @ z[m : 2 * m])
+    day_ahead, real_time = cost_by_period(lp.problem, lp.steps, lp.power(z), lp.traded(z))
+    parts = float(day_ahead.sum()), float(real_time.sum()), float(lp.cost[m : 2 * m] @ z[m : 2 * m])
+    return Solution(z, sum(parts), max(1.0, sum(map(abs, parts))))
 
 
 class FixedSteps:
@@ -28,41 +40,32 @@ class FixedSteps:
         self.solver.copy_basis(start)
 
     def improve(
-        self, z: FloatArray, hopeful_usd: float, time_limit_s: float = np.inf
-    ) -> tuple[FloatArray, float]:
-        """Best solution found from `z` on, and its true cost: fix its steps, solve, repeat.
+        self, start: Solution, hopeful_usd: float, time_limit_s: float = np.inf
+    ) -> Solution:
+        """Best solution found from `start` on: fix its steps, solve, repeat.
 
         Repeats only while the cost is below `hopeful_usd`.
         """
-        best, best_cost = z, true_cost(self.lp, z)
-        for _ in range(3):
-            a, b = choose_steps(
-                self.lp.problem, self.lp.steps, self.lp.power(best), self.lp.traded(best)
-            )
-            z, cost, stated = self.solve(a, b, time_limit_s)
-            gain = best_cost - cost
-            if gain > 0:
-                best, best_cost = z, cost
-            # A new choice of steps at the edges is worth another round only if it was worth
-            # something now.
-            little = 1e-4 * abs(best_cost)
-            if gain < little or stated - cost < little or best_cost > hopeful_usd:
+        best, lp = start, self.lp
+        for _ in range(2):
+            a, b = choose_steps(lp.problem, lp.steps, lp.power(best.z), lp.traded(best.z))
+            answer = self._solve(a, b, time_limit_s)
+            if answer.status != "optimal":
                 break
-        return best, best_cost
+            found = priced(lp, answer.column)
+            gain = best.cost_usd - found.cost_usd
+            best = found if gain > 0 else best
+            # Other steps at the edges are worth another round only if this one was.
+            little = 1e-5 * best.turnover_usd
+            waste = answer.value - found.cost_usd
+            if gain < little or waste < little or best.cost_usd > hopeful_usd:
+                break
+        return best
 
-    def solve(
-        self, a: IntArray, b: IntArray, time_limit_s: float = np.inf
-    ) -> tuple[FloatArray, float, float]:
-        """Best solution with day-ahead steps a (T,) and real-time steps b (T, N).
-
-        Returns it, its true cost, and its cost with these steps (higher where a power ends on an
-        edge and the other step is cheaper). Infinite where there is none.
-        """
+    def _solve(self, a: IntArray, b: IntArray, time_limit_s: float) -> Answer:
+        """Best solution with day-ahead steps a (T,) and real-time steps b (T, N)."""
         self._fix(a, b)
-        answer = self.solver.solve("simplex", time_limit_s)
-        if answer.status != "optimal":
-            return np.zeros(0), np.inf, np.inf
-        return answer.column, true_cost(self.lp, answer.column), answer.value
+        return self.solver.solve("simplex", time_limit_s)
 
     def _fix(self, a: IntArray, b: IntArray) -> None:
         lp, steps = self.lp, self.lp.steps

@@ -24,6 +24,7 @@ class Answer:
     value: float
     column: FloatArray
     row_dual: FloatArray
+    column_dual: FloatArray
     iterations: int
 
 
@@ -122,13 +123,13 @@ class LP:
             return Answer(
                 "optimal" if status == kinds.kOptimal else "stopped",
                 self.highs.getObjectiveValue(), np.asarray(found.col_value),
-                np.asarray(found.row_dual),
+                np.asarray(found.row_dual), np.asarray(found.col_dual),
                 max(0, info.simplex_iteration_count) + max(0, info.ipm_iteration_count),
             )  # fmt: skip
         if status in (kinds.kInfeasible, kinds.kUnboundedOrInfeasible):
             _, has, ray = self.highs.getDualRay()
             dual = np.asarray(ray) if has else np.zeros(0)
-            return Answer("infeasible", np.inf, np.zeros(0), dual, 0)
+            return Answer("infeasible", np.inf, np.zeros(0), dual, np.zeros(0), 0)
         raise SolverError(
             f"HiGHS ended with status {self.highs.modelStatusToString(status)}", status=str(status)
         )

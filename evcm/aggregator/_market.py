@@ -116,12 +116,12 @@ def choose_steps(
 
 def cost_by_period(
     problem: AggregatorProblem, steps: Steps, power: FloatArray, traded: FloatArray
-) -> FloatArray:
-    """True cost of trade in each period (T,), USD."""
+) -> tuple[FloatArray, FloatArray]:
+    """True cost of day-ahead and of real-time trade in each period (T,), USD."""
     a, b = choose_steps(problem, steps, power, traded)
     price_a, price_b = steps.price_usd_per_mw[a], steps.price_usd_per_mw[b]
     extra = (price_b - price_a[:, None]) * (traded - power[:, None])
-    return np.asarray(price_a * power + extra @ problem.probability)
+    return price_a * power, np.asarray(extra @ problem.probability)
 
 
 def lower_envelope(steps: Steps, t: int) -> FloatArray:

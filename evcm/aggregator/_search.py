@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evcm.aggregator._fixed_steps import FixedSteps, true_cost
+from evcm.aggregator._fixed_steps import FixedSteps, Solution, priced
 from evcm.aggregator._highs import Answer
 from evcm.aggregator._market import Steps, choose_steps, cost_by_period
 from evcm.aggregator._relaxation import Bound, Relaxation, safe_bound
 from evcm.aggregator._vehicle_lp import VehicleLP
-from evcm.inputs import FloatArray
+from evcm.inputs import FloatArray, IntArray
 
 Progress = Callable[[float, float, float], None]
 """Told the best cost, the bound and the seconds."""
@@ -60,7 +60,8 @@ class Search:
         self.relaxation = Relaxation(lp)
         self.fixed: FixedSteps | None = None
         self.steps = lp.steps
-        self.upper, self.best = np.inf, np.zeros(0)
+        self.upper = np.inf
+        self.best: Solution | None = None
         self.turnover = 1.0
         self.pruned = np.inf
         self.tried: set[bytes] = set()
@@ -151,23 +152,41 @@ class Search:
         lp = self.lp
         if self.fixed is None:
             self.fixed = FixedSteps(lp, self.relaxation.solver)
-        z = answer.column[: lp.matrix.shape[1]]
-        self._offer(z, true_cost(lp, z))
-        a, b = choose_steps(lp.problem, lp.steps, lp.power(z), lp.traded(z))
+        start = priced(lp, answer.column[: lp.matrix.shape[1]])
+        self._offer(start)
+        a, b = choose_steps(lp.problem, lp.steps, lp.power(start.z), lp.traded(start.z))
         key = a.tobytes() + b.tobytes()
-        if key not in self.tried:
-            self.tried.add(key)
-            hopeful = self.upper + 0.5 * self.gap * self.turnover
-            self._offer(*self.fixed.improve(z, hopeful, self.time_left_s))
+        if key in self.tried:
+            return
+        self.tried.add(key)
+        near = self.upper + self.gap * self.turnover
+        if self.nodes > 1:
+            # Only bounds change in the relaxation, so its basis serves; costs change in the other.
+            start = self._hold(a, b) or start
+            near = self.upper + 0.1 * self.gap * self.turnover
+            if start.cost_usd > near:
+                return
+        self._offer(self.fixed.improve(start, near, self.time_left_s))
 
-    def _offer(self, z: FloatArray, cost: float) -> None:
+    def _hold(self, a: IntArray, b: IntArray) -> Solution | None:
+        """Best solution of the relaxation with these steps, where it allows them."""
+        S = self.lp.steps.day_ahead.shape[1]
+        day_ahead, real_time = np.arange(S) == a[:, None], np.arange(S) == b[..., None]
+        for t in range(a.size):
+            if t not in self.relaxation.blocks:
+                day_ahead[t] |= self.steps.day_ahead[t]
+        self.relaxation.restrict(self.steps.restricted(day_ahead, real_time))
+        answer = self.relaxation.solve("simplex", self.time_left_s)
+        if answer.status != "optimal":
+            return None
+        found = priced(self.lp, answer.column[: self.lp.matrix.shape[1]])
+        self._offer(found)
+        return found
+
+    def _offer(self, found: Solution) -> None:
         """Keep a solution if it is the best so far."""
-        if cost < self.upper:
-            m = self.lp.entries
-            self.upper, self.best = cost, z
-            battery = float(self.lp.cost[m : 2 * m] @ z[m : 2 * m])
-            # |day-ahead| + |real-time| >= |trade|: never more than the true turnover.
-            self.turnover = max(1.0, abs(cost - battery) + battery)
+        if found.cost_usd < self.upper:
+            self.best, self.upper, self.turnover = found, found.cost_usd, found.turnover_usd
 
     def _dive(self, steps: Steps, answer: Answer, gaps: FloatArray) -> None:
         """Fix the steps of the periods with the largest gaps, a few at a time, and solve again."""
@@ -208,8 +227,8 @@ class Search:
         """By how much each period's true cost exceeds what the relaxation pays (T,)."""
         z = answer.column
         lp = self.lp
-        true = cost_by_period(lp.problem, lp.steps, lp.power(z), lp.traded(z))
-        return np.asarray(true - self.relaxation.cost_by_period(z))
+        day_ahead, real_time = cost_by_period(lp.problem, lp.steps, lp.power(z), lp.traded(z))
+        return np.asarray(day_ahead + real_time - self.relaxation.cost_by_period(z))
 
     def _worth_a_block(self, gaps: FloatArray) -> list[int]:
         target = self.gap * self.turnover

@@ -123,7 +123,8 @@ def _search(
         from evcm.aggregator._least_cap import raise_infeasible
 
         raise_infeasible(problem)
-    return search, recover_schedules(lp, search.best)
+    assert search.best is not None
+    return search, recover_schedules(lp, search.best.z)
 
 
 def _check(problem: AggregatorProblem, gap: float, time_limit_s: float | None) -> None:
