@@ -134,9 +134,14 @@ def cost_scale(inj: Injections) -> float:
 
 
 def solve(
-    network: Network, load_p_mw: FloatArray, load_q_mvar: FloatArray, inj: Injections, what: str
+    network: Network,
+    load_p_mw: FloatArray,
+    load_q_mvar: FloatArray,
+    inj: Injections,
+    what: str,
+    gap: float = GAP,
 ) -> State:
-    """Solve every period, or say why one cannot be solved.
+    """Solve every period to a relative `gap`, or say why one cannot be solved.
 
     Raises
     ------
@@ -149,7 +154,7 @@ def solve(
     todo = np.ones(load_p_mw.shape[0], bool)
     for effort in EFFORTS:
         run.start(todo)
-        todo = run.solve(effort, todo)
+        todo = run.solve(effort._replace(gap=gap), todo)
         if not todo.any():
             return run.state()
     _last_resort(run, todo, what)

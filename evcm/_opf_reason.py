@@ -20,7 +20,7 @@ IntArray = NDArray[np.int64]
 def raise_infeasible(
     near: Run, hopeless: IntArray, which: IntArray, missing: FloatArray, n: int, what: str
 ) -> None:
-    """Raise for the periods `hopeless` (rows of `near`, periods `which`); `n` injections are real."""
+    """Raise for the rows `hopeless` of `near`, periods `which`; `n` injections are real."""
     first = int(hopeless[0])
     period = int(which[first]) + 1
     lacking = _lacking(near, first, n)

@@ -205,10 +205,11 @@ def solve_injections(
     method: Method,
     what: str,
     tolerance: float | None = None,
+    gap: float = _opf_fast.GAP,
 ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.int64]]:
     """Angles (rad), voltages (pu), injections (MW, Mvar) and iterations by either method."""
     if method == "fast":
-        state = _opf_fast.solve(network, p, q, inj, what)
+        state = _opf_fast.solve(network, p, q, inj, what, gap)
         return state.angle_rad, state.v_pu, state.injection, state.iterations
     from evcm import _pypower
 

@@ -1,0 +1,285 @@
+"""The AC OPF: the paper's own states, PYPOWER's optimum, hand-solvable cases, robustness."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evcm import _opf_branch, _opf_fast, _opf_kernels, _opf_problem, network, opf
+from evcm._opf_blocks import eliminate, factor, solve_refined
+from evcm.certificate.flow import certify_day
+from evcm.errors import InfeasibleError, InputError
+from evcm.inputs import LOAD_BUSES, load_profile
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "opf"
+needs_reference = pytest.mark.skipif(
+    not REFERENCE.is_dir(), reason=f"reference states are not at {REFERENCE}"
+)
+
+
+def two_buses(load_mw=50.0, resistance=0.02, limit=np.inf, p_max=100.0):
+    """A slack feeding one PQ bus over one line."""
+    one, zero = np.ones(1), np.zeros(1)
+    return network.Network(
+        name="two buses", base_mva=100.0,
+        bus_number=np.array([1, 2]), bus_type=np.array([3, 1]),
+        load_p_mw=np.array([0.0, load_mw]), load_q_mvar=np.zeros(2),
+        shunt_g_mw=np.zeros(2), shunt_b_mvar=np.zeros(2),
+        v_min_pu=np.array([1.0, 0.9]), v_max_pu=np.array([1.0, 1.1]),
+        branch_from=np.array([0]), branch_to=np.array([1]),
+        resistance_pu=resistance * one, reactance_pu=1e-9 * one, charging_pu=zero, tap_ratio=one,
+        shift_deg=zero, limit_mva=limit * one,
+        generator_bus=np.array([0]), p_min_mw=zero, p_max_mw=p_max * one,
+        q_min_mvar=-50 * one, q_max_mvar=50 * one, ev_bus=np.array([1]),
+    )  # fmt: skip
+
+
+def test_two_buses_by_hand():
+    net = two_buses()
+    day = opf.solve_day(net, net.load_p_mw[None], net.load_q_mvar[None])
+    v2 = (1 + np.sqrt(1 - 4 * 0.02 * 0.5)) / 2  # 0.5 = V2 (1 - V2) / r
+    assert day.v_pu[0, 1] == pytest.approx(v2, abs=1e-7)
+    assert day.losses_mw[0] == pytest.approx(100 * (1 - v2) ** 2 / 0.02, abs=1e-5)
+    assert day.nse_mwh == 0.0
+
+
+def test_shortage_is_shed_and_no_more():
+    net = two_buses(p_max=30.0)
+    day = opf.solve_day(net, net.load_p_mw[None], net.load_q_mvar[None])
+    v2 = 1 - 0.02 * 0.3
+    assert day.nsp_mw[0, 1] == pytest.approx(50 - 30 * v2, abs=1e-4)
+    assert day.objective[0] == pytest.approx(6000 * day.nsp_mw[0, 1] + 30.0, rel=1e-6)
+
+
+def test_a_branch_limit_binds():
+    net = two_buses(limit=20.0)
+    day = opf.solve_day(net, net.load_p_mw[None], net.load_q_mvar[None])
+    assert day.generation_mw[0] == pytest.approx(20.0, abs=1e-3)
+    assert certify_day(day).holds
+
+
+def test_more_fed_in_than_can_be_absorbed_is_infeasible():
+    net = two_buses()
+    with pytest.raises(
+        InfeasibleError, match=r"period 2.*too much.*generation at bus 1 at least 0"
+    ):
+        opf.solve_day(net, np.array([[0.0, 50.0], [0.0, -40.0]]), np.zeros((2, 2)))
+
+
+@needs_reference
+def test_published_network_gives_the_papers_states():
+    table = pd.read_csv(REFERENCE / "base-opf.csv")
+    day = opf.study_day(as_published=True)
+    assert day.load_mwh == pytest.approx(5486.083, abs=0.005)
+    assert np.abs(day.generation_mw - table["generation_mw"]).max() < 0.001
+    volts = table[[f"V{k}" for k in range(1, 15)]].to_numpy()
+    assert np.abs(day.v_pu - volts).max() < 5e-4
+
+
+@needs_reference
+def test_pi_branches_stay_within_the_papers_tolerance():
+    table = pd.read_csv(REFERENCE / "base-opf.csv")
+    assert np.abs(opf.study_day().generation_mw - table["generation_mw"]).max() < 0.03
+
+
+@needs_reference
+@pytest.mark.parametrize("side", ["min", "max"])
+def test_published_schedules_give_the_papers_states(side):
+    ev = pd.read_csv(REFERENCE / f"sc1-{side}-ev_mw.csv").iloc[:, 1:].to_numpy()
+    table = pd.read_csv(REFERENCE / f"sc1-{side}-opf.csv")
+    day = opf.study_day(ev, as_published=True)
+    assert np.abs(day.generation_mw - table["generation_mw"]).max() < 0.001
+    assert np.abs(day.v_min_pu - table["v_min_pu"]).max() < 1e-4
+    assert day.nse_mwh == 0.0
+
+
+def _stressed(rows=(23, 27, 30, 46)):
+    """Periods with power not supplied and with net-exporting buses."""
+    ev = np.zeros((48, 11))
+    ev[23, LOAD_BUSES.index(14)] = 15.97
+    ev[27, LOAD_BUSES.index(9)] = 18.0
+    ev[30, LOAD_BUSES.index(13)] = -20.0
+    ev[46, [0, 5, 8]] = -30.0, -35.0, 12.0
+    factor = load_profile().load_factor[list(rows)]
+    return network.bus_load_mw(factor, ev[list(rows)]), network.bus_load_mvar(factor)
+
+
+@pytest.mark.parametrize("as_published", [False, True])
+def test_both_methods_find_the_same_optimum(as_published):
+    net = network.ieee14(as_published)
+    load_p, load_q = _stressed()
+    fast = opf.solve_day(net, load_p, load_q)
+    slow = opf.solve_day(net, load_p, load_q, method="pypower", tolerance=1e-8)
+    assert fast.nsp_mw.sum(axis=1)[:2].min() > 1.0
+    assert fast.nsp_mw.sum(axis=1)[2:].max() == 0.0
+    assert np.abs(fast.objective / slow.objective - 1).max() < 1e-6
+    assert np.abs(fast.generation_mw - slow.generation_mw).max() < 1e-3
+    assert certify_day(fast).holds
+
+
+@pytest.mark.parametrize("case", ["case57", "case118"])
+def test_other_networks_agree_with_pypower(case):
+    net = network.from_case(case)
+    load_p, load_q = net.load_p_mw[None], net.load_q_mvar[None]
+    fast = opf.solve_day(net, load_p, load_q)
+    slow = opf.solve_day(net, load_p, load_q, method="pypower", tolerance=1e-8)
+    assert fast.objective[0] == pytest.approx(slow.objective[0], rel=1e-6, abs=1e-4)
+    assert certify_day(fast).holds
+
+
+@pytest.mark.parametrize("case", ["case9", "case30", "case39", "case300"])
+def test_a_day_of_other_networks_is_certified(case):
+    assert certify_day(opf.study_day(network=network.from_case(case))).holds
+
+
+def random_loads(days, seed):
+    """Loads 0.4 to 1.5 of nominal per bus; one bus in ten feeds in up to its double."""
+    rng = np.random.default_rng(seed)
+    net = network.ieee14()
+    share = rng.uniform(0.4, 1.5, (48 * days, net.n_bus))
+    feed_in = (rng.random(share.shape) < 0.1) * rng.uniform(0, 2, share.shape)
+    return net, (share - feed_in) * net.load_p_mw, share * net.load_q_mvar
+
+
+def _solved_or_infeasible(days, seed):
+    """Periods solved and certified, and infeasible ones whose reason names a limit."""
+    net, load_p, load_q = random_loads(days, seed)
+    keep = np.ones(len(load_p), bool)
+    with pytest.raises(InfeasibleError) as caught:
+        opf.solve_day(net, load_p, load_q)
+    assert caught.value.details["binding"]
+    assert caught.value.details["missing"] > 1e-4
+    keep[np.array(caught.value.details["periods"]) - 1] = False
+    day = opf.solve_day(net, load_p[keep], load_q[keep])
+    assert certify_day(day).holds
+    return keep
+
+
+def test_random_days_are_solved_or_honestly_infeasible():
+    assert _solved_or_infeasible(20, seed=7).mean() > 0.95
+
+
+@pytest.mark.slow
+def test_200_random_days_are_solved_or_honestly_infeasible():
+    assert _solved_or_infeasible(200, seed=1).mean() > 0.95
+
+
+def test_infeasible_periods_are_not_solved_by_pypower_either():
+    net, load_p, load_q = random_loads(60, seed=1)
+    with pytest.raises(InfeasibleError) as caught:
+        opf.solve_day(net, load_p, load_q)
+    row = caught.value.details["period"] - 1
+    inj = _opf_problem.generation(net, 1) + _opf_problem.not_supplied(net, load_p[row : row + 1])
+    from evcm import _pypower
+    from evcm.errors import SolverError
+
+    with pytest.raises(SolverError):
+        _pypower.solve_period(net, load_p[row], load_q[row], inj, 1, "OPF")
+    with pytest.raises(InfeasibleError):
+        opf.solve_day(net, load_p[row : row + 1], load_q[row : row + 1], method="pypower")
+
+
+def test_periods_do_not_depend_on_each_other():
+    net, load_p, load_q = random_loads(1, seed=3)
+    whole = opf.solve_day(net, load_p, load_q)
+    part = opf.solve_day(net, load_p[10:13], load_q[10:13])
+    assert np.array_equal(whole.v_pu[10:13], part.v_pu)
+
+
+def test_more_load_never_costs_less():
+    net, load_p, load_q = random_loads(1, seed=5)
+    load_p = np.abs(load_p)
+    base = opf.solve_day(net, load_p, load_q).objective
+    more = opf.solve_day(net, load_p + np.where(net.load_p_mw > 0, 0.2, 0.0), load_q).objective
+    assert (more > base).all()
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "message"),
+    [
+        (np.zeros((2, 13)), np.zeros((2, 13)), "14 buses"),
+        (np.zeros((2, 14)), np.zeros((3, 14)), "load_q_mvar"),
+        (np.full((2, 14), np.nan), np.zeros((2, 14)), "period 1, column 1"),
+    ],
+)
+def test_bad_loads_are_named(p, q, message):
+    with pytest.raises(InputError, match=message):
+        opf.solve_day(network.ieee14(), p, q)
+
+
+def test_unknown_method_is_named():
+    with pytest.raises(InputError, match="fast, pypower"):
+        opf.as_method("newton")
+
+
+def test_branch_derivatives_match_finite_differences():
+    rng = np.random.default_rng(0)
+    y, x = rng.normal(size=8), np.array([0.1, 1.02, 0.97])
+    w, h, step = rng.normal(size=4), np.zeros((3, 3)), 1e-6
+
+    def terms(point):
+        value, first = np.zeros(4), np.zeros((4, 3))
+        _opf_branch.branch_terms.py_func(y, *point, value, first)
+        return value, first
+
+    _opf_branch.branch_second.py_func(y, *x, w, h)
+    _, first = terms(x)
+    for i in range(3):
+        up, down = x.copy(), x.copy()
+        up[i] += step
+        down[i] -= step
+        (v1, f1), (v0, f0) = terms(up), terms(down)
+        assert np.allclose((v1 - v0) / (2 * step), first[:, i], atol=1e-7)
+        assert np.allclose(w @ (f1 - f0) / (2 * step), h[i], atol=1e-7)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_block_elimination_solves_the_dense_system(compiled):
+    rng = np.random.default_rng(2)
+    net = network.ieee14()
+    plan = eliminate(net.n_bus, net.branch_from, net.branch_to)
+    diag = rng.normal(size=(14, 4, 4)) * 0.2 + 3 * np.eye(4)
+    diag = diag + diag.transpose(0, 2, 1)
+    off = rng.normal(size=(plan.row.size, 4, 4)) * 0.2
+    dense = np.zeros((56, 56))
+    for k in range(14):
+        dense[4 * k : 4 * k + 4, 4 * k : 4 * k + 4] = diag[k]
+    for e, (r, c) in enumerate(zip(plan.row, plan.col, strict=True)):
+        dense[4 * r : 4 * r + 4, 4 * c : 4 * c + 4] = off[e]
+        dense[4 * c : 4 * c + 4, 4 * r : 4 * r + 4] = off[e].T
+    rhs, x, error = rng.normal(size=(14, 4)), np.zeros((14, 4)), np.zeros((14, 4))
+    d, o, w = diag.copy(), off.copy(), np.zeros_like(off)
+    run = factor if compiled else factor.py_func
+    assert run(plan.order, plan.col, plan.start, plan.update_start, plan.update, d, o, w)
+    solve = solve_refined if compiled else solve_refined.py_func
+    solve(plan.order, plan.row, plan.col, plan.start, diag, off, d, o, w, rhs, x, error)
+    assert np.allclose(x.ravel(), np.linalg.solve(dense, rhs.ravel()), atol=1e-9)
+
+
+def test_a_useless_factorisation_falls_back_to_the_dense_solve():
+    rng = np.random.default_rng(4)
+    plan = eliminate(2, np.array([0]), np.array([1]))
+    diag = np.zeros((2, 4, 4))
+    diag += np.diag([1e-14, 1e-14, 1e-14, 1e-14])
+    off = np.eye(4)[None] + 0.1 * rng.normal(size=(1, 4, 4))
+    rhs, x, error = rng.normal(size=(2, 4)), np.zeros((2, 4)), np.zeros((2, 4))
+    wrong = np.stack([np.eye(4)] * 2)  # inverse pivots that have nothing to do with the matrix
+    args = (plan.order, plan.row, plan.col, plan.start, diag, off, wrong, off.copy())
+    solve_refined(*args, np.zeros_like(off), rhs, x, error)
+    dense = np.block([[diag[0], off[0]], [off[0].T, diag[1]]])
+    assert np.allclose(dense @ x.ravel(), rhs.ravel(), atol=1e-8)
+
+
+def test_the_kernel_runs_uncompiled():
+    net = network.ieee14()
+    load_p, load_q = net.load_p_mw[None] * 0.9, net.load_q_mvar[None] * 0.9
+    inj = _opf_problem.generation(net, 1) + _opf_problem.not_supplied(net, load_p)
+    run = _opf_fast.Run(net, load_p, load_q, inj)
+    ended, _, _ = _opf_kernels.interior_point.py_func(
+        run.grid, run.p[0], run.q[0], run.low[0], run.high[0], _opf_fast.EFFORTS[0],
+        run.x[0], run.u[0], run.lam[0], run.mult[0],
+    )  # fmt: skip
+    assert ended == _opf_kernels.SOLVED
+    day = opf.solve_day(net, load_p, load_q)
+    assert np.allclose(run.x[0, :, 1], day.v_pu[0], atol=1e-9)
