@@ -55,13 +55,33 @@ def study_site(as_published: bool = False) -> Site:
     return Site(net, bus_load_mw(factor, None, net), bus_load_mvar(factor, net))
 
 
-def shortage_mw(site: Site, ev_mw: FloatArray) -> FloatArray:
-    """Power not supplied (T,) with the aggregators' power `ev_mw` (T, K); inf where no state is.
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """State of the network by period (T,): power not supplied, losses (MW), lowest voltage (pu).
 
-    A period that the OPF calls infeasible, or cannot solve, counts as not served.
+    Where no operating point exists, `nsp_mw` is inf and the others are nan.
     """
-    load, short = site.with_cars(ev_mw), np.full(len(ev_mw), np.inf)
-    todo = np.arange(len(ev_mw))
+
+    nsp_mw: FloatArray = field(repr=False)
+    losses_mw: FloatArray = field(repr=False)
+    v_min_pu: FloatArray = field(repr=False)
+
+    @property
+    def short_mw(self) -> FloatArray:
+        """Power not supplied (T,), 0 where it is no more than rounding."""
+        return np.where(self.nsp_mw < SERVED_MW, 0.0, self.nsp_mw)
+
+
+def assess(site: Site, ev_mw: FloatArray) -> Assessment:
+    """Solve the AC OPF with the aggregators' power `ev_mw` (T, K), period by period.
+
+    A period that the OPF calls infeasible, or cannot solve, has no operating point here; it never
+    counts as served.
+    """
+    load = site.with_cars(ev_mw)
+    short = np.full(len(load), np.inf)
+    losses, v_min = (np.full(len(load), np.nan) for _ in range(2))
+    todo = np.arange(len(load))
     while todo.size:
         try:
             day = opf.solve_day(site.network, load[todo], site.load_q_mvar[todo])
@@ -70,8 +90,14 @@ def shortage_mw(site: Site, ev_mw: FloatArray) -> FloatArray:
             todo = np.delete(todo, bad)
             continue
         short[todo] = day.nsp_mw.sum(axis=1)
+        losses[todo], v_min[todo] = day.losses_mw, day.v_min_pu
         break
-    return short
+    return Assessment(short, losses, v_min)
+
+
+def shortage_mw(site: Site, ev_mw: FloatArray) -> FloatArray:
+    """Power not supplied (T,) with the aggregators' power `ev_mw` (T, K); inf where no state is."""
+    return assess(site, ev_mw).nsp_mw
 
 
 def served(site: Site, ev_mw: FloatArray) -> BoolArray:
