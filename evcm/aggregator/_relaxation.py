@@ -54,7 +54,7 @@ def safe_bound(lp: VehicleLP, row_dual: FloatArray, steps: Steps) -> Bound:
 class _Block:
     """Columns of one period's convex hull, and the steps that each stands for."""
 
-    day_ahead_step: IntArray
+    step: IntArray
     pair: IntArray
     first: int
     cost: FloatArray
@@ -62,12 +62,12 @@ class _Block:
     @property
     def z(self) -> IntArray:
         """Indicator columns of the day-ahead steps."""
-        return self.first + np.arange(self.day_ahead_step.size)
+        return self.first + np.arange(self.step.size)
 
     @property
     def pair_z(self) -> IntArray:
         """Indicator columns of (sample, day-ahead step, real-time step)."""
-        return self.first + 2 * self.day_ahead_step.size + np.arange(len(self.pair))
+        return self.first + 2 * self.step.size + np.arange(len(self.pair))
 
 
 class Relaxation:
@@ -86,7 +86,7 @@ class Relaxation:
         low, high = steps.range_of_real_time()
         self.solver.bounds(np.arange(lp.first_e, lp.first_p), low.ravel(), high.ravel())
         for t, block in self.blocks.items():
-            a_ok = steps.day_ahead[t, block.day_ahead_step]
+            a_ok = steps.day_ahead[t, block.step]
             n, a, b = block.pair.T
             pair_ok = steps.day_ahead[t, a] & steps.real_time[t, n, b]
             self.solver.bounds(block.z, np.zeros(a_ok.size), a_ok.astype(float))

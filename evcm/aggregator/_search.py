@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evcm.aggregator._branching import halve, split
 from evcm.aggregator._fixed_steps import FixedSteps, Solution, priced
 from evcm.aggregator._highs import Answer
 from evcm.aggregator._market import Steps, choose_steps, cost_by_period
@@ -115,7 +116,7 @@ class Search:
                 if first or self._proved_empty(steps, answer):
                     self._note(node, np.inf, "no plan has these steps")
                     return None if first else []
-                return self._split_blindly(node, steps, bound)
+                return self._split_blindly(steps, bound)
             found = safe_bound(self.lp, answer.row_dual, steps)
             bound = max(bound, found.value)
             if answer.status == "stopped":
@@ -248,67 +249,22 @@ class Search:
                     break
                 self.relaxation.add_block(t, self.steps)
                 return [Node(bound, node.number, steps)]
-            weight_a, weight_b = self._weights(t, answer)
-            split = _middle(weight_a)
-            if split is not None:
-                upper = np.arange(weight_a.size) >= split
-                masks = [steps.day_ahead.copy(), steps.day_ahead.copy()]
-                masks[0][t] &= ~upper
-                masks[1][t] &= upper
-                self._note(node, bound, f"day-ahead power of period {t + 1}")
-                return self._children(
-                    bound, [steps.restricted(mask, steps.real_time) for mask in masks]
-                )
-            spread = [(_middle(w), i) for i, w in enumerate(weight_b)]
-            fractional = [(w, i) for w, i in spread if w is not None]
-            if fractional:
-                split, n = max(fractional, key=lambda f: 1 - weight_b[f[1]].max())
-                upper = np.arange(weight_b.shape[1]) >= split
-                masks = [steps.real_time.copy(), steps.real_time.copy()]
-                masks[0][t, n] &= ~upper
-                masks[1][t, n] &= upper
-                self._note(node, bound, f"real-time step of period {t + 1}, sample {n + 1}")
-                return self._children(
-                    bound, [steps.restricted(steps.day_ahead, mask) for mask in masks]
-                )
+            found = split(self.relaxation, steps, answer, t)
+            if found is not None:
+                parts, what = found
+                self._note(node, bound, f"split: {what}")
+                return self._children(bound, parts)
         # Every step is chosen: the relaxation is exact here.
         self.pruned = min(self.pruned, bound)
         self._note(node, bound, "exact")
         return []
 
-    def _pair_weights(self, t: int, answer: Answer) -> FloatArray:
-        """Share of each day-ahead and real-time step by sample (N, S, S)."""
-        block, z = self.relaxation.blocks[t], answer.column
-        S, N = self.lp.steps.real_time.shape[2], self.lp.problem.samples
-        weight = np.zeros((N, self.steps.day_ahead.shape[1], S))
-        weight[tuple(block.pair.T)] = z[block.pair_z]
-        return weight
-
-    def _weights(self, t: int, answer: Answer) -> tuple[FloatArray, FloatArray]:
-        """Share of each day-ahead step (S,), and of each real-time step by sample (N, S)."""
-        weight = self._pair_weights(t, answer)
-        return weight[0].sum(axis=1), weight.sum(axis=1)
-
-    def _split_blindly(self, node: Node, steps: Steps, bound: float) -> list[Node]:
+    def _split_blindly(self, steps: Steps, bound: float) -> list[Node]:
         """Split a node that the solver calls infeasible without a proof that we can repeat."""
-        for masks, name in ((steps.day_ahead, "day"), (steps.real_time, "real")):
-            count = masks.sum(axis=-1)
-            if count.max() > 1:
-                at = np.unravel_index(int(np.argmax(count)), count.shape)
-                allowed = np.flatnonzero(masks[at])
-                upper = np.arange(masks.shape[-1]) >= allowed[allowed.size // 2]
-                children = []
-                for part in (~upper, upper):
-                    mask = masks.copy()
-                    mask[at] &= part
-                    children.append(
-                        steps.restricted(mask, steps.real_time)
-                        if name == "day"
-                        else steps.restricted(steps.day_ahead, mask)
-                    )
-                return self._children(bound, children)
-        self.pruned = min(self.pruned, bound)
-        return []
+        parts = halve(steps)
+        if not parts:
+            self.pruned = min(self.pruned, bound)
+        return self._children(bound, parts)
 
     def _children(self, bound: float, parts: list[Steps]) -> list[Node]:
         out = []
@@ -340,12 +296,3 @@ class Search:
                 solver.solves + (fixed.solver.solves if fixed else 0), solver.columns, solver.rows,
             )
         )  # fmt: skip
-
-
-def _middle(weight: FloatArray) -> int | None:
-    """First step of the upper half, where the weight lies on more than one step."""
-    below = np.cumsum(weight)
-    inside = np.flatnonzero((below > 1e-4) & (below < 1 - 1e-4))
-    if not inside.size:
-        return None
-    return int(inside[np.argmin(np.abs(below[inside] - 0.5))]) + 1
