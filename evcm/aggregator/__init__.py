@@ -82,7 +82,8 @@ def solve(
     time_limit_s : float, optional
         Then the best plan is returned with its gap, and its status says so.
     progress : callable, optional
-        Told the best objective, the best bound (USD) and the seconds at every improvement.
+        Told the best objective, the best bound (USD) and the seconds at every improvement, by
+        the decomposition and the model.
     threads : int
         Threads of the method for single cars.
 
@@ -110,9 +111,7 @@ def solve(
     elif chosen == "single-cars":
         from evcm.aggregator.single_cars import solve_single_cars
 
-        plan = solve_single_cars(
-            problem, gap=gap, time_limit_s=time_limit_s, threads=threads, progress=progress
-        )
+        plan = solve_single_cars(problem, gap=gap, time_limit_s=time_limit_s, threads=threads)
     else:
         from evcm.aggregator.model_solver import solve_model
 

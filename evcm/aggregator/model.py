@@ -241,6 +241,7 @@ class DayAheadSteps:
     power_mw: cp.Variable
     constraints: Constraints
     sums_to_power: cp.Constraint
+    not_negative: cp.Constraint
 
 
 @implements("22", "25", "26", "27")
@@ -253,13 +254,15 @@ def day_ahead_steps(
     z, p = _choice(period.size, relaxed, "z"), cp.Variable(period.size, name="p")
     each = _sums(period, problem.periods)
     sums_to_power = each @ p == x.day_ahead_mw
+    not_negative = z >= 0
     constraints = [
+        not_negative,
         cp.multiply(low[period, step], z) <= p,
         p <= cp.multiply(high[period, step], z),
         each @ z == 1,
         sums_to_power,
     ]
-    return DayAheadSteps(period, step, z, p, constraints, sums_to_power)
+    return DayAheadSteps(period, step, z, p, constraints, sums_to_power, not_negative)
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,15 +332,18 @@ def _sums(group_of: IntArray, groups: int) -> sp.csr_array:
 @implements("5", "6", "7", "8", "9")
 def expected_cost_usd(
     problem: AggregatorProblem, cars: Fleet, x: Variables, day: DayAheadSteps,
-    real: RealTimeSteps | None,
+    real: RealTimeSteps | None, zero_mean: bool = True,
 ) -> cp.Expression:  # fmt: skip
-    """Day-ahead energy, the extra price of real-time trade, and battery wear."""
+    """Day-ahead energy, the extra price of real-time trade, and battery wear.
+
+    Where (11) does not hold (`zero_mean=False`), trade costs its whole price.
+    """
     mwh = 1000.0 * problem.period_h
     day_ahead = mwh * (problem.price.price_usd_per_kwh[day.step] @ day.power_mw)
     wear = (problem.wear_usd_per_kwh[cars.vehicle] * problem.probability[cars.sample]) @ x.worn_kwh
     if real is None:
         return day_ahead + wear
-    extra = real.real_time_price - real.day_ahead_price
+    extra = real.real_time_price - real.day_ahead_price * float(zero_mean)
     weight = mwh * problem.probability[real.sample] * extra
     return day_ahead + wear + weight @ real.trade_mw
 
@@ -370,6 +376,23 @@ def conditional_value_at_risk_usd(
 
 
 @dataclass(frozen=True, eq=False)
+class Variant:
+    """Changes to the model.
+
+    Attributes
+    ----------
+    zero_mean : bool
+        Without it (11) is left out; all periods must then have exact real-time prices.
+    pinned_mw : (T,), optional
+        A day-ahead schedule already bought; moving it costs `repair_usd_per_kwh` besides.
+    """
+
+    zero_mean: bool = True
+    pinned_mw: FloatArray | None = None
+    repair_usd_per_kwh: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """The model as CVXPY has it, with the parts that an answer is read from."""
 
@@ -385,6 +408,7 @@ def build_model(
     exact_periods: BoolArray,
     relaxed: bool = False,
     cars: Fleet | None = None,
+    variant: Variant | None = None,
 ) -> Model:
     """Equations (5)-(24), (29), (30), (56), (57) for the open price steps.
 
@@ -399,8 +423,10 @@ def build_model(
         Let the choices be fractions: the linear relaxation.
     cars : Fleet, optional
         Of the same problem, to spare indexing it again.
+    variant : Variant, optional
+        Changes to the model, for the value of stochastic planning.
     """
-    cars = cars or fleet(problem)
+    cars, variant = cars or fleet(problem), variant or Variant()
     x = variables(problem, cars)
     day = day_ahead_steps(problem, choices, x, relaxed)
     real = real_time_steps(problem, choices, x, day, exact_periods, relaxed)
@@ -412,14 +438,17 @@ def build_model(
         *midnight_soc(problem, cars, x),
         *degradation(cars, x),
         *real_time_limit(problem, cars, x),
-        *real_time_mean(problem, x),
+        *(real_time_mean(problem, x) if variant.zero_mean else []),
         *power_balance(problem, cars, x),
         *system_cap(problem, x),
         *trading_cap(problem, x),
         *day.constraints,
         *(real.constraints if real is not None else []),
     ]
-    objective = expected_cost_usd(problem, cars, x, day, real)
+    objective = expected_cost_usd(problem, cars, x, day, real, variant.zero_mean)
+    if variant.pinned_mw is not None:
+        moved = cp.norm1(x.day_ahead_mw - variant.pinned_mw)
+        objective += 1000.0 * problem.period_h * variant.repair_usd_per_kwh * moved
     if problem.risk_weight > 0:
         cvar, more = conditional_value_at_risk_usd(problem, cars, x, day, real)
         objective = (1 - problem.risk_weight) * objective + problem.risk_weight * cvar

@@ -16,22 +16,31 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cvxpy as cp
 import numpy as np
 
 from evcm.aggregator.least_caps import raise_infeasible
-from evcm.aggregator.model import Fleet, Model, build_model, fleet
+from evcm.aggregator.model import Fleet, Model, Variant, build_model, fleet
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.steps import StepChoices, drop_steps, reachable_steps, read_steps
+from evcm.aggregator.steps import (
+    StepChoices,
+    drop_by_reduced_cost,
+    drop_steps,
+    reachable_steps,
+    read_steps,
+)
 from evcm.aggregator.visits import require_reachable
 from evcm.errors import SolverError
-from evcm.inputs import BoolArray, FloatArray
+from evcm.inputs import BoolArray
 
 Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
+
+Narrow = Callable[[StepChoices, float], StepChoices]
+"""Drops the steps that no plan below an objective (USD) uses."""
 
 METHOD = "model"
 
@@ -87,14 +96,14 @@ class _Search:
 
     def __init__(
         self, problem: AggregatorProblem, gap: float, limit_s: float | None,
-        progress: Progress | None,
+        progress: Progress | None, variant: Variant,
     ) -> None:  # fmt: skip
         self.problem, self.gap, self.progress = problem, gap, progress
+        self.variant = variant
         self.began = time.perf_counter()
         self.limit_s = np.inf if limit_s is None else limit_s
         self.cars: Fleet = fleet(problem)
         self.bound_usd = -np.inf
-        self.relaxed_usd = -np.inf
         self.plan: AggregatorPlan | None = None
 
     @property
@@ -134,10 +143,13 @@ class _Search:
             cost = np.inf if self.plan is None else self.plan.objective_usd
             self.progress(cost, self.bound_usd, self.seconds)
 
+    def build(self, choices: StepChoices, exact: BoolArray, relaxed: bool) -> Model:
+        return build_model(self.problem, choices, exact, relaxed, self.cars, self.variant)
+
     def read(self, model: Model) -> AggregatorPlan:
         """Plan in a solved model, at the true prices."""
         spread = self.cars.spread
-        return plan_from_cars(
+        plan = plan_from_cars(
             self.problem,
             charge_kw=spread(self.problem, model.x.charge_kw.value),
             discharge_kw=spread(self.problem, model.x.discharge_kw.value),
@@ -147,6 +159,14 @@ class _Search:
             method=METHOD,
             status="",
         )
+        return replace(plan, objective_usd=plan.objective_usd + self._repair_usd(plan))
+
+    def _repair_usd(self, plan: AggregatorPlan) -> float:
+        """Cost of moving the day-ahead schedule away from one already bought."""
+        if self.variant.pinned_mw is None:
+            return 0.0
+        moved = float(np.abs(plan.day_ahead_mw - self.variant.pinned_mw).sum())
+        return 1000.0 * self.problem.period_h * self.variant.repair_usd_per_kwh * moved
 
 
 def solve_model(
@@ -154,6 +174,7 @@ def solve_model(
     gap: float = 1e-3,
     time_limit_s: float | None = None,
     progress: Progress | None = None,
+    variant: Variant | None = None,
 ) -> AggregatorPlan:
     """Solve the readable model to a proven gap.
 
@@ -167,6 +188,9 @@ def solve_model(
         linear program is waited for, so that there is a plan.
     progress : callable, optional
         Told the objective, the bound and the seconds at every improvement.
+    variant : Variant, optional
+        A schedule already bought (`evcm.aggregator.stochastic`); the plan's objective then holds
+        the cost of moving it.
 
     Raises
     ------
@@ -176,17 +200,15 @@ def solve_model(
         HiGHS failed.
     """
     require_reachable(problem)
-    search = _Search(problem, gap, time_limit_s, progress)
+    search = _Search(problem, gap, time_limit_s, progress, variant or Variant())
     choices = reachable_steps(problem)
     exact = np.full(problem.periods, problem.risk_weight > 0)
-    value, evaded = _relaxation(search, choices, exact)
+    narrow, evaded = _relaxation(search, choices, exact)
     exact = exact | evaded
     relaxed = True
     while not search.done and search.left_s > 0:
         if search.plan is not None:
-            choices = drop_steps(
-                problem, choices, value, search.relaxed_usd, search.plan.objective_usd
-            )
+            choices = narrow(choices, search.plan.objective_usd)
         more = _exact_prices(search, choices, exact, relaxed)
         if not more.any():
             if not relaxed:
@@ -198,26 +220,34 @@ def solve_model(
 
 def _relaxation(
     search: _Search, choices: StepChoices, exact: BoolArray
-) -> tuple[FloatArray, BoolArray]:
+) -> tuple[Narrow, BoolArray]:
     """First bound and first plans.
 
-    Returns the value of day-ahead power (T,) in USD per MW, and the periods whose real-time
-    prices the relaxation evades.
+    Returns how to drop the steps that no plan below an objective uses, and the periods whose
+    real-time prices the relaxation evades.
     """
     problem = search.problem
-    model = build_model(problem, choices, exact, relaxed=True, cars=search.cars)
+    model = search.build(choices, exact, relaxed=True)
     # Waited for, whatever the time limit: there is no plan before it.
     outcome = run_highs(model.cvxpy, 0.0, np.inf)
     if outcome.infeasible:
         raise_infeasible(problem)
     if not outcome.solved:
         raise SolverError(f"{problem.label}: no bound and no plan found ({outcome.status})")
-    search.relaxed_usd = outcome.bound_usd
-    search.raise_bound(outcome.bound_usd)
+    relaxed_usd, day = outcome.bound_usd, model.day
+    search.raise_bound(relaxed_usd)
+    # CVXPY's dual of G p - P = 0 adds dual (G p - P) to the cost: a MW more is worth -dual.
+    value, reduced = day.sums_to_power.dual_value, day.not_negative.dual_value
+
+    def narrow(choices: StepChoices, objective_usd: float) -> StepChoices:
+        if problem.risk_weight > 0:
+            slack = objective_usd - relaxed_usd
+            return drop_by_reduced_cost(choices, day.period, day.step, reduced, slack)
+        return drop_steps(problem, choices, -value, relaxed_usd, objective_usd)
+
     plan = search.read(model)
     _polish(search, choices, plan)
-    # CVXPY's dual of G p - P = 0 adds dual (G p - P) to the cost: selling a MW more earns -dual.
-    return -np.asarray(model.day.sums_to_power.dual_value), _evaded(search, plan, exact)
+    return narrow, _evaded(search, plan, exact)
 
 
 def _polish(search: _Search, choices: StepChoices, plan: AggregatorPlan, rounds: int = 4) -> None:
@@ -229,7 +259,7 @@ def _polish(search: _Search, choices: StepChoices, plan: AggregatorPlan, rounds:
             return
         cars_mw = plan.day_ahead_mw[:, None] + plan.real_time_mw
         fixed = read_steps(search.problem, choices, plan.day_ahead_mw, cars_mw)
-        model = build_model(search.problem, fixed, exact, relaxed=True, cars=search.cars)
+        model = search.build(fixed, exact, relaxed=True)
         outcome = run_highs(model.cvxpy, 0.0, search.left_s)
         if not outcome.solved:
             return
@@ -245,7 +275,7 @@ def _exact_prices(
 ) -> BoolArray:
     """One solve, linear or mixed-integer; the periods whose real-time prices it evades."""
     problem = search.problem
-    model = build_model(problem, choices, exact, relaxed=relaxed, cars=search.cars)
+    model = search.build(choices, exact, relaxed)
     outcome = run_highs(model.cvxpy, 0.5 * search.gap_usd, search.left_s)
     if outcome.infeasible:
         # Every step that a better plan could use has been dropped: the plan is optimal.

@@ -191,6 +191,22 @@ def drop_steps(
     return replace(choices, day_ahead=keep, lift_usd=lift, slack_usd=slack)
 
 
+def drop_by_reduced_cost(
+    choices: StepChoices,
+    period: IntArray,
+    step: IntArray,
+    reduced_cost_usd: FloatArray,
+    slack_usd: float,
+) -> StepChoices:
+    """Day-ahead steps whose reduced cost in a relaxation is within the slack to a known plan.
+
+    The argument for any objective, where `drop_steps` needs real-time costs that are not negative.
+    """
+    keep = np.zeros_like(choices.day_ahead)
+    keep[period, step] = reduced_cost_usd <= slack_usd + 1e-9
+    return replace(choices, day_ahead=choices.day_ahead & keep)
+
+
 def clipped(
     choices: StepChoices, low_mw: FloatArray, high_mw: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
