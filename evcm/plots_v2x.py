@@ -142,10 +142,10 @@ def station(run: Run, every: int = 1) -> go.Figure:
 def _canvas(scene: _Scene) -> go.Figure:
     run, s = scene.run, scene.run.case.series
     figure = make_subplots(
-        rows=3, cols=2, column_widths=[0.5, 0.5], row_heights=[0.58, 0.1, 0.32],
+        rows=3, cols=2, column_widths=[0.5, 0.5], row_heights=[0.57, 0.09, 0.34],
         specs=[[{"colspan": 2}, None], [{"colspan": 2}, None], [{}, {}]],
-        vertical_spacing=0.1, horizontal_spacing=0.12,
-        subplot_titles=("", "", "transformer, kW", "price, USD/kWh"),
+        vertical_spacing=0.09, horizontal_spacing=0.12,
+        subplot_titles=("", "transformer now, kW", "transformer, kW", "price, USD/kWh"),
     )  # fmt: skip
     place: dict[str, Any] = {"row": 1, "col": 1}
     bars: dict[str, Any] = {"x": scene.x, "base": scene.y, "showlegend": False}
@@ -221,13 +221,13 @@ def _controls(figure: go.Figure, scene: _Scene, shown: Sequence[int]) -> None:
     low = min(float(scene.run.transformer_kw.min()), 0.0)
     figure.update_layout(
         title={"text": f"{scene.run.case.world.name}: {scene.run.name}"},
-        height=720,
+        height=760,
         barmode="overlay",
         hovermode="closest",
-        margin={"t": 48, "b": 110},
+        margin={"t": 48, "b": 150},
         updatemenus=[
             {
-                "type": "buttons", "direction": "right", "x": 0, "y": -0.13, "xanchor": "left",
+                "type": "buttons", "direction": "right", "x": 0, "y": -0.1, "xanchor": "left",
                 "yanchor": "top", "showactive": False,
                 "buttons": [
                     {"label": "Play", "method": "animate", "args": [None, play]},
@@ -237,7 +237,7 @@ def _controls(figure: go.Figure, scene: _Scene, shown: Sequence[int]) -> None:
         ],
         sliders=[
             {
-                "x": 0.24, "y": -0.08, "len": 0.76, "yanchor": "top", "pad": {"t": 0},
+                "x": 0, "y": -0.14, "len": 1.0, "yanchor": "top", "pad": {"t": 0},
                 "currentvalue": {"prefix": "clock ", "xanchor": "right"}, "ticklen": 0,
                 "font": {"size": 1, "color": "rgba(0,0,0,0)"},
                 "steps": [
@@ -254,10 +254,7 @@ def _controls(figure: go.Figure, scene: _Scene, shown: Sequence[int]) -> None:
     hidden = {"visible": False, "fixedrange": True}
     figure.update_xaxes(**hidden, range=[-1.5, PER_ROW - 0.3], row=1, col=1)
     figure.update_yaxes(**hidden, range=[-0.95, 1.55 * scene.rows], row=1, col=1)
-    figure.update_xaxes(
-        range=[min(1.15 * low, 0.0), 1.25 * scene.top], title={"text": "transformer now, kW"},
-        row=2, col=1,
-    )  # fmt: skip
+    figure.update_xaxes(range=[min(1.15 * low, 0.0), 1.25 * scene.top], row=2, col=1)
     figure.update_yaxes(visible=False, row=2, col=1)
     for col in (1, 2):
         figure.update_xaxes(title={"text": "clock, h"}, row=3, col=col)
@@ -331,7 +328,9 @@ def days(runs: Mapping[str, Run]) -> go.Figure:
         )
     figure.update_xaxes(title={"text": "clock, h"})
     figure.update_yaxes(title={"text": "transformer, kW"}, secondary_y=False)
-    figure.update_yaxes(title={"text": "USD/kWh"}, secondary_y=True, showgrid=False)
+    figure.update_yaxes(
+        title={"text": "USD/kWh"}, secondary_y=True, showgrid=False, tickmode="auto"
+    )
     return describe(figure, "Load of the transformer over the day under " + ", ".join(runs))
 
 
@@ -342,16 +341,17 @@ def rewards(table: pd.DataFrame, best: Optimum | None = None) -> go.Figure:
         go.Bar(
             x=ordered["reward_usd"], y=[str(n).replace("_", " ") for n in ordered.index],
             orientation="h", marker={"color": LINE},
-            text=ordered["reward_usd"].round(2), textposition="auto",
+            text=ordered["reward_usd"].round(2), textposition="outside", cliponaxis=False,
         )
     )  # fmt: skip
     if best is not None:
         figure.add_vline(
             x=best.bound_usd, line={"color": LIMIT, "dash": "dash"}, annotation_text="proven bound",
-            annotation_position="top left",
+            annotation={"y": 1.0, "yanchor": "bottom", "xanchor": "right"},
         )  # fmt: skip
     figure.update_layout(hovermode="closest", height=380)
-    figure.update_xaxes(title={"text": "reward, USD"})
+    low, high = min(0.0, 1.3 * ordered["reward_usd"].min()), max(0.0, ordered["reward_usd"].max())
+    figure.update_xaxes(title={"text": "reward, USD"}, range=[low, high + 0.12 * (high - low)])
     return describe(figure, "Reward of the day by rule; the optimum's bound is the largest.")
 
 
@@ -377,5 +377,5 @@ def one_car(run: Run, session: int) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(title={"text": "clock, h"})
     figure.update_yaxes(title={"text": "kW"}, secondary_y=False)
-    figure.update_yaxes(range=[0, 1.02], secondary_y=True, showgrid=False)
+    figure.update_yaxes(range=[0, 1.02], secondary_y=True, showgrid=False, tickmode="auto")
     return describe(figure, f"Power and state of charge of the car at port {port}.")

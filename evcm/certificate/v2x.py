@@ -25,7 +25,7 @@ SUBSTEPS = 400
 class StationCertificate:
     """Largest errors of a run.
 
-    energy: |grid − Δbattery − losses| over the throughput. battery_kwh: against the numerical
+    energy: size of grid − Δbattery − losses over the throughput. battery_kwh: against the numerical
     integration of each step. content_kwh: book-keeping of the contents. bounds_kwh: contents
     beyond floor or capacity. idle_kwh: energy where no car stands. power_kw: lots and transformers.
     terms: each reported term, in its own unit. reward_usd: the reward.
