@@ -166,6 +166,9 @@ def test_caps_that_cannot_be_met_name_periods_and_least_caps():
     with pytest.raises(InfeasibleError, match=r"25\.0 %") as raised:
         solve_decomposition(problem)
     assert raised.value.details["bus"] == 7
+    assert raised.value.details["needed_mwh"] == pytest.approx([0.02])
+    assert raised.value.details["extra_energy_mwh"] == pytest.approx(0.004, abs=1e-6)
+    assert "most in period" in str(raised.value)
     assert set(raised.value.details["periods"]) <= {3, 4}
     least = problem.with_options(trading_cap_mw=np.full(6, 0.010001))
     solved(least)

@@ -12,7 +12,7 @@ from evcm.aggregator._highs import LP
 from evcm.aggregator._vehicle_lp import VehicleLP, build_vehicle_lp
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.errors import InfeasibleError, SolverError
-from evcm.inputs import FloatArray
+from evcm.inputs import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,13 +123,15 @@ def raise_infeasible(problem: AggregatorProblem) -> NoReturn:
         if np.isfinite(least.uniform_increase)
         else f"no uniform increase of the {kind} admits a plan"
     )
-    raises = ", ".join(
-        f"period {t + 1}: {problem.cap_mw[t]:.4f} -> {least.cap_mw[t]:.4f} MW" for t in short
+    most = int(np.argmax(least.raised_mw))
+    where = (
+        f"in periods {_ranges(short + 1)}, most in period {most + 1}: "
+        f"{problem.cap_mw[most]:.4f} -> {least.cap_mw[most]:.4f} MW"
     )
     raise InfeasibleError(
         f"{problem.label}: the {kind} is too low: the cars' trips need {low:.2f} to {high:.2f} "
         f"MWh, depending on the sample, and the {kind}s admit {least.allowed_mwh:.2f} MWh in the "
-        f"whole day; {uniform}; the least extra energy is {energy:.4f} MWh ({raises})",
+        f"whole day; {uniform}; the least extra energy is {energy:.4f} MWh, {where}",
         bus=problem.bus,
         periods=[int(t) + 1 for t in short],
         raised_mw=least.raised_mw[short].tolist(),
@@ -139,3 +141,10 @@ def raise_infeasible(problem: AggregatorProblem) -> NoReturn:
         needed_mwh=least.needed_mwh.tolist(),
         allowed_mwh=least.allowed_mwh,
     )
+
+
+def _ranges(numbers: IntArray) -> str:
+    """Sorted whole numbers in words: 1 to 4, 7, 9 to 10."""
+    breaks = np.flatnonzero(np.diff(numbers) > 1) + 1
+    runs = [(int(run[0]), int(run[-1])) for run in np.split(numbers, breaks)]
+    return ", ".join(f"{a}" if a == z else f"{a} to {z}" for a, z in runs)
