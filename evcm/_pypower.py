@@ -36,9 +36,10 @@ def built_in_case(name: str) -> dict[str, Any]:
     return deepcopy(getattr(api, name)())
 
 
-def _case(
+def case_of(
     network: Network, p_mw: FloatArray, q_mvar: FloatArray, inj: Injections
 ) -> dict[str, Any]:
+    """One period as a PYPOWER case; generators first, then power not supplied or caps."""
     nb, nl, ng = network.n_bus, network.branch_from.size, network.generator_bus.size
     bus = np.zeros((nb, 13))
     bus[:, 0] = np.arange(1, nb + 1)
@@ -100,7 +101,7 @@ def solve_period(
     if tolerance is not None:
         names = ("PDIPM_FEASTOL", "PDIPM_GRADTOL", "PDIPM_COMPTOL", "PDIPM_COSTTOL")
         options |= dict.fromkeys(names, tolerance)
-    case = _case(network, load_p_mw, load_q_mvar, inj)
+    case = case_of(network, load_p_mw, load_q_mvar, inj)
     with np.errstate(all="ignore"):
         result = api.runopf(case, api.ppoption(**options))
     if not result["success"]:

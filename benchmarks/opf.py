@@ -1,0 +1,100 @@
+"""A day of 48 AC OPFs: the fast method beside a plain PYPOWER loop and, if installed, pandapower.
+
+    python benchmarks/opf.py [--days 5] [--case case118] [--skip-pandapower]
+
+Same day, same run, one process. Prints processor and wall-clock seconds per day, ratios to the fast
+method, and how far the objectives are apart. PYPOWER runs once with its default tolerances (the
+plain loop) and once with tighter ones (the yardstick for the optimum). pandapower is no dependency
+of the project; its row appears only where it is importable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from evcm import network, opf
+from evcm.certificate.flow import certify_day
+from evcm.inputs import LOAD_BUSES, load_profile
+
+
+def stressed_day(net):
+    """The reference day; on the study's network with power not supplied and net exporters in it."""
+    ev = np.zeros((48, net.ev_bus.size))
+    if net.ev_bus_number == LOAD_BUSES:
+        ev[23:30, LOAD_BUSES.index(14)] = 13.0
+        ev[40:44, LOAD_BUSES.index(13)] = -25.0
+    factor = load_profile().load_factor
+    return network.bus_load_mw(factor, ev, net), network.bus_load_mvar(factor, net)
+
+
+def timed(function, repeats=1):
+    """Result, and the least processor and wall-clock seconds of `repeats` calls."""
+    best_cpu = best_wall = np.inf
+    for _ in range(repeats):
+        cpu, wall = time.process_time(), time.perf_counter()
+        result = function()
+        best_cpu = min(best_cpu, time.process_time() - cpu)
+        best_wall = min(best_wall, time.perf_counter() - wall)
+    return result, best_cpu, best_wall
+
+
+def pandapower_day(net, load_p, load_q):
+    """The same OPF through pandapower's runopp, period by period; None where it is missing."""
+    try:
+        import pandapower as pp
+        from pandapower.converter.pypower import from_ppc
+    except ImportError:
+        return None
+    from evcm import _opf_problem, _pypower
+
+    inj = _opf_problem.generation(net, 48) + _opf_problem.not_supplied(net, load_p)
+    grid = from_ppc(_pypower.case_of(net, load_p[0], load_q[0], inj.period(0)), f_hz=60)
+    total = []
+    for t in range(48):
+        loaded = np.flatnonzero((load_p[t] != 0) | (load_q[t] != 0))
+        for row, bus in zip(grid.load.index, loaded, strict=False):
+            grid.load.loc[row, ["p_mw", "q_mvar"]] = load_p[t, bus], load_q[t, bus]
+        pp.runopp(grid)
+        total.append(grid.res_cost)
+    return np.array(total)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--days", type=int, default=5, help="repeats of the fast method")
+    parser.add_argument("--case", default=None, help="another network, e.g. case118")
+    parser.add_argument("--skip-pandapower", action="store_true")
+    arguments = parser.parse_args()
+    net = network.ieee14() if arguments.case is None else network.from_case(arguments.case)
+    load_p, load_q = stressed_day(net)
+    opf.solve_day(net, load_p, load_q)  # compile, or load from the cache
+    fast, cpu, wall = timed(lambda: opf.solve_day(net, load_p, load_q), arguments.days)
+    print(f"{net.name}: {fast.load_mwh:.1f} MWh, not supplied {fast.nse_mwh:.3f} MWh")
+    print(f"certified: largest residual {certify_day(fast).require().largest_pu:.1e} pu")
+    print(
+        f"{'method':34s} {'cpu s':>9s} {'wall s':>9s} {'ratio':>8s} {'objective differs by':>22s}"
+    )
+    print(f"{'fast':34s} {cpu:9.4f} {wall:9.4f} {1:8.1f}")
+    for name, tolerance in (("PYPOWER loop", None), ("PYPOWER loop, tolerance 1e-8", 1e-8)):
+
+        def loop(tolerance=tolerance):
+            return opf.solve_day(net, load_p, load_q, method="pypower", tolerance=tolerance)
+
+        slow, cpu_slow, wall_slow = timed(loop)
+        apart = np.abs(slow.objective / fast.objective - 1).max()
+        print(f"{name:34s} {cpu_slow:9.3f} {wall_slow:9.3f} {cpu_slow / cpu:8.1f} {apart:22.1e}")
+    if not arguments.skip_pandapower:
+        other, cpu_other, wall_other = timed(lambda: pandapower_day(net, load_p, load_q))
+        if other is None:
+            print("pandapower is not installed: no row for it")
+        else:
+            apart = np.abs(other / fast.objective - 1).max()
+            row = f"{cpu_other:9.3f} {wall_other:9.3f} {cpu_other / cpu:8.1f} {apart:22.1e}"
+            print(f"{'pandapower runopp':34s} {row}")
+
+
+if __name__ == "__main__":
+    main()
