@@ -12,6 +12,7 @@ from evcm import data, plots
 from evcm.feeder import FeederModel, FeederStates, circuit, supply_band
 from evcm.feeder_study import CASE
 from evcm.inputs import PERIODS
+from evcm.synthesis import METHODS, Characterisation, draw
 
 REGIME_COLOURS: dict[str, str] = {
     "no cars": plots.REGIME_COLOURS["base"],
@@ -217,3 +218,28 @@ def synthesis(
 def clock(period: int) -> str:
     """Clock time at which a period starts, such as 18:30."""
     return f"{(period - 1) // 2:02d}:{30 * ((period - 1) % 2):02d}"
+
+
+def drawn(known: Characterisation, period: int, fraction: float, seed: int = 0) -> go.Figure:
+    """Head voltage and load of one period: the full set, and what each method draws from it."""
+    rows = known.cases.period == period
+    figure = go.Figure()
+    figure.add_scatter(
+        x=known.cases.load_scale[rows], y=known.cases.head_v_pu[rows], mode="markers",
+        name="full set", marker={"color": plots.REGIME_COLOURS["base"], "size": 9, "opacity": 0.6},
+    )  # fmt: skip
+    for colour, method in zip(plots.SERIES, METHODS, strict=False):
+        cases = draw(known, fraction, method, seed).cases
+        at = cases.period == period
+        figure.add_scatter(
+            x=cases.load_scale[at], y=cases.head_v_pu[at], mode="markers",
+            name=METHOD_NAMES[method], marker={"color": colour, "size": 5},
+            visible=True if method in ("monte_carlo", "kmedoids") else "legendonly",
+        )  # fmt: skip
+    figure.update_layout(
+        title_text=f"What a feeder sees at {clock(period)}", hovermode="closest",
+        xaxis_title_text="load, multiple of nominal", yaxis_title_text="head voltage, pu",
+    )  # fmt: skip
+    return plots.describe(
+        figure, f"Head voltage against load of a feeder at {clock(period)}: full set and draws."
+    )
