@@ -147,8 +147,8 @@ def fill(
         The network cannot even serve the floor.
     """
     floor = np.asarray(start_mw if floor_mw is None else floor_mw, float)
+    _check(start_mw, np.asarray(ceiling_mw), floor, weight)
     ceiling = np.maximum(np.asarray(ceiling_mw, float), floor)
-    _check(start_mw, ceiling, floor, weight)
     short = shortage_mw(site, floor)
     if (short >= SERVED_MW).any():
         bad = np.flatnonzero(short >= SERVED_MW)

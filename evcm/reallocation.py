@@ -3,7 +3,8 @@
 The paper hands caps out once, before anyone has planned. What an aggregator leaves unused is lost
 to the others. Here the operator takes unused cap back and offers it to the aggregators whose plan a
 cap still makes dearer, round by round, until the network serves every plan in full and no
-aggregator would gain from more cap that the network could give. No cap falls below what its
+aggregator would gain from more cap that the network could give; what is then left is shared out
+equally. No cap falls below what its
 aggregator uses, so an old plan stays feasible, and no aggregator ever ends worse than it started.
 """
 
@@ -230,6 +231,7 @@ class _Loop:
                 status = "no aggregator gains from what the network has left"
                 break
         residual = self.residual()
+        self.cap = allocation.fill(self.site, self.use, self.most, np.ones(len(self.plans)))
         assert all(plan is not None for plan in self.plans)
         plans = tuple(plan for plan in self.plans if plan is not None)
         return Reallocation(

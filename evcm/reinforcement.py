@@ -18,6 +18,7 @@ import pandas as pd
 from evcm import data
 from evcm.errors import Checks, InfeasibleError, SolverError
 from evcm.inputs import PERIOD_H, PERIODS, FloatArray, read_only
+from evcm.opf import OpfDay
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,20 @@ def size_buses(
     """Size every bus with a deficit; buses that lack nothing are left out."""
     checked = {bus: _checked(deficit, bus) for bus, deficit in sorted(deficits_mw.items())}
     return [size_bus(deficit, bus, costs) for bus, deficit in checked.items() if deficit.any()]
+
+
+def deficits_mw(day: OpfDay, negligible_mw: float = 1e-4) -> dict[int, FloatArray]:
+    """Not-supplied power (48,) of an OPF day by bus, for the buses that lack any."""
+    short = np.where(day.nsp_mw < negligible_mw, 0.0, day.nsp_mw)
+    return {
+        int(day.network.bus_number[k]): np.asarray(short[:, k])
+        for k in np.flatnonzero(short.any(axis=0))
+    }
+
+
+def supply_mw(built: Reinforcement) -> FloatArray:
+    """What PV and battery at a bus can bring in each period (48,), nothing curtailed, MW."""
+    return np.asarray(built.pv_mw * pv_shape() - built.charge_mwh / PERIOD_H)
 
 
 def _checked(deficit_mw: FloatArray, bus: int) -> FloatArray:

@@ -1,0 +1,167 @@
+import numpy as np
+import pandas as pd
+import pytest
+from coordination_fleets import problems
+from typer.testing import CliRunner
+
+from evcm import _hosting_points as points
+from evcm import aggregator, allocation, cli, hosting, inputs, plots_hosting, uncontrolled
+from evcm.coordination import under_cap
+from evcm.errors import InfeasibleError, InputError
+from evcm.hosting import Grid
+from evcm.results import StaleError
+
+SMALL = Grid(
+    counts=(2200, 13_200), seeds=(1,), coordinated_seeds=(1,), sweep_counts=(),
+    groups=44, samples=2, days=3, curve_days=2, block=1000, most=12_000,
+    uncontrolled_charger_kw=(22.0, 150.0),
+)  # fmt: skip
+
+
+def test_the_first_cars_of_a_day_do_not_depend_on_how_many_follow():
+    few, many = hosting.drawn_day(500, 3), hosting.drawn_day(2000, 3)
+    part = hosting.first_cars(many, 0, 500)
+    for name in ("from_bus", "to_bus", "departure", "arrival", "consumption_kwh_per_km"):
+        np.testing.assert_array_equal(getattr(few, name), getattr(part, name))
+
+
+def test_a_growing_fleet_is_the_fleet_of_its_first_cars():
+    day, charger = hosting.drawn_day(2000, 0), inputs.charger()
+    power, unserved = hosting.growing_fleet_mw(day, 500, charger)
+    assert power.shape == (5, 48, 11)
+    whole = uncontrolled.charge_at_once(hosting.first_cars(day, 0, 1500), charger)
+    np.testing.assert_allclose(power[3], whole.power_mw[:, :, 0], atol=1e-9)
+    np.testing.assert_array_equal(unserved, 0.0)
+
+
+def test_the_first_shortage_is_where_a_scan_finds_it():
+    site = allocation.study_site()
+    days = [hosting.growing_fleet_mw(hosting.drawn_day(12_000, d), 2000, inputs.charger())[0]
+            for d in (0, 1)]  # fmt: skip
+    days.append(np.zeros_like(days[0]))
+    power = np.stack(days)
+    found = hosting.first_shortage(site, power)
+    for day, first in zip(power, found, strict=True):
+        short = [not allocation.served(site, p).all() for p in day]
+        scan = short.index(True) if any(short) else len(day)
+        assert first == scan
+    assert found[2] == 7
+
+
+def test_the_median_has_its_interval():
+    x = np.r_[np.arange(1000.0, 1099.0), np.inf]
+    found = hosting.first_count(x)
+    assert found["median"] == 1050.0
+    assert found["median_low"] == 1040.0
+    assert found["median_high"] == 1060.0
+    assert found["p05"] == 1005.0
+    assert found["p95"] == 1095.0
+
+
+def test_the_largest_fleet_is_the_edge_of_what_a_cap_carries():
+    problem = problems(2200)[5]
+    cap = np.full(48, 0.05)
+    most = points.largest_fleet(problem, cap)
+    grow = most / problem.cars
+    inside = problem.with_options(group_size=problem.group_size * grow * 0.99)
+    assert aggregator.solve(under_cap(inside, cap), gap=0.1).day_ahead_mw.max() <= 0.05 + 1e-6
+    outside = problem.with_options(group_size=problem.group_size * grow * 1.01)
+    with pytest.raises(InfeasibleError):
+        aggregator.solve(under_cap(outside, cap), gap=0.1)
+
+
+def test_cars_that_may_not_feed_in_do_not():
+    point = points.Point("decentralised", 2200, 1, 150.0, 0.5, 44, 2, 0.03)
+    mixed = points.grouped_problems(point)
+    some = 0
+    for problem in mixed[:3]:
+        barred = problem.storage_cost_usd_per_kwh >= points.NO_FEED_IN_USD_PER_KWH
+        plan = aggregator.solve(problem, gap=0.03)
+        # charging and discharging at once moves no battery; a battery that falls feeds in
+        net = problem.charger.charge_efficiency * plan.charge_kw - plan.discharge_kw
+        assert net[:, barred].min(initial=0.0) >= -1e-3
+        some += int(barred.sum())
+    assert some > 0
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hosting")
+    return folder, hosting.run(SMALL, folder, jobs=1)
+
+
+def test_tables_tell_the_regimes_apart(stored):
+    _, tables = stored
+    own = tables["points"].set_index(["regime", "cars"])["nse_mwh"]
+    assert own["decentralised", 2200] == 0.0
+    assert own["decentralised", 13_200] > 0.0
+    assert own["coordinated", 13_200] == 0.0
+    free = tables["uncontrolled"].set_index(["charger_kw", "cars"])
+    assert free.loc[(150.0, 0), "nse_mwh"] == 0.0
+    assert free.loc[(150.0, 13_200), "peak_mw"] > free.loc[(150.0, 0), "peak_mw"]
+    most = tables["caps"].groupby("rule")["most_cars"].min()
+    assert most["maximum total"] < most["proportional to cars"]
+
+
+def test_first_counts_name_every_regime(stored):
+    first = hosting.first_counts(stored[1]).set_index("regime")
+    assert set(first.index) == {"uncontrolled", "decentralised", "coordinated"}
+    assert first.loc["decentralised", "median"] == 13_200
+    assert np.isinf(first.loc["coordinated", "median"])
+
+
+def test_a_second_run_reads_what_is_stored(stored, monkeypatch):
+    folder, tables = stored
+    for name in ("_uncontrolled_tables", "_points"):
+        monkeypatch.setattr(hosting, name, lambda *_: pytest.fail("computed again"))
+    again = hosting.run(SMALL, folder)
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(again[name], table)
+
+
+def test_stale_tables_are_refused(stored):
+    folder, _ = stored
+    with pytest.raises(StaleError, match="other code"):
+        hosting.load(folder, Grid())
+
+
+def test_figures_are_drawn(stored):
+    _, tables = stored
+    first = hosting.first_counts(tables)
+    slide = plots_hosting.slide(tables, first, 150.0)
+    assert {"uncontrolled", "decentralised", "coordinated"} <= {t.name for t in slide.data}
+    for what in plots_hosting.QUANTITIES:
+        assert plots_hosting.quantity(tables, what, 150.0).data
+    assert plots_hosting.first_days(tables["uncontrolled_first"], 150.0).data
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"counts": (300,)}, "counts"),
+        ({"days": 3, "curve_days": 9}, "curve_days"),
+        ({"block": 7}, "block"),
+        ({"sweep_v2g_share": (1.5,)}, "sweep_v2g_share"),
+        ({"gap": 0.0}, "gap"),
+        ({"uncontrolled_charger_kw": (0.0,)}, "charger_kw"),
+    ],
+)
+def test_a_bad_grid_is_named(change, message):
+    with pytest.raises(InputError, match=message):
+        Grid(**change)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hosting", "--counts", "many"], "--counts"),
+        (["hosting", "--counts", "150"], "multiples of 200"),
+        (["compare", "--scenario", "7"], "--scenario"),
+        (["compare", "--side", "left"], "--side"),
+    ],
+)
+def test_the_command_line_names_bad_input(tmp_path, arguments, message):
+    result = CliRunner().invoke(cli.app, [*arguments, "--out", str(tmp_path / "out")])
+    assert result.exit_code != 0
+    assert message in str(result.exception)
+    assert not (tmp_path / "out").exists()

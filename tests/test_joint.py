@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from coordination_fleets import problems
+
+from evcm import aggregator, allocation, caps, opf, uncontrolled
+from evcm._joint_accounting import account, trade_of_plans, trade_of_uncontrolled
+from evcm.allocation import Site
+from evcm.coordination import under_cap
+from evcm.errors import InfeasibleError, InputError
+from evcm.joint import joint_problem, network_room_mw, owner, solve_joint
+
+GAP = 0.01
+
+
+@pytest.fixture(scope="module")
+def fleet():
+    return problems(2200)
+
+
+@pytest.fixture(scope="module")
+def joint(fleet):
+    return solve_joint(fleet, gap=GAP)
+
+
+@pytest.fixture(scope="module")
+def own(fleet):
+    return [aggregator.solve(p, gap=GAP) for p in fleet]
+
+
+def test_all_cars_stand_in_the_joint_problem_once_per_bus(fleet):
+    both = joint_problem(fleet)
+    assert both.vehicles == sum(p.vehicles for p in fleet) == owner(fleet).size
+    assert both.cars == 2 * 2200
+    assert both.system_cap_mw is None
+    assert (both.cap_mw > both.plugged_mw.max(axis=1)).all()
+    first = slice(0, fleet[0].vehicles)
+    np.testing.assert_array_equal(both.available[:, first], fleet[0].available)
+
+
+def test_the_split_adds_up_and_the_opf_agrees(fleet, joint):
+    np.testing.assert_allclose(joint.power_mw.sum(axis=1), joint.plan.day_ahead_mw, atol=1e-6)
+    assert opf.study_day(joint.power_mw).nse_mwh == 0.0
+    assert joint.rounds == 0
+    assert joint.bound_usd <= joint.plan.cost_usd
+
+
+def test_the_common_price_of_the_joint_plan_is_its_cost(joint):
+    trade = trade_of_plans([joint.plan])
+    assert account(joint.problem, trade).total_usd == pytest.approx(joint.plan.cost_usd, abs=1e-6)
+
+
+def test_the_joint_bound_is_below_every_regime(fleet, joint, own):
+    cap = allocation.allocate("proportional to cars", np.array([p.cars for p in fleet], float))
+    capped = [aggregator.solve(under_cap(p, cap[:, k]), gap=GAP) for k, p in enumerate(fleet)]
+    for plans in (own, capped):
+        paid = account(fleet[0], trade_of_plans(plans)).total_usd
+        assert joint.bound_usd <= paid
+        assert joint.plan.cost_usd <= paid
+        assert sum(p.bound_usd for p in plans) <= paid  # each ignores what the others do
+
+
+def test_one_aggregator_alone_is_its_own_joint_optimum(fleet):
+    problem = fleet[4]
+    alone = aggregator.solve(
+        problem.with_options(system_cap_mw=None, trading_cap_mw=np.full(48, 1e3)), gap=1e-4
+    )
+    both = aggregator.solve(joint_problem([problem]), gap=1e-4)
+    assert both.bound_usd <= alone.cost_usd + 1e-9
+    assert alone.bound_usd <= both.cost_usd + 1e-9
+
+
+def test_uncontrolled_trade_has_no_mean_deviation(fleet):
+    rng = np.random.default_rng(1)
+    day = uncontrolled.UncontrolledDay(rng.random((48, 11, 2)), np.zeros(2))
+    trade = trade_of_uncontrolled(day)
+    np.testing.assert_allclose(trade.real_time_mw.mean(axis=1), 0.0, atol=1e-12)
+    np.testing.assert_allclose(trade.total_mw, day.power_mw.sum(axis=1).mean(axis=1))
+    assert account(fleet[0], trade).battery_usd == 0.0
+
+
+def test_the_networks_room_is_at_least_the_sum_of_the_caps():
+    site = allocation.study_site()
+    reach = np.full((48, 11), 60.0)
+    room = network_room_mw(site, reach)
+    assert (room >= caps.study_caps().total_mw - 1e-3).all()
+    assert (room <= 272.4 - site.load_p_mw.sum(axis=1)).all()
+
+
+def test_a_short_network_cuts_the_total_until_the_opf_agrees(fleet):
+    whole = allocation.study_site()
+    # nights so loaded that the cheap hours cannot take the plan without the network
+    night = np.ones(48)
+    night[:14] = 1.29
+    site = Site(whole.network, whole.load_p_mw * night[:, None], whole.load_q_mvar)
+    free = solve_joint(fleet, gap=GAP)
+    assert not allocation.served(site, free.power_mw).all()
+    cut = solve_joint(fleet, site, gap=GAP)
+    assert cut.rounds >= 1
+    assert allocation.served(site, cut.power_mw).all()
+    assert free.bound_usd - 1e-6 <= cut.plan.cost_usd
+    assert cut.bound_usd <= cut.plan.cost_usd
+
+
+def test_a_network_without_room_is_infeasible(fleet):
+    whole = allocation.study_site()
+    load = whole.load_p_mw * (271.0 - 13.0) / whole.load_p_mw.sum(axis=1, keepdims=True)
+    site = Site(whole.network, load * 1.004, whole.load_q_mvar)
+    with pytest.raises(InfeasibleError):
+        solve_joint(problems(30_800), site, gap=0.05)
+
+
+def test_problems_that_do_not_belong_together_are_refused(fleet):
+    other = fleet[1].with_options(system_load_mw=fleet[1].system_load_mw + 1.0)
+    with pytest.raises(InputError, match="another market"):
+        joint_problem([fleet[0], other])
