@@ -140,12 +140,6 @@ class Search:
             for t in fresh:
                 self.relaxation.add_block(t, self.steps)
             self._note(node, bound, f"blocks for periods {', '.join(str(t + 1) for t in fresh)}")
-        if node.number == 0:
-            self._dive(steps, answer, gaps)
-            if bound >= self.cutoff:
-                self.pruned = min(self.pruned, bound)
-                self._note(node, bound, "closed")
-                return []
         return self._branch(node, steps, bound, answer, gaps)
 
     def _improve(self, answer: Answer) -> None:
@@ -188,32 +182,6 @@ class Search:
         """Keep a solution if it is the best so far."""
         if found.cost_usd < self.upper:
             self.best, self.upper, self.turnover = found, found.cost_usd, found.turnover_usd
-
-    def _dive(self, steps: Steps, answer: Answer, gaps: FloatArray) -> None:
-        """Fix the steps of the periods with the largest gaps, a few at a time, and solve again."""
-        lp = self.lp
-        for _ in range(15):
-            if gaps.sum() <= 0.3 * self.gap * self.turnover:
-                break
-            a, b = choose_steps(
-                lp.problem, lp.steps, lp.power(answer.column), lp.traded(answer.column)
-            )
-            day_ahead, real_time = steps.day_ahead.copy(), steps.real_time.copy()
-            for t in np.argsort(-gaps)[:3]:
-                if gaps[t] <= 0.02 * self.gap * self.turnover:
-                    continue
-                if day_ahead[t, a[t]]:
-                    day_ahead[t] = np.arange(day_ahead.shape[1]) == a[t]
-                for n in range(lp.problem.samples):
-                    if real_time[t, n, b[t, n]]:
-                        real_time[t, n] = np.arange(real_time.shape[2]) == b[t, n]
-            steps = steps.restricted(day_ahead, real_time)
-            self.relaxation.restrict(steps)
-            found = self.relaxation.solve("simplex", self.time_left_s)
-            if found.status != "optimal":
-                break
-            answer, gaps = found, self._gaps(found)
-        self._improve(answer)
 
     def _fix(self, steps: Steps, found: Bound) -> Steps:
         """Drop steps that no plan better than the cutoff uses."""
