@@ -195,9 +195,14 @@ def build(root: Path = ROOT, force: bool = False) -> bool:
         return False
     stamp.unlink(missing_ok=True)
     trees = root / "_build" / ".doctrees"
-    incremental = trees.is_dir()
-    if not _run_sphinx(root) and not (incremental and _run_sphinx(root)):
-        raise BookError("the book did not build: see the warnings above")
+    incremental, reports = trees.is_dir(), root / "_build" / "html" / "reports"
+    shutil.rmtree(reports, ignore_errors=True)
+    if not _run_sphinx(root):
+        raised = sorted(r.name.split(".")[0] for r in reports.rglob("*.err.log"))
+        if raised:
+            raise BookError("cells raise in: " + ", ".join(raised) + "; see the tracebacks above")
+        if not (incremental and _run_sphinx(root)):
+            raise BookError("the book did not build: see the warnings above")
     stamp.write_text(of_book(root), "utf-8")
     return True
 

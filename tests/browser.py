@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-HTML = ROOT / "_build" / "html"
+HTML = Path(os.environ.get("EVCM_BOOK_HTML", ROOT / "_build" / "html"))
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
@@ -34,7 +35,8 @@ SIGNATURE = """graph => JSON.stringify([
     .map(p => p.getAttribute('d')),
   Array.from(graph.querySelectorAll('.cartesianlayer image')).map(i => i.getAttribute('href')),
   (graph.data || []).map(t => [t.x, t.y, t.z, t.values, t.text, t.marker && t.marker.color]),
-  (graph.layout && graph.layout.title && graph.layout.title.text)])"""
+  Array.from(graph.querySelectorAll('.shapelayer path')).map(p => p.getAttribute('d')),
+  Array.from(graph.querySelectorAll('.gtitle, .annotation-text')).map(t => t.textContent)])"""
 
 
 @dataclass

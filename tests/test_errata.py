@@ -1,9 +1,13 @@
 """What the errata say about the published numbers, shown on the published numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from evcm import data, inputs
+from evcm.aggregator import plan
+from tests.instances import random_problem
 
 TABLE_2 = data.read_table("published/table2.csv")
 TABLE_3 = data.read_table("published/table3.csv")
@@ -82,3 +86,38 @@ def test_system_capacity_is_the_nominal_load():
 def test_published_columns_cover_all_buses():
     assert np.array_equal(np.unique(TABLE_2["bus"]), inputs.LOAD_BUSES)
     assert len(TABLE_2) == 11 * 6
+
+
+def test_samples_are_outcomes_not_further_days():
+    """(9), (23), (24): splitting every sample in two of half the probability changes no cost."""
+    problem = random_problem(3, samples=2)
+    twice = replace(
+        problem,
+        probability=np.repeat(problem.probability, 2) / 2,
+        **{
+            name: np.repeat(getattr(problem, name), 2, axis=2)
+            for name in ("available", "travelling", "trip_energy_kwh")
+        },
+    )
+    rng = np.random.default_rng(0)
+    soc = rng.uniform(12, 76, problem.available.shape)
+    day_ahead = rng.uniform(-0.02, 0.05, problem.system_load_mw.size)
+    trade = rng.uniform(-0.01, 0.01, (day_ahead.size, 2))
+    one = plan.plan_cost(problem, day_ahead, trade, soc)
+    two = plan.plan_cost(twice, day_ahead, np.repeat(trade, 2, axis=1), np.repeat(soc, 2, axis=2))
+    assert two.battery_usd == pytest.approx(one.battery_usd, rel=1e-12)
+    assert two.real_time_usd == pytest.approx(one.real_time_usd, rel=1e-12)
+    # Without the probabilities, as (9) is printed, the wear of the day would have doubled.
+    by_sample = plan.battery_cost_by_sample_usd(twice, np.repeat(soc, 2, axis=2))
+    assert by_sample.sum() == pytest.approx(4 * one.battery_usd)
+
+
+def test_charging_earns_no_wear_back():
+    """(21): falls of the charge cost, rises do not pay; their plain sum over a day is zero."""
+    problem = random_problem(1, vehicles=1, samples=1, always_plugged=True)
+    soc = np.random.default_rng(1).uniform(12, 76, problem.available.shape)
+    falls = np.roll(soc, 1, axis=0) - soc
+    assert falls.sum() == pytest.approx(0, abs=1e-9)
+    wear = plan.battery_cost_by_sample_usd(problem, soc)
+    rate = problem.degradation_slope / 100 * problem.storage_cost_usd_per_kwh * problem.group_size
+    assert wear[0] == pytest.approx(rate[0] * falls[falls > 0].sum(), rel=1e-12)

@@ -107,7 +107,9 @@ class Source(SphinxDirective):
             raise self.error(str(error)) from error
         self.env.note_dependency(str(file))
         block = nodes.literal_block(text, text, language="python")
-        link, _ = self.parse_inline(f"{{py:obj}}`{target}`")
+        # Private functions have no page in the reference.
+        private = any(word.startswith("_") for word in target.split("."))
+        link, _ = self.parse_inline(f"``{target}``" if private else f":py:obj:`{target}`")
         return [nodes.paragraph("", "", *link), block]
 
 
