@@ -38,7 +38,7 @@ RESULT_READERS = frozenset({"evcm.results", "evcm.study"})
 """Modules through which a chapter can read stored results."""
 
 
-PACKAGE_READERS = frozenset({"evcm.book_pages"})
+PACKAGE_READERS = frozenset({"evcm.book_registry"})
 """Modules that read the whole package and all chapters (pages generated from the registry)."""
 
 

@@ -1,201 +1,26 @@
-"""Generated reference pages: the paper map, the errata, the notation and the state of a build.
-
-Each function returns MyST text. A page that uses this module depends on the whole package; other
-chapters take `evcm.book_text` alone.
-"""
+"""Text of pages: MyST from a cell, tables, displayed formulas."""
 
 from __future__ import annotations
 
-import platform
-import re
-from functools import cache
-from pathlib import Path
-
-from evcm import book, paper
-from evcm.book_text import display_math, show, table
-from evcm.paper import MAIN, Equation
-
-__all__ = [
-    "chapter_fingerprints",
-    "companion_papers",
-    "coverage",
-    "errata_equations",
-    "errata_other",
-    "machine",
-    "notation",
-    "paper_map",
-    "show",
-    "study_record",
-    "table",
-    "versions",
-]
-
-CHAPTERS = {
-    "2.2.2": "monte_carlo",
-    "2.3": "aggregators",
-    "2.4": "operator",
-    "2.4.1": "coordination_caps",
-}
-"""Chapter that explains the equations of a section."""
-
-PRICE_EQUATIONS = frozenset(map(str, [6, 7, 8, *range(22, 29), *range(31, 43)]))
-"""Equations of section 2.3 that the chapter on the price explains."""
-
-KINDS = {
-    "correction": "the print does not hold",
-    "reading": "the print leaves units, indices or groups open",
-    "reformulation": "another form with the same optimum",
-}
+from collections.abc import Iterable
+from typing import Any
 
 
-@cache
-def labels(root: Path = book.ROOT) -> frozenset[str]:
-    """Labels of all pages of the book."""
-    found: set[str] = set()
-    for page in book.chapters(root):
-        found |= set(re.findall(r"^\(([\w-]+)\)=$", page.read_text("utf-8"), re.MULTILINE))
-    return frozenset(found)
+def show(text: str) -> Any:
+    """Display MyST text from a cell."""
+    from IPython.display import Markdown, display
+
+    return display(Markdown(text))  # type: ignore[no-untyped-call]
 
 
-def chapter_of(equation: Equation) -> str:
-    """Label of the chapter that explains an equation, empty where there is none."""
-    label = CHAPTERS.get(equation.section, "")
-    if equation.section == "2.3" and equation.number in PRICE_EQUATIONS and "price" in labels():
-        label = "price"
-    return label if label in labels() else ""
+def display_math(tex: str, tag: str = "") -> str:
+    """A displayed formula, with the paper's number as its tag."""
+    return f"$$\n{tex}" + (f" \\tag{{{tag}}}" if tag else "") + "\n$$"
 
 
-def function_link(name: str) -> str:
-    """Link to a function in the reference; private ones have no page and are named only."""
-    private = any(word.startswith("_") for word in name.split("."))
-    return f"`{name}`" if private else f"{{py:obj}}`{name}`"
-
-
-def paper_map(section: str, key: str = MAIN) -> str:
-    """Every equation of a section: as computed, the functions that are it, and the chapter."""
-    functions = paper.implementations(key)
-    blocks = []
-    for equation in paper.equations(key):
-        if equation.section != section:
-            continue
-        names = dict.fromkeys(paper.reference(f) for f in functions.get(equation.number, ()))
-        blocks.append(_map_entry(equation, list(names)))
-    return "\n\n".join(blocks)
-
-
-def _map_entry(equation: Equation, names: list[str]) -> str:
-    label = f"eq-{equation.number}" if equation.paper == MAIN else ""
-    lines = [f"({label})=\n" if label else ""]
-    lines.append(f"**({equation.number}) {equation.title}**")
-    if equation.corrected:
-        lines.append(f" · {equation.kind}, see {{ref}}`errata`")
-    lines.append("\n\n" + display_math(equation.adopted or equation.printed, equation.number))
-    code = ", ".join(map(function_link, names)) or "no function of its own (see its reason)"
-    lines.append(f"\n\nCode: {code}.")
-    if chapter_of(equation):
-        lines.append(f" Chapter: {{ref}}`{chapter_of(equation)}`.")
-    return "".join(lines)
-
-
-def coverage(key: str = MAIN) -> str:
-    """Table of the sections: equations, how many are computed as printed, functions."""
-    functions = paper.implementations(key)
-    rows = []
-    for section in sections(key):
-        entries = [e for e in paper.equations(key) if e.section == section]
-        kinds = [sum(e.kind == kind for e in entries) for kind in KINDS]
-        made = sum(bool(functions.get(e.number)) for e in entries)
-        rows.append([section, len(entries), len(entries) - sum(kinds), *kinds, made])
-    return table(["section", "equations", "as printed", *KINDS, "with a function"], rows)
-
-
-def sections(key: str = MAIN) -> tuple[str, ...]:
-    """Sections of a paper that have equations, in order."""
-    return tuple(dict.fromkeys(e.section for e in paper.equations(key)))
-
-
-def errata_equations(kind: str, key: str = MAIN) -> str:
-    """Equations of one kind of change: printed, adopted, the reason and the test."""
-    blocks = []
-    for e in paper.equations(key):
-        if e.kind != kind:
-            continue
-        blocks.append(
-            f"{{ref}}`({e.number}) {e.title} <eq-{e.number}>`, section {e.section}\n\n"
-            f"Printed:\n\n{display_math(e.printed)}\n\nAdopted:\n\n{display_math(e.adopted)}\n\n"
-            f"{e.reason}{_test(e.test)}"
-        )
-    return "\n\n---\n\n".join(blocks)
-
-
-def errata_other(key: str = MAIN) -> str:
-    """Slips outside the equations."""
-    blocks = [
-        f"**{e.title}** ({e.place})\n\n- Printed: {e.printed}\n- Adopted: {e.adopted}\n"
-        f"- Why: {e.reason}{_test(e.test)}"
-        for e in paper.errata(key)
-    ]
-    return "\n\n".join(blocks)
-
-
-def _test(node: str) -> str:
-    return f" Shown by `{node}`." if node else ""
-
-
-def notation(key: str = MAIN) -> str:
-    """Table of symbols: in formulas, in the code, unit, meaning."""
-    rows = [[f"${s.tex}$", f"`{s.name}`", s.unit, s.meaning] for s in paper.symbols(key)]
-    return table(["symbol", "in the code", "unit", "meaning"], rows)
-
-
-def companion_papers() -> tuple[str, ...]:
-    """Keys of the other papers whose equations are implemented."""
-    from evcm import data
-
-    keys = sorted(file.stem for file in (data.root() / "paper").glob("*.toml"))
-    return tuple(key for key in keys if key != MAIN)
-
-
-def versions() -> str:
-    """Table of the versions that made the book."""
-    from evcm import results
-
-    rows = [[name, value] for name, value in results.versions().items()]
-    return table(["package", "version"], rows)
-
-
-def machine() -> str:
-    """The machine that built the book, in words: processor, cores, memory, system."""
-    import os
-
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        found = re.search(r"model name\s*:\s*(.+)", info.read_text("utf-8", errors="replace"))
-        model = found[1] if found else model
-    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (
-        f"{model}, {cores} cores, {pages:.0f} GiB memory, {platform.system()} {platform.machine()}"
-    )
-
-
-def study_record() -> str:
-    """Table of the study's manifest: settings, seed, fingerprints, time."""
-    from evcm import book_results, results
-
-    record = results.Store(book_results.FOLDER).record("manifest")
-    settings = record.get("settings", {})
-    rows = [[name, f"`{value}`"] for name, value in sorted(settings.items())]
-    for name in ("key", "code", "data", "made", "processors"):
-        rows.append([name, f"`{record.get(name)}`"])
-    return table(["item", "value"], rows)
-
-
-def chapter_fingerprints() -> str:
-    """Table of the chapters with the fingerprint of what each depends on."""
-    rows = []
-    for name, value in book.fingerprints().items():
-        names = book.modules(book.ROOT / f"{name}.md")
-        rows.append([f"`{name}`", f"`{value}`", len(names)])
-    return table(["chapter", "fingerprint", "modules of evcm behind it"], rows)
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evcm import book_pages, data, paper
+from evcm import book_registry, data, paper
 
 TESTS = Path(__file__).resolve().parent
 PAPERS = sorted(file.stem for file in (data.root() / "paper").glob("*.toml"))
@@ -45,7 +45,7 @@ def test_a_change_has_both_forms_a_reason_and_a_kind(key):
         assert e.printed
         assert e.title
         assert bool(e.adopted) == bool(e.kind) == bool(e.reason), e.number
-        assert e.kind in ("", *book_pages.KINDS), e.number
+        assert e.kind in ("", *book_registry.KINDS), e.number
         assert e.adopted != e.printed
 
 
@@ -84,7 +84,7 @@ def test_symbols_have_a_name_a_unit_and_a_meaning(key):
 
 
 def test_map_names_every_equation_once_with_its_functions():
-    text = "\n".join(book_pages.paper_map(section) for section in book_pages.sections())
+    text = "\n".join(book_registry.paper_map(section) for section in book_registry.sections())
     assert re.findall(r"^\(eq-(\d+)\)=$", text, re.MULTILINE) == [str(n) for n in range(1, 58)]
     for number, functions in paper.implementations().items():
         block = text.split(f"(eq-{number})=")[1].split("(eq-")[0]
@@ -92,10 +92,10 @@ def test_map_names_every_equation_once_with_its_functions():
 
 
 def test_errata_page_shows_every_change():
-    text = "".join(book_pages.errata_equations(kind) for kind in book_pages.KINDS)
+    text = "".join(book_registry.errata_equations(kind) for kind in book_registry.KINDS)
     changed = [e for e in paper.equations() if e.corrected]
     assert all(e.printed in text and e.adopted in text and e.reason in text for e in changed)
-    other = book_pages.errata_other()
+    other = book_registry.errata_other()
     assert all(e.printed in other and e.adopted in other for e in paper.errata())
 
 
