@@ -54,36 +54,67 @@ def _lacking(near: Run, t: int, n: int) -> list[str]:
 
 
 def _binding(near: Run, t: int, n: int) -> list[str]:
-    """Limits whose multipliers hold the nearest point back, strongest first."""
+    """Limits whose multipliers hold the nearest point back: generation first, strongest first."""
+    found = []
+    for names in (
+        _generation(near, t, n),
+        _flows(near, t),
+        _voltages(near, t),
+        _demand(near, t, n),
+    ):
+        strong = sorted((x for x in names if x[0] > 1e-3), key=lambda x: -x[0])
+        found += [text for _, text in strong[:3]]
+    return found or ["the power balance itself"]
+
+
+_Names = list[tuple[float, str]]
+
+
+def _injection(near: Run, t: int, j: int, kind: str) -> _Names:
+    """Both limits of injection j with their multipliers; none where it is fixed."""
     net, inj, mult = near.network, near.inj, near.mult[t]
-    nb, nj, nl, base = net.n_bus, inj.bus.size, net.branch_from.size, net.base_mva
-    names: list[tuple[float, str]] = []
-    for k in range(nb):
-        bus = net.bus_number[k]
-        # a voltage's multiplier is per pu of voltage: a hundredth is a sensible step
-        names.append((0.01 * mult[k], f"voltage at bus {bus} at least {net.v_min_pu[k]:g} pu"))
-        names.append((0.01 * mult[nb + k], f"voltage at bus {bus} at most {net.v_max_pu[k]:g} pu"))
-    for j in range(n):
-        bus = net.bus_number[inj.bus[j]]
-        unit = "MW" if inj.kind[j] == ACTIVE else "Mvar"
-        kind = (
-            "demand"
-            if inj.sign[j] < 0
-            else "power not supplied"
-            if j >= 2 * net.generator_bus.size
-            else "generation"
-        )
-        low, high = near.low[t, j] * base, near.high[t, j] * base
-        held = high - low < 1e-6
-        at = f"{kind} at bus {bus}"
-        if held:
-            continue
-        if kind != "power not supplied":
-            names.append((mult[2 * nb + j], f"{at} at least {low:.6g} {unit}"))
-        names.append((mult[2 * nb + nj + j], f"{at} at most {high:.6g} {unit}"))
-    for e in range(nl):
-        f, to = net.bus_number[net.branch_from[e]], net.bus_number[net.branch_to[e]]
-        strength = max(mult[2 * nb + 2 * nj + e], mult[2 * nb + 2 * nj + nl + e])
-        names.append((strength, f"flow on branch {f}-{to} at most {net.limit_mva[e]:g} MVA"))
-    strong = sorted((x for x in names if x[0] > 1e-3), key=lambda x: -x[0])
-    return [text for _, text in strong[:6]] or ["the power balance itself"]
+    low, high = near.low[t, j] * net.base_mva, near.high[t, j] * net.base_mva
+    if high - low < 1e-6:
+        return []
+    unit = "MW" if inj.kind[j] == ACTIVE else "Mvar"
+    at, first = f"{kind} at bus {net.bus_number[inj.bus[j]]}", 2 * net.n_bus
+    return [
+        (mult[first + j], f"{at} at least {low:.6g} {unit}"),
+        (mult[first + inj.bus.size + j], f"{at} at most {high:.6g} {unit}"),
+    ]
+
+
+def _generation(near: Run, t: int, n: int) -> _Names:
+    own = range(min(n, 2 * near.network.generator_bus.size))
+    return [x for j in own for x in _injection(near, t, j, "generation")]
+
+
+def _demand(near: Run, t: int, n: int) -> _Names:
+    """Caps and power not supplied; that nothing need be shed holds nothing back."""
+    names: _Names = []
+    for j in range(2 * near.network.generator_bus.size, n):
+        if near.inj.sign[j] < 0:
+            names += _injection(near, t, j, "cap")
+        else:
+            names += _injection(near, t, j, "power not supplied")[1:]
+    return names
+
+
+def _voltages(near: Run, t: int) -> _Names:
+    """Voltage limits; their multipliers are per pu, so a hundredth is the step to weigh."""
+    net, mult = near.network, near.mult[t] / 100.0
+    names: _Names = []
+    for k, bus in enumerate(net.bus_number):
+        names.append((mult[k], f"voltage at bus {bus} at least {net.v_min_pu[k]:g} pu"))
+        names.append((mult[net.n_bus + k], f"voltage at bus {bus} at most {net.v_max_pu[k]:g} pu"))
+    return names
+
+
+def _flows(near: Run, t: int) -> _Names:
+    net, nl = near.network, near.network.branch_from.size
+    both_ends = near.mult[t, -2 * nl :].reshape(2, nl).max(axis=0)
+    ends = zip(net.bus_number[net.branch_from], net.bus_number[net.branch_to], strict=True)
+    return [
+        (both_ends[e], f"flow on branch {f}-{to} at most {net.limit_mva[e]:g} MVA")
+        for e, (f, to) in enumerate(ends)
+    ]

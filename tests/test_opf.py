@@ -8,6 +8,7 @@ import pytest
 
 from evcm import _opf_branch, _opf_fast, _opf_kernels, _opf_problem, network, opf
 from evcm._opf_blocks import eliminate, factor, solve_refined
+from evcm.certificate import flow as flows
 from evcm.certificate.flow import certify_day
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs import LOAD_BUSES, load_profile
@@ -75,6 +76,28 @@ def test_published_network_gives_the_papers_states():
     assert np.abs(day.generation_mw - table["generation_mw"]).max() < 0.001
     volts = table[[f"V{k}" for k in range(1, 15)]].to_numpy()
     assert np.abs(day.v_pu - volts).max() < 5e-4
+
+
+@needs_reference
+def test_published_voltages_need_reactive_power_drawn_at_bus_1():
+    """The published output of bus 1 is 0 Mvar; its voltages make it absorb 6 to 10 Mvar."""
+    table = pd.read_csv(REFERENCE / "base-opf.csv")
+    net = network.ieee14(as_published=True)
+    v = table[[f"V{k}" for k in range(1, 15)]].to_numpy()
+    angle = np.deg2rad(table[[f"theta{k}_deg_rel_bus1" for k in range(1, 15)]].to_numpy())
+    flow = 100 * flows.reactive_flow_pu(net, v, angle)
+    at_bus = np.zeros((48, 14))
+    for e, (f, t) in enumerate(zip(net.branch_from, net.branch_to, strict=True)):
+        at_bus[:, f] += flow[:, e, 0]
+        at_bus[:, t] += flow[:, e, 1]
+    need = at_bus + table["load_factor"].to_numpy()[:, None] * net.load_q_mvar
+    assert (table["Qg1"] == 0).all()
+    assert need[:, 0].max() < -6.0
+    assert need[:, 0].min() > -11.0
+    given = table[["Qg2", "Qg3", "Qg6", "Qg8"]].to_numpy()
+    needed = need[:, [1, 2, 5, 7]]
+    assert (given > needed - 0.05).all()  # five printed decimals of voltage and angle
+    assert (given - needed).max() > 10.0
 
 
 @needs_reference

@@ -1,0 +1,39 @@
+"""Figures of the operator: they draw what the results hold."""
+
+import numpy as np
+import pytest
+
+from evcm import caps, inputs, opf, plots_network
+
+
+@pytest.fixture(scope="module")
+def day():
+    ev = np.zeros((48, 11))
+    ev[29, inputs.LOAD_BUSES.index(14)] = 15.0
+    return opf.study_day(ev)
+
+
+def test_one_line_shows_every_bus_and_branch(day):
+    figure = plots_network.one_line(day, 29)
+    assert len(figure.data) == 21
+    assert np.allclose(figure.data[-1].marker.color, day.v_pu[29])
+    assert "14:30" in figure.layout.title.text
+
+
+def test_curves_hold_load_generation_and_losses(day):
+    figure = plots_network.day_curves({"coordinated": day})
+    assert [t.name.split(",")[0] for t in figure.data] == ["load", "generation", "losses"]
+    assert np.allclose(figure.data[2].y, day.losses_mw)
+
+
+def test_voltages_and_shedding(day):
+    assert np.allclose(plots_network.voltages({"a": day}, 3).data[0].y, day.v_pu[3])
+    figure = plots_network.not_supplied(day)
+    assert sum(np.sum(t.y) for t in figure.data) == pytest.approx(day.nsp_mw.sum())
+
+
+def test_caps_are_drawn_by_bus():
+    found = caps.study_caps()
+    figure = plots_network.cap_areas(found)
+    assert sum(np.asarray(t.y) for t in figure.data) == pytest.approx(found.total_mw)
+    assert np.allclose(plots_network.cap_splits({"a": found}, 7).data[0].y, found.cap_mw[7])
