@@ -24,7 +24,7 @@ from tests.instances import random_problem
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 INSTANCES = sorted((SHARED / "reference" / "eva").glob("*.npz"))
-QUICK = ["sc1-min-bus14", "sc1-max-bus10", "sc1-max-bus05"]
+QUICK = ["sc1-min-bus14", "sc1-max-bus10"]
 EFFICIENCY = 0.9
 
 
