@@ -39,6 +39,8 @@ VOLTAGE_RANGE = (0.90, 1.06)
 def one_line(voltages: pd.DataFrame, title: str = "IEEE 13-node feeder") -> go.Figure:
     """One-line diagram: a marker for each phase of each node, coloured by its voltage.
 
+    Voltages below Peru's band have a thick outline.
+
     Parameters
     ----------
     voltages : DataFrame
@@ -78,8 +80,8 @@ def one_line(voltages: pd.DataFrame, title: str = "IEEE 13-node feeder") -> go.F
     )  # fmt: skip
     named = list(dict.fromkeys(shown["node"]))
     figure.add_scatter(
-        x=[place[n][0] for n in named], y=[place[n][1] + 0.2 for n in named], mode="text",
-        text=named, hoverinfo="skip", showlegend=False,
+        x=[place[n][0] + 0.04 for n in named], y=[place[n][1] + 0.19 for n in named], mode="text",
+        text=named, textposition="middle right", hoverinfo="skip", showlegend=False,
     )  # fmt: skip
     hidden = {"visible": False, "fixedrange": True}
     figure.update_layout(
