@@ -68,6 +68,7 @@ class MasterSolution:
     day_ahead: FloatArray
     own_power: FloatArray
     slack: float
+    unmet: FloatArray
     burnt: FloatArray
 
 
@@ -95,12 +96,21 @@ class Columns:
         for name in ("cluster", "origin", "charged", "discharged", "worn"):
             setattr(self, name, getattr(self, name)[mask])
 
+    def taken(self, mask: FloatArray) -> Columns:
+        """A copy of the columns in `mask`."""
+        return Columns(
+            self.cluster[mask], self.origin[mask], self.charged[mask], self.discharged[mask],
+            self.worn[mask],
+        )  # fmt: skip
+
     def append(self, origin: int, clusters: IntArray, answer: Answer) -> None:
         """Add the answers of some clusters to prices number `origin`."""
         self.cluster = np.concatenate([self.cluster, clusters])
         self.origin = np.concatenate([self.origin, np.full(clusters.size, origin)])
         for name in ("charged", "discharged", "worn"):
-            setattr(self, name, np.concatenate([getattr(self, name), getattr(answer, name)[clusters]]))
+            setattr(
+                self, name, np.concatenate([getattr(self, name), getattr(answer, name)[clusters]])
+            )
 
 
 @dataclass(eq=False)
@@ -131,9 +141,7 @@ class Master:
         self.prices.append(market.car_prices(answer.duals))
         self.columns.append(len(self.prices) - 1, clusters, answer)
 
-    def reduced_cost(
-        self, market: Market, answer: Answer, solution: MasterSolution
-    ) -> FloatArray:
+    def reduced_cost(self, market: Market, answer: Answer, solution: MasterSolution) -> FloatArray:
         """Reduced cost of every cluster's answer at the master's duals (K)."""
         buy, sell = market.car_prices(solution.duals)
         sample, per = self.visits.sample, self.visits.mw_per_kwh
@@ -160,21 +168,25 @@ class Master:
             (np.ones(C), (self.columns.cluster, n_market + 2 * TN + np.arange(C))),
             shape=(K, n_market + 2 * TN + C),
         )
-        matrix = sp.vstack([top, bottom]).tocsc()
+        row_lower = np.concatenate([rows.row_lower, np.ones(K)])
+        row_upper = np.concatenate([rows.row_upper, np.ones(K)])
+        bounded = np.flatnonzero(np.isfinite(row_lower) | np.isfinite(row_upper))
+        matrix = sp.vstack([top, bottom]).tocsr()[bounded].tocsc()
         weight = np.tile(market.problem.probability, 2 * T) * self.penalty
         lp = highspy.HighsLp()
         lp.num_row_, lp.num_col_ = matrix.shape
         lp.col_cost_ = np.concatenate([rows.cost, weight, self.columns.worn])
         lp.col_lower_ = np.concatenate([rows.lower, np.zeros(2 * TN + C)])
         lp.col_upper_ = np.concatenate([rows.upper, np.full(2 * TN + C, highspy.kHighsInf)])
-        lp.row_lower_ = np.concatenate([rows.row_lower, np.ones(K)])
-        lp.row_upper_ = np.concatenate([rows.row_upper, np.ones(K)])
+        lp.row_lower_, lp.row_upper_ = row_lower[bounded], row_upper[bounded]
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
         lp.a_matrix_.start_, lp.a_matrix_.index_ = matrix.indptr, matrix.indices
         lp.a_matrix_.value_ = matrix.data
         result = _run(lp, tolerance, exact, market.problem.label)
         self.lp_seconds += time.perf_counter() - begin
-        return self._read(market, rows, result, n_market)
+        dual = np.zeros(row_lower.size)
+        dual[bounded] = result.getSolution().row_dual
+        return self._read(market, rows, result, dual, n_market)
 
     def _totals(self, market: Market, n_rows: int) -> sp.csc_matrix:
         """Entries of the columns in balance, limit and plug rows."""
@@ -202,12 +214,12 @@ class Master:
         )
 
     def _read(
-        self, market: Market, rows: MarketRows, result: highspy.Highs, n_market: int
+        self, market: Market, rows: MarketRows, result: highspy.Highs, y: FloatArray, n_market: int
     ) -> MasterSolution:
         T, N = market.shape
         TN = T * N
         solution = result.getSolution()
-        x, y = np.array(solution.col_value), np.array(solution.row_dual)
+        x = np.array(solution.col_value)
         grid = y[: 4 * TN].reshape(4, T, N)
         trade = grid[0] + grid[2]
         where = rows.dev_row.reshape(T, N)
@@ -223,12 +235,17 @@ class Master:
             column_cost=np.array(solution.col_dual)[n_market + 2 * TN :],
             convexity=y[y.size - K :],
             duals=Duals(
-                grid[0], -grid[2], -grid[3], -y[4 * TN : 4 * TN + T], trade,
+                grid[0],
+                -grid[2],
+                -grid[3],
+                -y[4 * TN : 4 * TN + T],
+                trade,
                 np.maximum(-grid[1], 0.0),
             ),  # fmt: skip
             day_ahead=rows.day_ahead @ x[:n_market],
             own_power=(rows.own_power @ x[:n_market]).reshape(T, N),
             slack=float(x[n_market : n_market + 2 * TN].sum()),
+            unmet=x[n_market : n_market + 2 * TN].reshape(2, T, N).sum(axis=(0, 2)),
             burnt=burnt,
         )
 
@@ -279,8 +296,12 @@ def _run(lp: highspy.HighsLp, tolerance: float, exact: bool, label: str) -> high
         solver.passModel(lp)
         solver.run()
         status = solver.getModelStatus()
+        info = solver.getInfo()
         if status == fine[0] or (
-            not exact and status == fine[1] and solver.getSolution().dual_valid
+            not exact
+            and status == fine[1]
+            and solver.getSolution().dual_valid
+            and info.max_primal_infeasibility < 0.01
         ):
             return solver
         if status == highspy.HighsModelStatus.kInfeasible:
@@ -311,7 +332,7 @@ def settle(
 ) -> MasterSolution:  # fmt: skip
     """Columns for fixed price steps until no cluster can lower the cost by `enough` in all."""
     rows = market.rows()
-    solution = master.solve(market, rows, 1e-5)
+    solution = master.solve(market, rows, 1e-6)
     for _ in range(most_rounds):
         answer = master.price(market, solution.duals)
         reduced = master.reduced_cost(market, answer, solution)
@@ -319,8 +340,8 @@ def settle(
             break
         master.rounds += 1
         master.add(market, answer, np.flatnonzero(reduced < -1e-9))
-        solution = master.solve(market, rows, 1e-5)
-    return master.solve(market, rows, 1e-9, exact=True)
+        solution = master.solve(market, rows, 1e-6)
+    return solution
 
 
 def generate(

@@ -33,6 +33,9 @@ from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, clipped
 from evcm.inputs import BoolArray, FloatArray, IntArray
 
+NEAR_STEPS = 3
+"""Real-time steps of a block that the linear program knows on either side of the day-ahead step."""
+
 
 @dataclass(frozen=True, eq=False)
 class Duals:
@@ -71,6 +74,7 @@ class Block:
 
     corner: IntArray
     sample: IntArray
+    step: IntArray
     power: FloatArray
     cost: FloatArray
 
@@ -92,7 +96,21 @@ class MarketRows:
 
 @dataclass(frozen=True, eq=False)
 class Market:
-    """Market of one aggregator, in units of `unit_mw`; immutable, changed by `replace`."""
+    """Market of one aggregator, in units of `unit_mw`; immutable.
+
+    Attributes
+    ----------
+    choices : StepChoices
+        Steps open day-ahead and in real time. The Lagrangian minimises over all of them.
+    blocks : (T) bool
+        Periods with their real-time cost.
+    reach_rows, plug_rows : (T, N) bool
+        Where the cap on the cars' power and the limit of charger power have a row.
+    shown : (T, B) bool
+        Day-ahead steps that the linear program knows in periods with a block.
+    fixed : bool
+        One step is open everywhere; the linear program is then exact.
+    """
 
     problem: AggregatorProblem
     choices: StepChoices
@@ -100,6 +118,7 @@ class Market:
     blocks: BoolArray
     reach_rows: BoolArray
     plug_rows: BoolArray
+    shown: BoolArray
     fixed: bool = False
     _cache: dict[str, object] = field(default_factory=dict, repr=False)
 
@@ -124,6 +143,24 @@ class Market:
         """Net power of one MW discharged and charged at once."""
         c = self.problem.charger
         return 1.0 / c.charge_efficiency - c.discharge_efficiency
+
+    def with_blocks(self, periods: BoolArray, day_ahead: FloatArray) -> Market:
+        """Blocks in more periods; their programs start with the steps next to `day_ahead`."""
+        shown = self.shown.copy()
+        for t in np.flatnonzero(periods & ~self.blocks):
+            low, high = self.step_ends(t)
+            power = day_ahead[t]
+            shown[t] = (low <= power + 1e-3) & (power <= high + 1e-3)
+            shown[t, 1:] |= shown[t, :-1]
+            shown[t, :-1] |= shown[t, 1:]
+        return self.changed(blocks=self.blocks | periods, shown=shown)
+
+    def showing(self, duals: Duals) -> Market:
+        """The market with the steps shown that the Lagrangian prefers; itself if all are."""
+        shown = self.shown.copy()
+        for t in np.flatnonzero(self.blocks):
+            shown[t, self.corners(t).step[int(np.argmin(self.step_values(duals, t)))]] = True
+        return self if (shown == self.shown).all() else self.changed(shown=shown)
 
     def changed(self, **changes: object) -> Market:
         """A copy with some fields changed."""
@@ -166,7 +203,7 @@ class Market:
         if isinstance(known, Block):
             return known
         corners, reach = self.corners(t), self.choices.range
-        parts: list[tuple[IntArray, IntArray, FloatArray, FloatArray]] = []
+        parts: list[tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]] = []
         for n in range(self.shape[1]):
             low, high = self._steps(reach.real_time_low[:, n], reach.real_time_high[:, n])
             open_ = np.flatnonzero(self.choices.real_time[t, n])
@@ -176,9 +213,10 @@ class Market:
                 extra = self.usd_per_mwh[steps] - self.usd_per_mwh[a]
                 cost = self.problem.probability[n] * extra * (points - x)
                 chosen = lower_hull(points, cost)
-                parts.append(
-                    (np.full(chosen.size, s), np.full(chosen.size, n), points[chosen], cost[chosen])
-                )
+                parts.append((
+                    np.full(chosen.size, s), np.full(chosen.size, n), steps[chosen],
+                    points[chosen], cost[chosen],
+                ))  # fmt: skip
         made = Block(*(np.concatenate(column) for column in zip(*parts, strict=True)))
         self._cache[f"block{t}"] = made
         return made
@@ -196,7 +234,9 @@ class Market:
         centre = mean[:, None] * pi
         if p.allow_v2g and p.real_time_limit == "v2g":
             share = self.burn_power / p.charger.discharge_efficiency
-            extra = plug * (1.0 / p.charger.charge_efficiency + 1.0) / p.charger.discharge_efficiency
+            extra = (
+                plug * (1.0 / p.charger.charge_efficiency + 1.0) / p.charger.discharge_efficiency
+            )
             low = (centre + reach - extra) / (1.0 + share)
             high = np.full_like(low, np.inf)
             if share < 1.0:
@@ -204,9 +244,7 @@ class Market:
             plain = ~self.blocks[:, None]
             energy = np.where(plain, np.clip(energy, low, high), np.maximum(energy, 0.0))
             width = share * energy + extra
-            trade = np.where(
-                plain, energy - reach, np.clip(trade, centre - width, centre + width)
-            )
+            trade = np.where(plain, energy - reach, np.clip(trade, centre - width, centre + width))
         else:
             if p.allow_v2g:
                 energy = np.maximum(energy, 0.0)
@@ -265,6 +303,20 @@ class Market:
         return _Builder(self).build()
 
 
+def off_edges(
+    low: FloatArray, high: FloatArray, reach_low: FloatArray, reach_high: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Range of a power within a step and within reach, kept off the step's edges.
+
+    A millionth of a unit is more than rounding moves, so that the price read back is the step's.
+    Where reach, not the edge, is the limit, nothing is taken off.
+    """
+    room = np.minimum(
+        1e-6, np.maximum(np.minimum(high, reach_high) - np.maximum(low, reach_low), 0) / 4
+    )
+    return np.maximum(low + room, reach_low), np.minimum(high - room, reach_high)
+
+
 def lower_hull(x: FloatArray, y: FloatArray) -> IntArray:
     """Indices of the lower convex hull of points, by Andrew's monotone chain."""
     order = np.lexsort((y, x))
@@ -303,11 +355,10 @@ class _Builder:
         if fixed_rows:
             a = np.argmax(market.choices.real_time, axis=2)
             t = np.arange(self.T)[:, None]
-            low = np.maximum(market.choices.low_mw[t, a], reach.real_time_low) / unit
-            high = np.minimum(market.choices.high_mw[t, a], reach.real_time_high) / unit
-            # Stay off the edges by what rounding may move, so that the price read back is the one.
-            room = np.maximum(high - low, 0.0)
-            low, high = low + np.minimum(1e-6, room / 4), high - np.minimum(1e-6, room / 4)
+            low, high = off_edges(
+                market.choices.low_mw[t, a] / unit, market.choices.high_mw[t, a] / unit,
+                reach.real_time_low / unit, reach.real_time_high / unit,
+            )  # fmt: skip
         plugged = market.problem.plugged_mw / unit
         limit = plugged if market.problem.real_time_limit == "plug" else np.zeros_like(plugged)
         plug = np.where(market.plug_rows, plugged, np.inf)
@@ -381,38 +432,46 @@ class _Builder:
                 (np.repeat(2 * TN + self.grid[t][None], S, axis=0), wide),
             )  # fmt: skip
             self.power_of.append((np.full(S, t), own, corners.power))
-            self.own_of.append((np.repeat(self.grid[t], S), np.tile(own, N), np.tile(corners.power, N)))
+            self.own_of.append(
+                (np.repeat(self.grid[t], S), np.tile(own, N), np.tile(corners.power, N))
+            )
             return
+        known = m.shown[t] & m.choices.day_ahead[t]
+        keep = known[corners.step] if known.any() else np.ones(S, bool)
+        place = np.cumsum(keep) - 1
+        S = int(keep.sum())
         link = self.new_rows(S * N, 0.0)
         dev = self.new_rows(N, 0.0)
         self.dev_row[self.grid[t]] = dev
         own = self.add(
-            corners.cost, np.zeros(S), ones,
-            (np.repeat(one, S), ones),
+            corners.cost[keep], np.zeros(S), np.ones(S),
+            (np.repeat(one, S), np.ones(S)),
             (link.reshape(S, N), -np.ones((S, N))),
         )  # fmt: skip
-        self.power_of.append((np.full(S, t), own, corners.power))
+        self.power_of.append((np.full(S, t), own, corners.power[keep]))
         b = m.block(t)
-        here = self.grid[t][b.sample]
-        size = b.power.size
+        near = keep[b.corner] & (np.abs(b.step - corners.step[b.corner]) <= NEAR_STEPS)
+        corner, sample, power = b.corner[near], b.sample[near], b.power[near]
+        here, size = self.grid[t][sample], power.size
         own = self.add(
-            b.cost, np.zeros(size), np.ones(size),
-            (link[b.corner * N + b.sample], np.ones(size)),
-            (here, b.power),
-            (2 * TN + here, b.power),
-            (dev[b.sample], b.power - corners.power[b.corner]),
+            b.cost[near], np.zeros(size), np.ones(size),
+            (link[place[corner] * N + sample], np.ones(size)),
+            (here, power),
+            (2 * TN + here, power),
+            (dev[sample], power - corners.power[corner]),
         )  # fmt: skip
-        self.own_of.append((here, own, b.power))
+        self.own_of.append((here, own, power))
 
     def _fixed_period(self, t: int) -> None:
         m, N, TN = self.m, self.N, self.T * self.N
         reach = m.choices.range
-        low, high = m._steps(reach.day_ahead_low, reach.day_ahead_high)
         a = int(np.argmax(m.choices.day_ahead[t]))
-        room = min(1e-6, max(high[t, a] - low[t, a], 0.0) / 4)
+        low, high = off_edges(
+            *(np.array([ends[t, a] / m.unit_mw]) for ends in (m.choices.low_mw, m.choices.high_mw)),
+            reach.day_ahead_low[[t]] / m.unit_mw, reach.day_ahead_high[[t]] / m.unit_mw,
+        )  # fmt: skip
         own = self.add(
-            np.array([m.usd_per_mwh[a]]), np.array([low[t, a] + room]),
-            np.array([high[t, a] - room]),
+            np.array([m.usd_per_mwh[a]]), low, high,
             (self.grid[t][None], np.ones((1, N))),
             (2 * TN + self.grid[t][None], np.ones((1, N))),
         )  # fmt: skip
@@ -440,7 +499,9 @@ class _Builder:
                 (np.where(in_block, TN + flat, 2 * TN + flat), np.where(in_block, 0.0, sign)),
                 (4 * TN + t, sign * m.problem.probability[n]),
             )  # fmt: skip
-            self.own_of.append((flat[~in_block], own[~in_block], np.full(int((~in_block).sum()), sign)))
+            self.own_of.append(
+                (flat[~in_block], own[~in_block], np.full(int((~in_block).sum()), sign))
+            )
 
     def _burn(self) -> None:
         m, TN = self.m, self.T * self.N

@@ -5,17 +5,29 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evcm.aggregator._bundle import Master
+from evcm.aggregator._bundle import Columns, Master, MasterSolution
 from evcm.aggregator._sc_market import Market
 from evcm.aggregator._sc_search import Incumbent
+from evcm.errors import InfeasibleError, SolverError
 from evcm.inputs import FloatArray
 
 SINGLE_PRECISION_FROM = 20_000_000
 """Entries of a schedule array from which on it is kept in single precision."""
 
 
+def mixture(master: Master, incumbent: Incumbent) -> tuple[Columns, MasterSolution]:
+    """The columns of a plan and an exact solution of their master, steps fixed."""
+    final = Master(master.visits, master.penalty)
+    final.columns = incumbent.columns
+    market = incumbent.market
+    try:
+        return final.columns, final.solve(market, market.rows(), 1e-9, exact=True)
+    except (InfeasibleError, SolverError):  # on the edge of rounding: the interior point will do
+        return final.columns, final.solve(market, market.rows(), 1e-8)
+
+
 def schedules(
-    master: Master, market: Market, incumbent: Incumbent
+    master: Master, market: Market, columns: Columns, share: FloatArray
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """Charge and discharge (kW) and state of charge (kWh) of every car (T, V, N).
 
@@ -27,15 +39,13 @@ def schedules(
     dtype = np.float32 if np.prod(shape) >= SINGLE_PRECISION_FROM else np.float64
     charge, discharge, soc = (np.zeros(shape, dtype) for _ in range(3))
     K = master.visits.clusters
-    total = np.bincount(incumbent.cluster, incumbent.solution.share, K)
-    share = incumbent.solution.share / total[incumbent.cluster]
-    for origin in np.unique(incumbent.origin):
-        mine = incumbent.origin == origin
-        weight = np.bincount(incumbent.cluster[mine], share[mine], K)
+    share = np.where(share > 1e-9, share, 0.0)
+    share = share / np.bincount(columns.cluster, share, K)[columns.cluster]
+    for origin in np.unique(columns.origin[share > 0]):
+        mine = columns.origin == origin
+        weight = np.bincount(columns.cluster[mine], share[mine], K)
         buy, sell = master.prices[origin]
-        master.visits.mix(
-            weight, buy, sell, p.charger.charge_efficiency, charge, discharge, soc
-        )
+        master.visits.mix(weight, buy, sell, p.charger.charge_efficiency, charge, discharge, soc)
     for t in range(shape[0]):  # mixing may leave a level a rounding error outside
         np.clip(soc[t], 0.0, p.battery.soc_max_kwh, out=soc[t])
     return charge, discharge, soc

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from evcm.aggregator import _bundle as bundle
-from evcm.aggregator._bundle import Answer, Master, MasterSolution
+from evcm.aggregator._bundle import Answer, Columns, Master, MasterSolution
 from evcm.aggregator._sc_market import Duals, Market, lower_hull
 from evcm.aggregator.steps import StepChoices
 from evcm.errors import InfeasibleError
@@ -29,6 +29,9 @@ from evcm.inputs import FloatArray, IntArray
 
 LOOSE = 1e-3
 """How far from a step's end a power may be and count as there, in units (a unit is 700 cars' MW)."""
+
+CLEAR = 0.15
+"""A power this near to an end of its piece of the hull, as a share of the piece, belongs there."""
 
 Report = Callable[[str, float, float, int], None]
 
@@ -39,9 +42,8 @@ class Incumbent:
 
     cost: float
     turnover: float
-    solution: MasterSolution
-    cluster: np.ndarray
-    origin: np.ndarray
+    market: Market
+    columns: Columns
 
 
 @dataclass(order=True)
@@ -95,8 +97,8 @@ class Search:
     # ---- one node --------------------------------------------------------------------------
     def relax(
         self, market: Market, start: Duals, share: float, rounds: int
-    ) -> tuple[MasterSolution, Answer]:
-        """Column generation at a node to a `share` of the gap."""
+    ) -> tuple[Market, MasterSolution, Answer]:
+        """Column generation at a node to a `share` of the gap; steps it lacked are shown."""
         turnover = [0.0]
 
         def target(value: float, bound: float) -> bool:
@@ -107,9 +109,15 @@ class Search:
             if self.report is not None:
                 self.report("prices", value, bound, columns)
 
-        return bundle.generate(
-            self.master, market, start, target, rounds, self.deadline, report
-        )
+        for _ in range(6):
+            s, best = bundle.generate(
+                self.master, market, start, target, rounds, self.deadline, report
+            )
+            wider = market.showing(best.duals)
+            if wider is market or self.late():
+                break
+            market, start, rounds = wider, best.duals, 6
+        return market, s, best
 
     scale: float = 1.0
 
@@ -117,35 +125,38 @@ class Search:
         """Look for a plan near a solution of the relaxation."""
         s, current = solution, market
         for _ in range(30):
-            excess, step = day_ahead_excess(current, s)
-            open_ = current.choices.day_ahead.sum(axis=1) > 1
-            loose = open_ & (excess > 2e-5 * self.scale)
+            excess, step, doubt = day_ahead_excess(current, s)
+            loose = (current.choices.day_ahead.sum(axis=1) > 1) & (excess > 5e-5 * self.scale)
             if not loose.any() or self.late():
                 break
-            order = np.flatnonzero(loose)[np.argsort(excess[loose])]
-            few = order[: max(1, order.size // 3)]
-            pair = [
-                current.changed(choices=_only(current.choices, few, step[few, side]))
-                for side in (0, 1)
-            ]
-            tries = [self._refresh(choice, 1) for choice in pair[: 2 if few.size == 1 else 1]]
-            best = int(np.argmin([t.value for t in tries]))
-            current, s = pair[best], tries[best]
+            # The clear cases go together; a doubtful one is tried both ways, by itself.
+            few = np.flatnonzero(loose & (doubt < CLEAR))
+            if few.size:
+                current = current.changed(choices=_only(current.choices, few, step[few, 0]))
+                s = self._refresh(current, 1)
+            else:
+                t = np.flatnonzero(loose)[[int(np.argmin(doubt[loose]))]]
+                pair = [
+                    current.changed(choices=_only(current.choices, t, step[t, side]))
+                    for side in (0, 1)
+                ]
+                tries = [self._refresh(choice, 0) for choice in pair]
+                best = int(np.argmin([one.value for one in tries]))
+                current, s = pair[best], tries[best]
             if s.slack > 1e-2:
                 return
-        _, step = day_ahead_excess(current, s)
+        _, step, _ = day_ahead_excess(current, s)
         every = np.arange(len(step))
         current = current.changed(choices=_only(current.choices, every, step[:, 0]))
         s = self._refresh(current, 1)
         moved = real_time_cost(current, s) > 1e-6 * self.scale
         if (moved & ~current.blocks).any():
-            current = current.changed(blocks=current.blocks | moved)
-            s = self._refresh(current, 3)
+            s = self._refresh(current.with_blocks(moved, s.day_ahead), 2)
         self._settle(current, s)
 
     def _refresh(self, market: Market, rounds: int) -> MasterSolution:
         rows = market.rows()
-        s = self.master.solve(market, rows, 1e-5)
+        s = self.master.solve(market, rows, 1e-4)
         for _ in range(rounds):
             answer = self.master.price(market, s.duals)
             reduced = self.master.reduced_cost(market, answer, s)
@@ -153,7 +164,7 @@ class Search:
             if -np.minimum(reduced, 0).sum() < 0.05 * self.gap * self.scale or self.late():
                 break
             self.master.add(market, answer, new)
-            s = self.master.solve(market, rows, 1e-5)
+            s = self.master.solve(market, rows, 1e-4)
         return s
 
     def _settle(self, market: Market, s: MasterSolution) -> None:
@@ -161,7 +172,7 @@ class Search:
         unit, day = market.unit_mw, np.argmax(market.choices.day_ahead, axis=1)
         plain = market.changed(blocks=np.zeros_like(market.blocks))
         last = np.inf
-        for tolerance in (1e-3, 1e-5, 1e-5, 1e-5):
+        for tolerance in (1e-3, 1e-4, 1e-4):
             steps = fixed_steps(market, s, day, tolerance)
             fixed = plain.changed(choices=steps, fixed=True)
             try:
@@ -170,16 +181,13 @@ class Search:
                 )
             except InfeasibleError:
                 return
-            if s.slack > 1e-6:
+            if s.slack > 1e-4:
                 return
             parts = self.parts(market, s)
-            cost, turnover = sum(parts), max(1.0 / unit, sum(abs(x) for x in parts))
+            cost, turnover = s.value, max(1.0 / unit, sum(abs(x) for x in parts))
             if self.incumbent is None or cost < self.incumbent.cost:
-                used = s.share > 1e-9
-                self.incumbent = Incumbent(
-                    cost, turnover, replace(s, share=s.share[used]),
-                    self.master.columns.cluster[used], self.master.columns.origin[used],
-                )  # fmt: skip
+                used = s.share > 1e-7
+                self.incumbent = Incumbent(cost, turnover, fixed, self.master.columns.taken(used))
                 self.scale = turnover
             if self.report is not None:
                 self.report("plan", cost, self.bound, len(self.master.columns))
@@ -196,44 +204,56 @@ class Search:
         while open_nodes:
             node = heapq.heappop(open_nodes)
             self.nodes += 1
-            s, best = self.relax(node.market, node.duals, 0.25, 60 if self.nodes == 1 else 12)
+            market, s, best = self.relax(
+                node.market, node.duals, 0.25, 60 if self.nodes == 1 else 12
+            )
             bound = max(node.bound, best.bound)
             rest = min([n.bound for n in open_nodes] + [finished])
             self.bound = max(self.bound, min(bound, rest))
-            if bound >= self.cutoff:
-                finished = min(finished, bound)
+            if s.slack > 1e-2 and self.incumbent is None and self.nodes == 1:
+                # Either no plan exists, or leaving power unmet was cheaper than the only plan.
+                if self.raises == 2:
+                    self.unmet = s
+                    return
+                self.raises += 1
+                self.nodes = 0
+                self.master.penalty *= 20.0
+                heapq.heappush(open_nodes, _Node(-np.inf, next(counter), market, best.duals))
                 continue
-            if s.slack > 1e-2 and not np.isfinite(self.cutoff):
-                self.unmet = s
-                return
-            self.scale = self.turnover(node.market, s)
-            self.dive(node.market, s)
+            self.scale = self.turnover(market, s)
+            child = self._with_missing_blocks(market, s)
+            if bound < self.cutoff and child is None:
+                self.dive(market, s)
             if bound >= self.cutoff or self.late():
                 finished = min(finished, bound)
                 if self.late():
                     break
                 continue
-            for child in self._children(node.market, s, best):
-                heapq.heappush(open_nodes, _Node(bound, next(counter), child, best.duals))
+            children = [child] if child is not None else self._halves(market, s, best)
+            for market in children:
+                heapq.heappush(open_nodes, _Node(bound, next(counter), market, best.duals))
         rest = min([n.bound for n in open_nodes] + [finished])
         if np.isfinite(rest):
             self.bound = max(self.bound, rest)
 
     unmet: MasterSolution | None = None
+    raises: int = 0
 
-    def _children(self, market: Market, s: MasterSolution, best: Answer) -> list[Market]:
-        """Blocks where real-time cost is understated, else two halves of a period's steps."""
-        market = market.changed(choices=self._drop(market, best))
-        excess, _ = day_ahead_excess(market, s)
+    def _with_missing_blocks(self, market: Market, s: MasterSolution) -> Market | None:
+        """The market with blocks where real-time cost is understated; None if it is not."""
         trade = np.where(market.blocks, 0.0, real_time_cost(market, s))
-        if trade.sum() > excess.sum():
-            return [market.changed(blocks=market.blocks | (trade > 0.02 * trade.sum()))]
+        if trade.sum() < 0.1 * self.gap * self.scale:
+            return None
+        return market.with_blocks(trade > 0.02 * trade.sum(), s.day_ahead)
+
+    def _halves(self, market: Market, s: MasterSolution, best: Answer) -> list[Market]:
+        """Two halves of the steps of the period with the largest excess over the hull."""
+        market = market.changed(choices=self._drop(market, best))
+        excess, _, _ = day_ahead_excess(market, s)
         several = market.choices.day_ahead.sum(axis=1) > 1
         t = int(np.argmax(np.where(several, excess, -1.0)))
         if not several[t]:
-            if not market.blocks.all():
-                return [market.changed(blocks=np.ones_like(market.blocks))]
-            return []
+            return self._other_halves(market, s)
         power = s.day_ahead[t] * market.unit_mw
         steps = np.flatnonzero(market.choices.day_ahead[t])
         at = int(np.searchsorted(market.choices.high_mw[t, steps], power))
@@ -244,6 +264,27 @@ class Search:
             day[t] = False
             day[t, part] = True
             halves.append(market.changed(choices=replace(market.choices, day_ahead=day)))
+        return halves
+
+    def _other_halves(self, market: Market, s: MasterSolution) -> list[Market]:
+        """With one day-ahead step everywhere: two halves of a sample's real-time steps."""
+        if not market.blocks.all():
+            return [market.with_blocks(np.ones_like(market.blocks), s.day_ahead)]
+        T, N = market.shape
+        count = market.choices.real_time.sum(axis=2)
+        t, n = np.unravel_index(int(np.argmax(count)), (T, N))
+        if count[t, n] <= 1:
+            return []
+        steps = np.flatnonzero(market.choices.real_time[t, n])
+        power = s.own_power[t, n] * market.unit_mw
+        at = int(np.searchsorted(market.choices.high_mw[t, steps], power))
+        at = min(max(at, 1), steps.size - 1)
+        halves = []
+        for part in (steps[:at], steps[at:]):
+            real = market.choices.real_time.copy()
+            real[t, n] = False
+            real[t, n, part] = True
+            halves.append(market.changed(choices=replace(market.choices, real_time=real)))
         return halves
 
     def _drop(self, market: Market, best: Answer) -> StepChoices:
@@ -290,16 +331,28 @@ def fixed_steps(
         low, high = choices.low_mw[t] / unit, choices.high_mw[t] / unit
         power, own = s.day_ahead[t], s.own_power[t]
         if day is None:
-            holds = np.flatnonzero((low <= power + tolerance) & (power <= high + tolerance))
-            a = holds[int(np.argmin(price[holds] * power))]
+            open_ = market.choices.day_ahead[t]
+            holds = np.flatnonzero(open_ & (low <= power + tolerance) & (power <= high + tolerance))
+            if not holds.size:
+                holds = np.flatnonzero(open_)[:1]
+            a = int(holds[np.argmin(price[holds] * power)])
         else:
             a = int(day[t])
         chosen[t, a] = True
         for n in range(N):
-            if low[a] - tolerance <= own[n] <= high[a] + tolerance:
+            open_ = choices.real_time[t, n]
+            if not market.trades:  # then the cars' power is the day-ahead power
                 real[t, n, a] = True
                 continue
-            holds = np.flatnonzero((low <= own[n] + tolerance) & (own[n] <= high + tolerance))
+            if open_[a] and low[a] - tolerance <= own[n] <= high[a] + tolerance:
+                real[t, n, a] = True
+                continue
+            holds = np.flatnonzero(
+                open_ & (low <= own[n] + tolerance) & (own[n] <= high + tolerance)
+            )
+            if not holds.size:
+                apart = np.maximum(low - own[n], own[n] - high)
+                holds = np.array([int(np.argmin(np.where(open_, apart, np.inf)))])
             real[t, n, holds[int(np.argmin(price[holds] * (own[n] - power)))]] = True
     return replace(choices, day_ahead=chosen, real_time=real)
 
@@ -314,7 +367,10 @@ def real_time_cost(market: Market, s: MasterSolution, tolerance: float = LOOSE) 
     T, _ = market.shape
     total = np.zeros(T)
     for t in range(T):
-        low, high = market.choices.low_mw[t] / market.unit_mw, market.choices.high_mw[t] / market.unit_mw
+        low, high = (
+            market.choices.low_mw[t] / market.unit_mw,
+            market.choices.high_mw[t] / market.unit_mw,
+        )
         base = _cheapest(market, low, high, s.day_ahead[t], s.day_ahead[t], tolerance)
         extra = market.usd_per_mwh - market.usd_per_mwh[base]
         own = s.own_power[t][:, None]
@@ -335,10 +391,12 @@ def _cheapest(
 
 def day_ahead_excess(
     market: Market, s: MasterSolution, tolerance: float = LOOSE
-) -> tuple[FloatArray, IntArray]:
-    """True day-ahead cost beyond the hull's by period (T), and the two steps to try (T, 2)."""
+) -> tuple[FloatArray, IntArray, FloatArray]:
+    """True day-ahead cost beyond the hull's by period (T), the two steps to try (T, 2), and how
+    doubtful the first is: 0 at an end of the hull's piece, 1/2 in its middle (T).
+    """
     T, _ = market.shape
-    excess, step = np.zeros(T), np.zeros((T, 2), np.int64)
+    excess, step, doubt = np.zeros(T), np.zeros((T, 2), np.int64), np.zeros(T)
     for t in range(T):
         open_ = np.flatnonzero(market.choices.day_ahead[t])
         low, high = (ends[open_] for ends in market.step_ends(t))
@@ -358,6 +416,8 @@ def day_ahead_excess(
         pair = chain[[right - 1, right]]
         if abs(corners.power[pair[1]] - power) < abs(corners.power[pair[0]] - power):
             pair = pair[::-1]
-        if excess[t] > 0:
+        width = float(np.abs(np.diff(corners.power[pair])).max(initial=0.0))
+        if excess[t] > 0 and width > 0:
             step[t] = corners.step[pair]
-    return excess, step
+            doubt[t] = abs(corners.power[pair[0]] - power) / width
+    return excess, step, doubt

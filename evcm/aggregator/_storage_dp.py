@@ -216,9 +216,7 @@ def _walk(
         return walk_cyclic_limited(buy, sell, wear, length, low, high, up, down, soc)
     if free:
         return walk_free(buy, sell, wear, first, length, start, end, kind, low, high, soc, p, q)
-    return walk_limited(
-        buy, sell, wear, first, length, start, end, kind, low, high, up, down, soc
-    )
+    return walk_limited(buy, sell, wear, first, length, start, end, kind, low, high, up, down, soc)
 
 
 @njit(cache=True, nogil=True, parallel=True)

@@ -25,14 +25,14 @@ and the last pass grow with the fleet.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 
 import numba
 import numpy as np
 
 from evcm.aggregator import _bundle, _sc_recover
+from evcm.aggregator._least_cap import raise_infeasible
 from evcm.aggregator._sc_market import Market
 from evcm.aggregator._sc_search import Search
 from evcm.aggregator._sc_start import spread, system_prices
@@ -42,12 +42,17 @@ from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import reachable_steps
 from evcm.aggregator.visits import require_reachable
 from evcm.errors import Checks, InfeasibleError, SolverError
+from evcm.inputs import FloatArray
 
 METHOD = "single cars"
 UNIT_CARS = 700
 """Cars whose power is one unit of the master problem, which keeps its numbers near one."""
 
 CLUSTERS_PER_SAMPLE = 64
+"""Clusters of visits; 50 and 150 took as long or longer on 682 single cars."""
+
+LEAST_CAP_VISITS = 5_000
+"""Up to this many visits the least caps of an infeasible problem are computed car by car."""
 
 
 def solve_single_cars(
@@ -138,7 +143,24 @@ def _market(problem: AggregatorProblem) -> Market:
     capped = choices.range.real_time_high < problem.plugged_mw
     own_cap = problem.trading_cap_mw is not None
     return Market(
-        problem, choices, problem.cars / UNIT_CARS, np.zeros(T, bool), capped if own_cap else none, none
+        problem, choices, problem.cars / UNIT_CARS, np.zeros(T, bool), capped if own_cap else none,
+        none, np.zeros_like(choices.day_ahead),
+    )  # fmt: skip
+
+
+def _raise_infeasible(problem: AggregatorProblem, unmet_mw: FloatArray) -> NoReturn:
+    """Name the periods in which the caps cannot be met, and the least caps while that is quick."""
+    if len(problem.visits) <= LEAST_CAP_VISITS:
+        raise_infeasible(problem)
+    short = np.flatnonzero(unmet_mw > 1e-3 * unmet_mw.max())
+    named = ", ".join(f"{t + 1} ({unmet_mw[t]:.4f} MW)" for t in short)
+    raise InfeasibleError(
+        f"{problem.label}: the caps cannot be met: at the best, power is left unmet in the mean "
+        f"of the samples in periods {named}. Fleets of up to {LEAST_CAP_VISITS:,} visits are also "
+        "told the least caps that would do",
+        bus=problem.bus,
+        periods=[int(t) + 1 for t in short],
+        unmet_mw=unmet_mw[short].tolist(),
     )
 
 
@@ -146,15 +168,14 @@ def _plan(search: Search, market: Market, begin: float) -> AggregatorPlan:
     problem = market.problem
     if search.incumbent is None:
         if search.unmet is not None:
-            raise InfeasibleError(f"{problem.label}: the caps cannot be met", bus=problem.bus)
+            _raise_infeasible(problem, search.unmet.unmet * market.unit_mw / problem.samples)
         raise SolverError(
             f"{problem.label}: no plan within the time limit; the bound so far is "
             f"{search.bound * market.unit_mw:.4f} USD"
         )
-    charge, discharge, soc = _sc_recover.schedules(search.master, market, search.incumbent)
-    _sc_recover.burn(
-        market, search.incumbent.solution.burnt * market.unit_mw, charge, discharge
-    )
+    columns, solution = _sc_recover.mixture(search.master, search.incumbent)
+    charge, discharge, soc = _sc_recover.schedules(search.master, market, columns, solution.share)
+    _sc_recover.burn(market, solution.burnt * market.unit_mw, charge, discharge)
     power, trade = _sc_recover.market_quantities(market, charge, discharge)
     plan = make_plan(
         problem,
