@@ -6,7 +6,6 @@ chapters take `evcm.book_pages` alone.
 
 from __future__ import annotations
 
-import platform
 import re
 from functools import cache
 from pathlib import Path
@@ -21,7 +20,6 @@ __all__ = [
     "coverage",
     "errata_equations",
     "errata_other",
-    "machine",
     "notation",
     "paper_map",
     "show",
@@ -162,22 +160,6 @@ def versions() -> str:
 
     rows = [[name, value] for name, value in results.versions().items()]
     return table(["package", "version"], rows)
-
-
-def machine() -> str:
-    """The machine that built the book, in words: processor, cores, memory, system."""
-    import os
-
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        found = re.search(r"model name\s*:\s*(.+)", info.read_text("utf-8", errors="replace"))
-        model = found[1] if found else model
-    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (
-        f"{model}, {cores} cores, {pages:.0f} GiB memory, {platform.system()} {platform.machine()}"
-    )
 
 
 def study_record() -> str:
