@@ -23,6 +23,9 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 
 study: setup ## run the whole study into results/ (resumable)
 	$(VENV)/bin/evcm study --jobs $(JOBS) --out results
+	$(VENV)/bin/evcm compare --jobs $(JOBS) --out results
+	$(VENV)/bin/evcm hosting --jobs $(JOBS) --out results
+	$(VENV)/bin/evcm synthesis --jobs $(JOBS) --out results
 
 book: study ## run the study, then build the book into _build/html
 	$(PY) -m evcm.book build
