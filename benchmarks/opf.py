@@ -52,11 +52,12 @@ def pandapower_day(net, load_p, load_q):
 
     inj = _opf_problem.generation(net, 48) + _opf_problem.not_supplied(net, load_p)
     grid = from_ppc(_pypower.case_of(net, load_p[0], load_q[0], inj.period(0)), f_hz=60)
+    grid.ext_grid["controllable"] = True  # its voltage is free within the limits of its bus
+    at, shed = grid.load["bus"].to_numpy() - 1, grid.sgen["bus"].to_numpy() - 1
     total = []
     for t in range(48):
-        loaded = np.flatnonzero((load_p[t] != 0) | (load_q[t] != 0))
-        for row, bus in zip(grid.load.index, loaded, strict=False):
-            grid.load.loc[row, ["p_mw", "q_mvar"]] = load_p[t, bus], load_q[t, bus]
+        grid.load["p_mw"], grid.load["q_mvar"] = load_p[t, at], load_q[t, at]
+        grid.sgen["max_p_mw"] = np.maximum(load_p[t, shed], 0.0)
         pp.runopp(grid)
         total.append(grid.res_cost)
     return np.array(total)

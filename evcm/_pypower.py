@@ -46,6 +46,7 @@ def case_of(
     bus[:, 1], bus[:, 2], bus[:, 3] = network.bus_type, p_mw, q_mvar
     bus[:, 4], bus[:, 5] = network.shunt_g_mw, network.shunt_b_mvar
     bus[:, 6] = bus[:, 7] = bus[:, 10] = 1.0
+    bus[:, 9] = 100.0  # kV; per unit figures do not depend on it
     bus[:, 11], bus[:, 12] = network.v_max_pu, network.v_min_pu
     branch = np.zeros((nl, 13))
     branch[:, 0], branch[:, 1] = network.branch_from + 1, network.branch_to + 1
