@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from instances import random_problem
 
 from evcm.aggregator import choose_method, solve
+from evcm.aggregator._least_cap import least_cap
 from evcm.aggregator.bigm import build_big_m, least_big_m, solve_big_m
-from evcm.aggregator.least_caps import least_caps
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
@@ -219,7 +219,7 @@ def test_caps_too_low_name_bus_periods_and_the_least_cap() -> None:
     certified(low.with_options(trading_cap_mw=low.trading_cap_mw * (1 + share) * 1.0001), 1e-2)
     with pytest.raises(InfeasibleError):
         solve_model(low.with_options(trading_cap_mw=low.trading_cap_mw * (1 + share * 0.99)))
-    least = least_caps(low)
+    least = least_cap(low)
     certified(low.with_options(trading_cap_mw=least.cap_mw + 1e-6), 1e-2)
 
 

@@ -21,7 +21,7 @@ import cvxpy as cp
 import numpy as np
 
 from evcm.aggregator import model as m
-from evcm.aggregator.least_caps import raise_infeasible
+from evcm.aggregator._least_cap import raise_infeasible
 from evcm.aggregator.model_solver import run_highs
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import cvxpy as cp
 import numpy as np
 
-from evcm.aggregator.least_caps import raise_infeasible
+from evcm.aggregator._least_cap import raise_infeasible
 from evcm.aggregator.model import Fleet, Model, Variant, build_model, fleet
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
