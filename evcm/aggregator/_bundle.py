@@ -241,7 +241,7 @@ class Master:
                 -y[4 * TN : 4 * TN + T],
                 trade,
                 np.maximum(-grid[1], 0.0),
-            ),  # fmt: skip
+            ),
             day_ahead=rows.day_ahead @ x[:n_market],
             own_power=(rows.own_power @ x[:n_market]).reshape(T, N),
             slack=float(x[n_market : n_market + 2 * TN].sum()),
@@ -332,7 +332,7 @@ def settle(
 ) -> MasterSolution:  # fmt: skip
     """Columns for fixed price steps until no cluster can lower the cost by `enough` in all."""
     rows = market.rows()
-    solution = master.solve(market, rows, 1e-6)
+    solution = master.solve(market, rows, 1e-5)
     for _ in range(most_rounds):
         answer = master.price(market, solution.duals)
         reduced = master.reduced_cost(market, answer, solution)
@@ -340,7 +340,7 @@ def settle(
             break
         master.rounds += 1
         master.add(market, answer, np.flatnonzero(reduced < -1e-9))
-        solution = master.solve(market, rows, 1e-6)
+        solution = master.solve(market, rows, 1e-5)
     return solution
 
 

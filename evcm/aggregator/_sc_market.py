@@ -8,8 +8,8 @@ Rows for every period t and sample n, with the cars' side left open:
     plug      power of charging and discharging <= plugged power (only where it would be broken)
     mean      sum_n pi_n (d+ - d-) = 0, once per period                                        (11)
 
-and Y = P + d+ - d-. `burnt` is charging and discharging at once, the state of charge standing still:
-legal, free of wear, and the only way to feed back without moving energy in time.
+and Y = P + d+ - d-. `burnt` is charging and discharging at once, the state of charge standing
+still: legal, free of wear, and the only way to feed back without moving energy in time.
 
 The day-ahead cost of a period is the convex hull of its price steps: weights on the end points of
 the steps that sum to one. A *block* adds the real-time cost of a period: given the day-ahead end

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ def mixture(master: Master, incumbent: Incumbent) -> tuple[Columns, MasterSoluti
 
 def schedules(
     master: Master, market: Market, columns: Columns, share: FloatArray
-) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Charge and discharge (kW) and state of charge (kWh) of every car (T, V, N).
 
     The columns in use are worked out again at the prices that made them, each car's paths are
@@ -52,7 +54,7 @@ def schedules(
 
 
 def totals(
-    market: Market, charge: NDArray[np.floating], discharge: NDArray[np.floating]
+    market: Market, charge: NDArray[Any], discharge: NDArray[Any]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Net power, power fed back and charger power in use (T, N), MW, summed in double precision."""
     p = market.problem
@@ -68,8 +70,8 @@ def totals(
 
 
 def burn(
-    market: Market, burnt_mw: FloatArray, charge: NDArray[np.floating],
-    discharge: NDArray[np.floating],
+    market: Market, burnt_mw: FloatArray, charge: NDArray[Any],
+    discharge: NDArray[Any],
 ) -> None:  # fmt: skip
     """Let plugged-in cars charge and discharge at once, `burnt_mw` (T, N) in all, in place.
 
@@ -90,7 +92,7 @@ def burn(
 
 
 def market_quantities(
-    market: Market, charge: NDArray[np.floating], discharge: NDArray[np.floating]
+    market: Market, charge: NDArray[Any], discharge: NDArray[Any]
 ) -> tuple[FloatArray, FloatArray]:
     """Day-ahead power (T) and real-time trade (T, N), MW, exact for the schedules.
 

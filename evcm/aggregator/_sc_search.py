@@ -28,9 +28,9 @@ from evcm.errors import InfeasibleError
 from evcm.inputs import FloatArray, IntArray
 
 LOOSE = 1e-3
-"""How far from a step's end a power may be and count as there, in units (a unit is 700 cars' MW)."""
+"""How far from a step's end a power may be and count as there, in units (MW of 700 cars)."""
 
-CLEAR = 0.15
+CLEAR = 0.25
 """A power this near to an end of its piece of the hull, as a share of the piece, belongs there."""
 
 Report = Callable[[str, float, float, int], None]
@@ -119,14 +119,18 @@ class Search:
             market, start, rounds = wider, best.duals, 6
         return market, s, best
 
-    scale: float = 1.0
+    scale: float = 20.0
 
     def dive(self, market: Market, solution: MasterSolution) -> None:
         """Look for a plan near a solution of the relaxation."""
         s, current = solution, market
         for _ in range(30):
             excess, step, doubt = day_ahead_excess(current, s)
-            loose = (current.choices.day_ahead.sum(axis=1) > 1) & (excess > 5e-5 * self.scale)
+            excess = np.where(current.choices.day_ahead.sum(axis=1) > 1, excess, 0.0)
+            # What the smallest ones add up to does not matter beside the gap.
+            rank = np.argsort(excess)
+            loose = np.zeros(excess.size, bool)
+            loose[rank] = np.cumsum(excess[rank]) > 0.1 * self.gap * self.scale
             if not loose.any() or self.late():
                 break
             # The clear cases go together; a doubtful one is tried both ways, by itself.
@@ -177,7 +181,7 @@ class Search:
             fixed = plain.changed(choices=steps, fixed=True)
             try:
                 s = bundle.settle(
-                    self.master, fixed, 0.05 * self.gap * self.scale, 10, self.deadline
+                    self.master, fixed, 0.1 * self.gap * self.scale, 10, self.deadline
                 )
             except InfeasibleError:
                 return
@@ -191,7 +195,7 @@ class Search:
                 self.scale = turnover
             if self.report is not None:
                 self.report("plan", cost, self.bound, len(self.master.columns))
-            if cost > last - 0.02 * self.gap * self.scale or self.late():
+            if cost > last - 0.05 * self.gap * self.scale or self.late():
                 return
             last, day = cost, None
 

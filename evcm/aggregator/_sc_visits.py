@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,8 +96,8 @@ class PricedVisits:
 
     def mix(
         self, share: FloatArray, buy: FloatArray, sell: FloatArray, charge_efficiency: float,
-        charge_kw: NDArray[np.floating], discharge_kw: NDArray[np.floating],
-        soc_kwh: NDArray[np.floating],
+        charge_kw: NDArray[Any], discharge_kw: NDArray[Any],
+        soc_kwh: NDArray[Any],
     ) -> None:  # fmt: skip
         """Add ``share`` (K) of every cluster's best paths to schedules (T, V, N)."""
         per_kwh = 1000.0 * self.mw_per_kwh
@@ -163,7 +164,7 @@ def priced_visits(
 def _split_at_midnight(
     problem: AggregatorProblem, vehicle: IntArray, sample: IntArray, first: IntArray,
     length: IntArray, start: FloatArray, end: FloatArray, kind: IntArray,
-) -> Iterator[NDArray[np.generic]]:  # fmt: skip
+) -> Iterator[NDArray[Any]]:  # fmt: skip
     """Visits that hold period 1 become two, with the given charge (20) between them."""
     assert problem.midnight_soc_kwh is not None
     T = problem.periods

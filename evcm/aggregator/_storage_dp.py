@@ -6,14 +6,14 @@ discharging one earns `sell[t]` less wear, and ``buy >= sell`` (or charging and 
 would be free money; the master problem keeps prices where this holds).
 
 *Charger that never binds* (one period can move the car across its whole range; the paper's 150 kW
-and half-hours do): the cost-to-go is convex and piecewise linear with its only kink at the departure
+and half-hours do): the cost-to-go is convex and piecewise linear, its only kink at the departure
 level. Two slopes describe it, and going one period back clips both to ``[-buy, -sell]``. An optimal
 path therefore stays on four levels: arrival, minimum, departure, maximum. The price of a visit is a
 handful of operations per period.
 
 *Small charger*: the cost-to-go is still convex and piecewise linear, but kinks multiply. Going one
 period back merges two segments, ``(-buy, charge limit)`` and ``(-sell, discharge limit)``, into the
-list of segments sorted by slope, and cuts the list to the range. Exact as well, at a cost that grows
+list of segments sorted by slope, and cuts the list to the range. Exact as well; its cost grows
 with the square of the visit's length.
 
 *Car that never leaves* (a visit without arrival or departure): the day is cyclic. With a charger

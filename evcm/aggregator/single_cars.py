@@ -27,6 +27,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NoReturn
 
 import numba
 import numpy as np
@@ -55,12 +57,43 @@ LEAST_CAP_VISITS = 5_000
 """Up to this many visits the least caps of an infeasible problem are computed car by car."""
 
 
+@dataclass(frozen=True)
+class Round:
+    """State of a solution after one event.
+
+    Attributes
+    ----------
+    seconds : float
+        Since the start.
+    kind : {"prices", "plan"}
+        A round of pricing, or a plan found.
+    value_usd : float
+        Cost of the restricted master ("prices"), or of the plan.
+    bound_usd : float
+        Best bound at that node ("prices"), or of all.
+    columns : int
+        Columns of the master.
+    """
+
+    seconds: float
+    kind: str
+    value_usd: float
+    bound_usd: float
+    columns: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.seconds:7.1f} s  {self.kind:6s} {self.value_usd:12.4f}  "
+            f"bound {self.bound_usd:12.4f} USD, {self.columns} columns"
+        )
+
+
 def solve_single_cars(
     problem: AggregatorProblem,
     gap: float = 1e-3,
     time_limit_s: float | None = None,
     threads: int = 2,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[Round], None] | None = None,
     clusters_per_sample: int = CLUSTERS_PER_SAMPLE,
 ) -> AggregatorPlan:
     """Plan of one aggregator with many single cars, with a proven gap.
@@ -76,7 +109,7 @@ def solve_single_cars(
     threads : int
         Threads that price the cars. The plan does not depend on it.
     progress : callable, optional
-        Takes a line of text on every round.
+        Takes a `Round` after every round of pricing and every plan found.
     clusters_per_sample : int
         Clusters of visits in each sample: more of them need fewer rounds of larger programs.
 
@@ -100,12 +133,11 @@ def solve_single_cars(
 
     def report(kind: str, value: float, bound: float, columns: int) -> None:
         if progress is not None:
-            progress(
-                f"{time.perf_counter() - begin:7.1f} s  {kind:6s} {value * market.unit_mw:12.4f} "
-                f"bound {bound * market.unit_mw:12.4f} USD, {columns} columns"
-            )
+            unit = market.unit_mw
+            seconds = time.perf_counter() - begin
+            progress(Round(seconds, kind, value * unit, bound * unit, columns))
 
-    search = Search(master, gap, deadline, report, scale=max(1.0, 20.0))
+    search = Search(master, gap, deadline, report)
     with _threads(threads):
         search.run(market, start)
         return _plan(search, market, begin)
