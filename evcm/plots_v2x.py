@@ -350,8 +350,11 @@ def rewards(table: pd.DataFrame, best: Optimum | None = None) -> go.Figure:
             annotation={"y": 1.0, "yanchor": "bottom", "xanchor": "right"},
         )  # fmt: skip
     figure.update_layout(hovermode="closest", height=380)
-    low, high = min(0.0, 1.3 * ordered["reward_usd"].min()), max(0.0, ordered["reward_usd"].max())
-    figure.update_xaxes(title={"text": "reward, USD"}, range=[low, high + 0.12 * (high - low)])
+    low, high = min(0.0, ordered["reward_usd"].min()), max(0.0, ordered["reward_usd"].max())
+    figure.update_xaxes(
+        title={"text": "reward, USD"},
+        range=[low - 0.15 * (low < 0) * (high - low), high + 0.12 * (high - low)],
+    )
     return describe(figure, "Reward of the day by rule; the optimum's bound is the largest.")
 
 

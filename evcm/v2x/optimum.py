@@ -88,7 +88,8 @@ def optimum(
     InfeasibleError
         With `hard_limits`, where building load alone breaks a limit.
     SolverError
-        HiGHS did not finish, or the tolerance was not reached.
+        HiGHS did not finish, or the tolerance was not reached. Days without negative prices take
+        seconds; where wasting energy pays in many steps, the binaries can take minutes.
     """
     checks = Checks("optimum")
     checks.require(tolerance > 0, "tolerance", tolerance, "> 0")
@@ -96,7 +97,7 @@ def optimum(
     checks.done()
     begun = time.perf_counter()
     model = build(case, hard_limits)
-    solver = _Solver(model)
+    solver = _Solver(model, tolerance)
     upper, rows = first_cuts(model)
     solver.add(upper, rows)
     for rounds in range(1, max_rounds + 1):
@@ -128,7 +129,7 @@ def optimum(
 class _Solver:
     """HiGHS with the program of a model, cuts and lazily added binaries."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, tolerance: float) -> None:
         self.model = model
         self.cuts, self.binaries = 0, 0
         self._binary: set[int] = set()
@@ -151,8 +152,8 @@ class _Solver:
             ("primal_feasibility_tolerance", 1e-9),
             ("dual_feasibility_tolerance", 1e-9),
             ("mip_feasibility_tolerance", 1e-9),
-            ("mip_rel_gap", 1e-9),
-            ("mip_abs_gap", 1e-7),
+            ("mip_rel_gap", 0.3 * tolerance),
+            ("mip_abs_gap", 0.3 * tolerance),
         ):
             self.highs.setOptionValue(option, value)
         self.highs.passModel(lp)
