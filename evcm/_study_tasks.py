@@ -20,6 +20,13 @@ from evcm.results import Store
 Case = tuple[int, str, str]
 """Scenario number, side (min, max) and regime."""
 
+SOLVERS = {
+    "decomposition": "evcm.aggregator.decomposition",
+    "single-cars": "evcm.aggregator.single_cars",
+    "model": "evcm.aggregator.model_solver",
+}
+"""Module of each method: an edit of one method leaves the plans of the others valid."""
+
 Progress = Callable[[str, int, int], None]
 """Called as (step, done, total) whenever something is done."""
 
@@ -40,9 +47,11 @@ class PlanTask:
         return f"plans/{regime}/scenario{scenario}-{side}-bus{self.problem.bus:02d}.npz"
 
     def key(self) -> str:
-        """Fingerprint of the problem, the cap, the gap and the solving code."""
-        module = "evcm.aggregator" if self.cap_mw is None else "evcm.coordination"
-        code = fingerprint.of_modules(module)
+        """Fingerprint of the problem, the cap, the gap and the code of the method that solves it."""
+        method, _ = aggregator.choose_method(self.problem)
+        code = [fingerprint.of_modules(SOLVERS[method], "evcm.certificate.plan")]
+        if self.cap_mw is not None:
+            code.append(fingerprint.of_source("evcm.coordination"))
         return fingerprint.of_content(code, self.problem, self.gap, self.cap_mw)
 
 

@@ -75,6 +75,12 @@ def of_modules(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def of_source(module: str) -> str:
+    """Fingerprint of one module's own source, without what it imports."""
+    file = _module_file(module)
+    return hashlib.sha256(file.read_bytes() if file else b"").hexdigest()[:16]
+
+
 @cache
 def of_data(*folders: str) -> str:
     """Fingerprint of the data files below the given folders of data/ (default: all of them)."""
