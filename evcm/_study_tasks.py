@@ -47,7 +47,7 @@ class PlanTask:
         return f"plans/{regime}/scenario{scenario}-{side}-bus{self.problem.bus:02d}.npz"
 
     def key(self) -> str:
-        """Fingerprint of the problem, the cap, the gap and the code of the method that solves it."""
+        """Fingerprint of the problem, the cap, the gap and the code of its method."""
         method, _ = aggregator.choose_method(self.problem)
         code = [fingerprint.of_modules(SOLVERS[method], "evcm.certificate.plan")]
         if self.cap_mw is not None:
@@ -149,9 +149,9 @@ def solve_days(
         names = [f"{stem}-system.parquet", f"{stem}-buses.parquet"]
         if not all(store.is_fresh(name, key) for name in names):
             day = opf.study_day(ev_mw)
-            labels = {"scenario": scenario, "side": side, "regime": regime}
             for name, table in zip(names, (system_table(day), bus_table(day, ev_mw)), strict=True):
-                store.save_table(name, key, table.assign(**labels), {"seconds": day.seconds})
+                labelled = table.assign(scenario=scenario, side=side, regime=regime)
+                store.save_table(name, key, labelled, {"seconds": day.seconds})
         systems.append(store.load_table(names[0], key))
         buses.append(store.load_table(names[1], key))
         progress(step, done + 1, len(powers_mw))
