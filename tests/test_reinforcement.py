@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from evcm import cli, reinforcement
+from evcm import cli, opf, reinforcement
 from evcm.errors import InputError
 
 
@@ -64,6 +64,26 @@ def test_dearer_battery_never_makes_it_cheaper_nor_larger():
     )
     assert dear.cost_usd >= cheap.cost_usd
     assert dear.battery_mwh <= cheap.battery_mwh + 1e-7
+
+
+def test_plants_at_the_deficit_buses_end_the_shortage():
+    ev = np.zeros((48, 11))
+    ev[36:40, 10] = 30.0  # bus 14, in the evening
+    before = opf.study_day(ev)
+    short = reinforcement.deficits_mw(before)
+    assert sum(s.sum() for s in short.values()) * 0.5 == pytest.approx(before.nse_mwh, abs=1e-3)
+    load = before.load_p_mw.copy()
+    for plant in reinforcement.size_buses(short):
+        supply = reinforcement.supply_mw(plant)
+        assert (supply >= short[plant.bus] - 1e-6).all()
+        column = list(before.network.bus_number).index(plant.bus)
+        load[:, column] -= np.minimum(supply, short[plant.bus])
+    assert before.nse_mwh > 1
+    assert opf.solve_day(before.network, load, before.load_q_mvar).nse_mwh < 1e-3
+
+
+def test_a_day_without_shortage_needs_no_plant():
+    assert reinforcement.deficits_mw(opf.study_day()) == {}
 
 
 def test_bad_deficit_is_refused():

@@ -1,0 +1,81 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from evcm import comparison, plots_coordination
+from evcm.allocation import RULES, allocate
+from evcm.results import StaleError
+from evcm.study import Settings
+
+SMALL = Settings(scenarios=(1,), sides=("max",), gap=0.02, cars_per_group=200, jobs=1)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    return folder, comparison.run(SMALL, folder)
+
+
+def test_the_joint_bound_is_below_every_regime(stored):
+    regimes = stored[1]["regimes"]
+    assert regimes["regime"].tolist() == list(comparison.REGIMES)
+    assert (regimes["joint_bound_usd"] <= regimes["cost_usd"]).all()
+    cost = regimes.set_index("regime")["cost_usd"]
+    assert cost["joint"] == cost.min()
+
+
+def test_coordination_never_adds_nse(stored):
+    nse = stored[1]["regimes"].set_index("regime")["nse_mwh"]
+    for regime in (*RULES, "re-allocated", "joint"):
+        assert nse[regime] <= nse["decentralised"]
+
+
+def test_everyone_pays_more_than_expected(stored):
+    """Prices do not fall with load, and the others only add to it where everyone buys."""
+    own = stored[1]["regimes"].set_index("regime").loc["decentralised"]
+    assert own["cost_usd"] > own["seen_usd"]
+
+
+def test_rules_and_loop_are_told_by_aggregator(stored):
+    rows = stored[1]["allocation"]
+    assert set(rows["rule"]) == {*RULES, "re-allocated"}
+    assert (rows.groupby("rule").size() == 11).all()
+    feasible = rows[rows["feasible"]]
+    assert (feasible["cost_usd"] >= feasible["free_bound_usd"] - 1e-6).all()
+    loop = rows[rows["rule"] == "re-allocated"].set_index("bus")["cost_usd"]
+    one_shot = rows[(rows["rule"] == "maximum total") & rows["feasible"]].set_index("bus")
+    assert (loop.loc[one_shot.index] <= one_shot["cost_usd"] + 1e-9).all()
+    state = stored[1]["loop"].iloc[0]
+    assert state["nse_mwh"] == 0.0
+    assert state["residual_usd"] >= 0.0
+
+
+def test_totals_add_up_to_the_energy(stored):
+    _, tables = stored
+    energy = 0.5 * tables["totals"].groupby("regime")["power_mw"].sum()
+    told = tables["regimes"].set_index("regime")["energy_mwh"]
+    np.testing.assert_allclose(energy[told.index], told, atol=1e-9)
+
+
+def test_a_second_run_reads_what_is_stored(stored, monkeypatch):
+    folder, tables = stored
+    monkeypatch.setattr(comparison, "build_cases", lambda _: pytest.fail("computed again"))
+    again = comparison.run(SMALL, folder)
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(again[name], table)
+
+
+def test_stale_tables_are_refused(stored):
+    with pytest.raises(StaleError):
+        comparison.load(stored[0], Settings())
+
+
+def test_figures_are_drawn(stored):
+    _, tables = stored
+    caps = {rule: allocate(rule, np.ones(11)) for rule in RULES[1:]}
+    figure, said = plots_coordination.caps(caps, 8)
+    assert len(figure.data) == 2
+    assert "max-min fair" in said
+    assert plots_coordination.cost_of_rules(tables["allocation"], 1, "max").data
+    assert plots_coordination.totals(tables["totals"], 1, "max").data
+    assert plots_coordination.price_of_decentralisation(tables["regimes"], 1, "max").data
