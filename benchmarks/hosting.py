@@ -56,8 +56,9 @@ def main() -> None:
     crowded = drawn[0, -1]
     fast, fast_s = timed(lambda: opf.study_day(crowded))
     loop, loop_s = timed(lambda: opf.study_day(crowded, method="pypower"))
+    ratio = loop_s / fast_s
     print(f"OPF of a short day: fast {fast_s:.3f} s, PYPOWER loop {loop_s:.2f} s, "
-          f"ratio {loop_s / fast_s:.0f}; NSE {fast.nse_mwh:.4f}, {loop.nse_mwh:.4f} MWh")  # fmt: skip
+          f"ratio {ratio:.0f}; NSE {fast.nse_mwh:.4f}, {loop.nse_mwh:.4f} MWh")  # fmt: skip
 
     point = points.Point("decentralised", 8000, 1, charger.power_kw, 1.0, 200, 4, 0.03)
     row, point_s = timed(lambda: points.solve_point(point))

@@ -279,8 +279,6 @@ def _loop(
     def solve(k: int, cap_mw: FloatArray) -> AggregatorPlan:
         if np.array_equal(cap_mw, no_cap_mw(case.problems[k])):
             return free[k]
-        if np.array_equal(cap_mw, caps[:, k]) and fits(one_shot[k], cap_mw):
-            return one_shot[k]
         cap_id = fingerprint.of_content(cap_mw)
         task = case.task(k, f"re-allocated/{cap_id}", RULE_GAP, cap_mw)
         solve_plans([task], store, 1, quiet, "")
@@ -292,7 +290,7 @@ def _loop(
             raise InfeasibleError(f"bus {task.problem.bus}: the cap had to rise by {raised:.3g} %")
         return stored_plan(store, task)
 
-    return reallocate(case.problems, caps, gap=RULE_GAP, solve=solve)
+    return reallocate(case.problems, caps, gap=RULE_GAP, solve=solve, start_plans=one_shot)
 
 
 def _allocation_row(

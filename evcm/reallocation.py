@@ -98,6 +98,7 @@ def reallocate(
     gap: float = 1e-2,
     max_rounds: int = 8,
     solve: Solve | None = None,
+    start_plans: Sequence[AggregatorPlan | None] | None = None,
 ) -> Reallocation:
     """Re-allocate caps until the network serves every plan and more cap is of no use.
 
@@ -115,6 +116,8 @@ def reallocate(
         Rounds after which to stop with the residual at hand.
     solve : callable, optional
         How to obtain a plan; solved here if left out (a study passes one that stores plans).
+    start_plans : sequence of plans, optional
+        Plans under the caps at the start, where they are at hand; None where one is not.
 
     Raises
     ------
@@ -130,28 +133,31 @@ def reallocate(
     c.require(np.shape(start_cap_mw) == shape, "start_cap_mw", np.shape(start_cap_mw), str(shape))
     c.require(max_rounds >= 1, "max_rounds", max_rounds, ">= 1")
     c.done()
-    loop = _Loop(problems, np.array(start_cap_mw, float), site, gap, solve)
+    known = [None] * len(problems) if start_plans is None else list(start_plans)
+    loop = _Loop(problems, np.array(start_cap_mw, float), site, gap, solve, known)
     return loop.run(max_rounds)
 
 
 class _Loop:
     def __init__(
         self, problems: Sequence[AggregatorProblem], cap: FloatArray, site: Site, gap: float,
-        solve: Solve,
+        solve: Solve, known: Sequence[AggregatorPlan | None],
     ) -> None:  # fmt: skip
         self.problems, self.cap, self.site, self.gap, self.solve = problems, cap, site, gap, solve
         self.free = tuple(solve(k, no_cap_mw(p)) for k, p in enumerate(problems))
         self.most = np.column_stack([no_cap_mw(p) for p in problems])
         self.wish = np.column_stack([peak_use_mw(p) for p in self.free])
         self.use = np.zeros_like(cap)
-        plans = [self._start(k) for k in range(len(problems))]
+        plans = [self._start(k, plan) for k, plan in enumerate(known)]
         self.start = tuple(plans)
         self.plans: list[AggregatorPlan | None] = list(plans)
 
-    def _start(self, k: int) -> AggregatorPlan | None:
+    def _start(self, k: int, known: AggregatorPlan | None) -> AggregatorPlan | None:
         """The plan under the first caps; where there is none, note the least that would do."""
         try:
-            plan = self._best(k, self.cap[:, k])
+            at_hand = known is not None and fits(known, self.cap[:, k])
+            plan = known if at_hand else self._best(k, self.cap[:, k])
+            assert plan is not None
         except InfeasibleError as error:
             if "raised_mw" not in error.details:
                 raise

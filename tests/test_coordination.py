@@ -5,7 +5,6 @@ from coordination_fleets import problems
 from evcm import aggregator, allocation
 from evcm.coordination import solve_under_cap, under_cap
 from evcm.errors import InfeasibleError
-from evcm.reallocation import peak_use_mw
 
 GAP = 1e-5
 

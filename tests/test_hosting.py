@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +7,16 @@ from coordination_fleets import problems
 from typer.testing import CliRunner
 
 from evcm import _hosting_points as points
-from evcm import aggregator, allocation, cli, hosting, inputs, plots_hosting, uncontrolled
+from evcm import (
+    aggregator,
+    allocation,
+    cli,
+    fingerprint,
+    hosting,
+    inputs,
+    plots_hosting,
+    uncontrolled,
+)
 from evcm.coordination import under_cap
 from evcm.errors import InfeasibleError, InputError
 from evcm.hosting import Grid
@@ -86,7 +97,10 @@ def test_cars_that_may_not_feed_in_do_not():
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hosting")
-    return folder, hosting.run(SMALL, folder, jobs=1)
+    with pytest.MonkeyPatch.context() as patch:
+        # an edit of the code while the tests run would make the stored tables stale
+        patch.setattr(fingerprint, "of_modules", cache(fingerprint.of_modules))
+        yield folder, hosting.run(SMALL, folder, jobs=1)
 
 
 def test_tables_tell_the_regimes_apart(stored):
