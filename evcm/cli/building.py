@@ -1,0 +1,72 @@
+"""``evcm building``: dispatch a reader's own building, or write an example to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+commands = typer.Typer(
+    name="building",
+    no_args_is_help=True,
+    help="Dispatch a building with PV that charges cars, or write an example of its files.",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``evcm building``."""
+    app.add_typer(commands)
+
+
+@commands.command("run")
+def run_command(
+    config: Annotated[Path, typer.Option(help="TOML file of the building; names its CSV files.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables; made if it is not there.")],
+) -> None:
+    """Dispatch the day as printed and with shifting, bank and V2G; certify and write tables."""
+    from dataclasses import asdict
+
+    from evcm import building, files
+    from evcm._building_files import read_building, tables
+    from evcm.certificate.building import certify
+    from evcm.errors import Checks
+
+    checks = Checks("evcm building run")
+    checks.require(out.parent.is_dir() and not out.is_file(), "--out", str(out),
+                   "a folder, or a new name in an existing one")  # fmt: skip
+    checks.done()
+    own, sessions = read_building(config)
+    plans = building.compare(own, sessions)
+    proofs = {name: asdict(certify(plan).require()) for name, plan in plans.items()}
+    out.mkdir(exist_ok=True)
+    for name, table in tables(plans).items():
+        files.write_csv(out / f"{name}.csv", table)
+    files.write_json(out / "certificate.json", proofs)
+    typer.echo(
+        f"{'variant':26s}{'cost USD':>12s}{'import kWh':>12s}{'peak kW':>10s}{'PV kWh':>10s}"
+    )
+    for name, plan in plans.items():
+        row = building.summary(plan)
+        typer.echo(f"{name:26s}{row['cost_usd']:12.3f}{row['import_kwh']:12.2f}"
+                   f"{row['peak_kw']:10.2f}{row['pv_kwh']:10.2f}")  # fmt: skip
+    typer.echo(
+        f"{len(sessions)} sessions; plans are certified and proven to 0.01 %; tables in {out}"
+    )
+
+
+@commands.command("example")
+def example_command(
+    out: Annotated[Path, typer.Argument(help="Folder for the example; made if it is not there.")],
+) -> None:
+    """Write a configuration with its CSV files: an office of 96 quarter-hours with six bays."""
+    from evcm import building
+    from evcm.errors import Checks
+
+    checks = Checks("evcm building example")
+    checks.require(out.parent.is_dir() and not out.is_file(), "folder", str(out),
+                   "a folder, or a new name in an existing one")  # fmt: skip
+    checks.done()
+    out.mkdir(exist_ok=True)
+    for file in building.write_example(out):
+        typer.echo(str(file))
