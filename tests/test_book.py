@@ -127,9 +127,10 @@ def small_book(folder: Path, cell: str) -> Path:
         shutil.copy(book.ROOT / name, folder)
     shutil.copytree(book.ROOT / "book" / "_ext", folder / "book" / "_ext")
     shutil.copy(book.ROOT / "book" / "references.bib", folder / "book")
-    (folder / "_toc.yml").write_text(
-        "format: jb-book\nroot: book/intro\nchapters:\n- file: book/a\n"
-    )
+    contents = "format: jb-book\nroot: book/intro\nchapters:\n- file: book/a\n- file: book/b\n"
+    (folder / "_toc.yml").write_text(contents)
+    second = f"{HEAD}(b)=\n# B\n\n```{{code-cell}} ipython3\nprint(6 * 111)\n```\n"
+    (folder / "book" / "b.md").write_text(second)
     (folder / "book" / "intro.md").write_text(f"{HEAD}(intro)=\n# Intro\n\nSee {{ref}}`a`.\n")
     page = f"{HEAD}(a)=\n# A\n\n```{{code-cell}} ipython3\n{cell}\n```\n"
     (folder / "book" / "a.md").write_text(page)
@@ -142,6 +143,7 @@ def test_a_sound_book_builds_once(tmp_path, capfd):
     assert book.build(root)
     page = (root / "_build" / "html" / "book" / "a.html").read_text("utf-8")
     assert '<span class="mi">1</span>' in page
+    assert ">666\n" in (root / "_build" / "html" / "book" / "b.html").read_text("utf-8")
     assert not book.build(root)  # nothing changed
     (root / "book" / "intro.md").write_text(f"{HEAD}(intro)=\n# Intro again\n\nSee {{ref}}`a`.\n")
     capfd.readouterr()

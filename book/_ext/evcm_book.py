@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import plotly
 from docutils import nodes
 from jupyter_cache import get_cache
-from myst_nb.core.config import NbParserConfig  # noqa: F401 - fails early if MyST-NB is missing
+from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.executors.utils import single_nb_execution
+from myst_nb.core.read import create_nb_reader
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
@@ -45,6 +50,23 @@ def add_scripts(
     if 'class="evcm-plot' in context.get("body", ""):
         for name in SCRIPTS:
             app.add_js_file(name, loading_method="defer")
+
+
+def offer_notebook(
+    app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: Any
+) -> None:
+    """Put the page's notebook beside it, without outputs: figures need the scripts of the book."""
+    made = Path(app.outdir).parent / "jupyter_execute" / f"{page}.ipynb"
+    if not made.is_file() or page not in app.env.found_docs:
+        return
+    notebook = nbformat.read(made, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    target = Path(app.outdir) / "_sources" / f"{page}.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, target)
+    context["ipynb_source"] = f"{page}.ipynb"
 
 
 def drop_thebe(
@@ -91,6 +113,45 @@ def keep_record(app: Sphinx, _env: BuildEnvironment) -> None:
     cached = {Path(r.uri) for r in cache.list_cache_records()}
     now = app.evcm_fingerprints  # type: ignore[attr-defined]
     book.write_record({n: f for n, f in now.items() if root / f"{n}.md" in cached}, root)
+
+
+def execute_ahead(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
+    """Execute the chapters that are about to be read, several at a time, into the cache.
+
+    A chapter that raises is left to the reader of its page, which runs it again and reports it.
+    """
+    cache = get_cache(app.config.nb_execution_cache_path)
+    todo = []
+    for name in names:
+        path = Path(env.doc2path(name))
+        text = path.read_text("utf-8")
+        reader = create_nb_reader(str(path), env.myst_config, env.mystnb_config, text)  # type: ignore[attr-defined]
+        if reader is None or not book.is_executed(path):
+            continue
+        notebook = reader.read(text)
+        try:
+            cache.match_cache_notebook(notebook)
+        except KeyError:
+            todo.append((path, reader, notebook))
+    if len(todo) < 2:
+        return
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        jobs = {pool.submit(run_notebook, path, notebook): (path, r) for path, r, notebook in todo}
+        for done, job in enumerate(as_completed(jobs), 1):
+            path, reader = jobs[job]
+            result = job.result()
+            word = "raises, to be run again" if result.err else f"{result.time:.1f} s"
+            logger.info(f"executed {path.stem} ({done} of {len(jobs)}): {word}")
+            if result.err is None:
+                stage = cache.add_nb_to_project(str(path), read_data=reader.read_fmt)
+                data = {"execution_seconds": result.time}
+                bundle = CacheBundleIn(result.nb, stage.uri, data=data)
+                cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def run_notebook(path: Path, notebook: Any) -> Any:
+    """Execute one notebook in a kernel of its own."""
+    return single_nb_execution(notebook, cwd=str(path.parent), timeout=600, allow_errors=False)
 
 
 class Source(SphinxDirective):
@@ -229,7 +290,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", keep_bars)
     app.connect("builder-inited", prepare_assets)
     app.connect("env-get-outdated", drop_stale)
+    app.connect("env-before-read-docs", execute_ahead, priority=900)
     app.connect("env-updated", keep_record)
     app.connect("html-page-context", add_scripts)
+    app.connect("html-page-context", offer_notebook, priority=400)
     app.connect("html-page-context", drop_thebe, priority=900)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
