@@ -201,7 +201,9 @@ def _wait_and_see(problem: AggregatorProblem, gap: float, time_limit_s: float) -
     every = np.ones(problem.periods, bool)
     model = build_model(problem, reachable_steps(problem), every, variant=Variant(zero_mean=False))
     known = solve(problem, gap=gap, time_limit_s=time_limit_s)  # all day-ahead: one such plan
-    outcome = run_highs(model.cvxpy, gap * known.cost.turnover_usd, time_limit_s)
+    asked = gap * known.cost.turnover_usd
+    # One sample is small: here the simplex method is the faster one.
+    outcome = run_highs(model.cvxpy, asked, time_limit_s, mip_lp_solver="choose")
     if not np.isfinite(outcome.bound_usd):
         raise SolverError(f"{problem.label}: wait and see: no bound ({outcome.status})")
     found = float(model.cvxpy.value) if outcome.solved else np.inf
