@@ -107,14 +107,14 @@ def read_series(path: Path, column: str, horizon: Horizon) -> FloatArray:
     table = read_csv(path, ["hour", column], numeric=False)
     values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float)
     c, rows = Checks(str(path)), {}
-    for n, (text, value) in enumerate(zip(table["hour"], values, strict=True), start=1):
+    for n, (text, value) in enumerate(zip(table["hour"], values.tolist(), strict=True), start=1):
         hour = clock_hour(text)
         if c.require(np.isfinite(hour), f"row {n}, hour", text, "13.5 or 13:30"):
             minute = round(60 * hour)
             c.require(minute not in rows, f"row {n}, hour", text, "each hour once")
             rows[minute] = value
         c.require(bool(np.isfinite(value)) and value >= 0, f"row {n}, {column}",
-                  table[column].iloc[n - 1], "a number >= 0")  # fmt: skip
+                  str(table[column].iloc[n - 1]), "a number >= 0")  # fmt: skip
     found = np.full(horizon.periods, np.nan)
     for t, hour in enumerate(horizon.hours()):
         start = round(60 * hour) % 1440

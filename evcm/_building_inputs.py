@@ -208,10 +208,13 @@ class Sessions:
     def from_table(cls, table: pd.DataFrame) -> Sessions:
         """From columns bay, arrival, departure, energy_kwh, power_kw, give_kwh, kind (and row)."""
         rows = table["row"] if "row" in table else np.arange(1, len(table) + 1)
-        whole = {n: np.asarray(table[n], dtype=np.int64) for n in ("bay", "arrival", "departure")}
-        real = {n: read_only(table[n]) for n in ("energy_kwh", "power_kw", "give_kwh")}
+        bay, arrival, departure, row = (
+            np.asarray(c, dtype=np.int64)
+            for c in (table["bay"], table["arrival"], table["departure"], rows)
+        )
+        energy, power, give = (read_only(table[n]) for n in ("energy_kwh", "power_kw", "give_kwh"))
         kind = tuple(map(str, table["kind"]))
-        return cls(**whole, **real, kind=kind, row=np.asarray(rows, dtype=np.int64))
+        return cls(bay, arrival, departure, energy, power, give, kind, row)
 
     def table(self) -> pd.DataFrame:
         """One row per car."""
