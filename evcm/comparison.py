@@ -23,9 +23,10 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from evcm import aggregator, allocation, fingerprint, fleet, inputs, montecarlo, opf, uncontrolled
+from evcm import _comparison_rows as rows
+from evcm import aggregator, allocation, fingerprint, fleet, inputs, montecarlo, uncontrolled
 from evcm import joint as joint_optimum
-from evcm._joint_accounting import Account, Trade, account, trade_of_plans, trade_of_uncontrolled
+from evcm._joint_accounting import Trade, account, trade_of_plans, trade_of_uncontrolled
 from evcm._study_tasks import PlanTask, Progress, solve_plans, stored_plan
 from evcm.aggregator.plan import AggregatorPlan, load_plan, save_plan
 from evcm.aggregator.problem import AggregatorProblem
@@ -33,9 +34,9 @@ from evcm.allocation import RULES, Rule
 from evcm.caps import study_caps
 from evcm.errors import InfeasibleError
 from evcm.fleet import Fleet
-from evcm.inputs import LOAD_BUSES, PERIOD_H, FloatArray
+from evcm.inputs import LOAD_BUSES, FloatArray
 from evcm.montecarlo import Side
-from evcm.reallocation import Reallocation, fits, no_cap_mw, peak_use_mw, reallocate
+from evcm.reallocation import Reallocation, fits, no_cap_mw, reallocate
 from evcm.results import Store
 from evcm.study import Settings, quiet
 
@@ -221,19 +222,21 @@ def _compare(
             stored_plan(store, case.task(k, "decentralised", settings.gap)) for k in every
         ]
     }
-    rows = []
+    by_bus = []
     for rule in RULES:
         caps = allocation.allocate(rule, case.cars_met)
         plans[rule] = []
         for k in every:
             plan, raised = _rule_plan(case, k, rule, caps[:, k], free[k], store, settings)
             plans[rule].append(plan)
-            rows.append(_allocation_row(case, k, rule, caps[:, k], plan, raised, free[k]))
+            by_bus.append(rows.allocation_row(case, k, rule, caps[:, k], plan, raised, free[k]))
     loop = _loop(case, plans["maximum total"], free, store, settings)
     plans["re-allocated"] = list(loop.plans)
     for k in every:
-        rows.append(
-            _allocation_row(case, k, "re-allocated", loop.cap_mw[:, k], loop.plans[k], 0.0, free[k])
+        by_bus.append(
+            rows.allocation_row(
+                case, k, "re-allocated", loop.cap_mw[:, k], loop.plans[k], 0.0, free[k]
+            )
         )
     trades = {"uncontrolled": trade_of_uncontrolled(uncontrolled.charge_at_once(case.fleet))}
     trades |= {regime: trade_of_plans(found) for regime, found in plans.items()}
@@ -244,12 +247,12 @@ def _compare(
     for regime in REGIMES:
         priced = account(case.problems[0], trades[regime], seen.get(regime, np.nan))
         bound = float(record["bound_usd"])  # type: ignore[arg-type]
-        regimes.append(_regime_row(case, regime, trades[regime], priced, bound))
-        totals.append(_total_table(case, regime, trades[regime]))
+        regimes.append(rows.regime_row(case, regime, trades[regime], priced, bound))
+        totals.append(rows.total_table(case, regime, trades[regime]))
     return {
         "regimes": pd.DataFrame(regimes),
-        "allocation": pd.DataFrame(rows),
-        "loop": pd.DataFrame([_loop_row(case, loop)]),
+        "allocation": pd.DataFrame(by_bus),
+        "loop": pd.DataFrame([rows.loop_row(case, loop)]),
         "totals": pd.concat(totals, ignore_index=True),
     }
 
@@ -291,76 +294,3 @@ def _loop(
         return stored_plan(store, task)
 
     return reallocate(case.problems, caps, gap=RULE_GAP, solve=solve, start_plans=one_shot)
-
-
-def _allocation_row(
-    case: CaseRun, k: int, rule: str, cap_mw: FloatArray, plan: AggregatorPlan, raised: float,
-    free: AggregatorPlan,
-) -> dict[str, object]:  # fmt: skip
-    use = peak_use_mw(plan)
-    return {
-        "scenario": case.number,
-        "side": case.side,
-        "rule": rule,
-        "bus": LOAD_BUSES[k],
-        "cars": int(case.cars_met[k]),
-        "feasible": raised == 0.0,
-        "least_raise_percent": raised,
-        "cost_usd": plan.cost_usd,
-        "bound_usd": plan.bound_usd,
-        "free_cost_usd": free.cost_usd,
-        "free_bound_usd": free.bound_usd,
-        "cap_mwh": float(PERIOD_H * cap_mw.sum()),
-        "unused_share": float(np.maximum(cap_mw - np.maximum(use, 0), 0).sum() / cap_mw.sum()),
-        "periods_at_cap": int((use >= cap_mw - 1e-4).sum()),
-    }
-
-
-def _regime_row(
-    case: CaseRun, regime: str, trade: Trade, priced: Account, bound_usd: float
-) -> dict[str, object]:
-    day = opf.study_day(trade.day_ahead_mw)
-    return {
-        "scenario": case.number,
-        "side": case.side,
-        "cars": case.fleet.cars,
-        "regime": regime,
-        "cost_usd": priced.total_usd,
-        "day_ahead_usd": priced.day_ahead_usd,
-        "real_time_usd": priced.real_time_usd,
-        "battery_usd": priced.battery_usd,
-        "seen_usd": priced.seen_usd,
-        "joint_bound_usd": bound_usd,
-        "energy_mwh": float(PERIOD_H * trade.total_mw.sum()),
-        "peak_ev_mw": float(trade.total_mw.max()),
-        "peak_mw": day.peak_mw,
-        "losses_mwh": day.losses_mwh,
-        "nse_mwh": day.nse_mwh,
-        "v_min_pu": float(day.v_min_pu.min()),
-    }
-
-
-def _loop_row(case: CaseRun, loop: Reallocation) -> dict[str, object]:
-    return {
-        "scenario": case.number,
-        "side": case.side,
-        "rounds": len(loop.rounds),
-        "residual_usd": float(loop.residual_usd.max()),
-        "gain_usd": float(sum(r.gain_usd.sum() for r in loop.rounds)),
-        "without_plan": sum(plan is None for plan in loop.start),
-        "nse_mwh": loop.nse_mwh,
-        "status": loop.status,
-    }
-
-
-def _total_table(case: CaseRun, regime: str, trade: Trade) -> pd.DataFrame:
-    total = trade.total_mw
-    return pd.DataFrame(
-        {
-            "scenario": case.number,
-            "side": case.side,
-            "regime": regime,
-            "period": np.arange(1, total.size + 1),
-            "power_mw": total,
-        }
-    )
