@@ -78,13 +78,15 @@ def all_modules(root: Path = ROOT) -> tuple[str, ...]:
 def data_folders(names: Iterable[str], source: str = "") -> tuple[str, ...]:
     """Folders of data/ that are named in the given modules or in a piece of source."""
     folders = {p.name for p in data.root().iterdir() if p.is_dir()}
-    found: set[str] = set()
-    for text in [source, *(_module_source(name) for name in names)]:
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                head = node.value.split("/")[0]
-                found |= {head} & folders
-    return tuple(sorted(found))
+    heads = [_first_words(text) for text in (source, *(_module_source(name) for name in names))]
+    return tuple(sorted(folders & frozenset().union(*heads)))
+
+
+@cache
+def _first_words(source: str) -> frozenset[str]:
+    """Text constants of a piece of source, up to their first slash."""
+    constants = (n.value for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant))
+    return frozenset(c.split("/")[0] for c in constants if isinstance(c, str))
 
 
 def _module_source(name: str) -> str:
