@@ -307,7 +307,7 @@ class Program:
 
     def _run(self) -> None:
         try:
-            self.problem.solve(solver=cp.HIGHS, ignore_dpp=True, mip_rel_gap=GAP)
+            self.problem.solve(solver=cp.HIGHS, ignore_dpp=True, mip_rel_gap=GAP, parallel="off")
         except cp.SolverError as error:
             raise SolverError(f"building: {error}") from error
 
