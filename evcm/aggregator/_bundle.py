@@ -38,7 +38,7 @@ import scipy.sparse as sp
 from evcm.aggregator._sc_market import Duals, Market, MarketRows
 from evcm.aggregator._sc_visits import PricedVisits
 from evcm.errors import InfeasibleError, SolverError
-from evcm.inputs import FloatArray, IntArray
+from evcm.inputs import BoolArray, FloatArray, IntArray
 
 COLUMNS_PER_CLUSTER = 14
 """Columns kept per cluster before the worst are dropped."""
@@ -96,7 +96,7 @@ class Columns:
         for name in ("cluster", "origin", "charged", "discharged", "worn"):
             setattr(self, name, getattr(self, name)[mask])
 
-    def taken(self, mask: FloatArray) -> Columns:
+    def taken(self, mask: BoolArray) -> Columns:
         """A copy of the columns in `mask`."""
         return Columns(
             self.cluster[mask], self.origin[mask], self.charged[mask], self.discharged[mask],
@@ -285,8 +285,12 @@ class Master:
 def _run(lp: highspy.HighsLp, tolerance: float, exact: bool, label: str) -> highspy.Highs:
     """Solve; where the interior point method fails, again with presolve, then by simplex."""
     fine = (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kUnknown)
-    quick = {"run_crossover": "off", "ipm_optimality_tolerance": tolerance, "presolve": "off"}
-    tries = [{"solver": "ipx"}, {"solver": "simplex"}]
+    quick: dict[str, object] = {
+        "run_crossover": "off",
+        "ipm_optimality_tolerance": tolerance,
+        "presolve": "off",
+    }
+    tries: list[dict[str, object]] = [{"solver": "ipx"}, {"solver": "simplex"}]
     if not exact:
         tries = [{"solver": "ipx", **quick}, {"solver": "ipx", **quick, "presolve": "on"}, *tries]
     for options in tries:

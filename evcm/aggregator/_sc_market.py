@@ -147,7 +147,7 @@ class Market:
     def with_blocks(self, periods: BoolArray, day_ahead: FloatArray) -> Market:
         """Blocks in more periods; their programs start with the steps next to `day_ahead`."""
         shown = self.shown.copy()
-        for t in np.flatnonzero(periods & ~self.blocks):
+        for t in np.flatnonzero(periods & ~self.blocks).tolist():
             low, high = self.step_ends(t)
             power = day_ahead[t]
             shown[t] = (low <= power + 1e-3) & (power <= high + 1e-3)
@@ -158,7 +158,7 @@ class Market:
     def showing(self, duals: Duals) -> Market:
         """The market with the steps shown that the Lagrangian prefers; itself if all are."""
         shown = self.shown.copy()
-        for t in np.flatnonzero(self.blocks):
+        for t in np.flatnonzero(self.blocks).tolist():
             shown[t, self.corners(t).step[int(np.argmin(self.step_values(duals, t)))]] = True
         return self if (shown == self.shown).all() else self.changed(shown=shown)
 
@@ -467,7 +467,8 @@ class _Builder:
         reach = m.choices.range
         a = int(np.argmax(m.choices.day_ahead[t]))
         low, high = off_edges(
-            *(np.array([ends[t, a] / m.unit_mw]) for ends in (m.choices.low_mw, m.choices.high_mw)),
+            np.array([m.choices.low_mw[t, a] / m.unit_mw]),
+            np.array([m.choices.high_mw[t, a] / m.unit_mw]),
             reach.day_ahead_low[[t]] / m.unit_mw, reach.day_ahead_high[[t]] / m.unit_mw,
         )  # fmt: skip
         own = self.add(

@@ -45,7 +45,7 @@ def schedules(
     share = share / np.bincount(columns.cluster, share, K)[columns.cluster]
     for origin in np.unique(columns.origin[share > 0]):
         mine = columns.origin == origin
-        weight = np.bincount(columns.cluster[mine], share[mine], K)
+        weight = np.asarray(np.bincount(columns.cluster[mine], share[mine], K), dtype=float)
         buy, sell = master.prices[origin]
         master.visits.mix(weight, buy, sell, p.charger.charge_efficiency, charge, discharge, soc)
     for t in range(shape[0]):  # mixing may leave a level a rounding error outside
