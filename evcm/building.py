@@ -38,7 +38,8 @@ from evcm._building_inputs import (
     Sessions,
     lay_out,
 )
-from evcm._building_model import AS_PRINTED, Plan, Program, Variant, burns
+from evcm._building_model import Program
+from evcm._building_plan import AS_PRINTED, Plan, Variant, burns
 from evcm._building_sun import (
     available_kw,
     panel_energy_kwh,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from evcm._building_inputs import lay_out
-from evcm._building_model import Plan
+from evcm._building_plan import Plan
 from evcm._building_sun import available_kw
 from evcm.errors import SolverError
 from evcm.inputs import FloatArray
