@@ -140,7 +140,10 @@ def execute_ahead(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
         for done, job in enumerate(as_completed(jobs), 1):
             path, reader = jobs[job]
             result = job.result()
-            word = "raises, to be run again" if result.err else f"{result.time:.1f} s"
+            word = f"{result.time:.1f} s"
+            if result.err:
+                last = (result.exc_string or "").strip().splitlines()[-1:]
+                word = f"raises, to be run again: {' '.join(last)}"
             logger.info(f"executed {path.stem} ({done} of {len(jobs)}): {word}")
             if result.err is None:
                 stage = cache.add_nb_to_project(str(path), read_data=reader.read_fmt)
