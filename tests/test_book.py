@@ -256,7 +256,7 @@ def chromium():
 
 
 TEX = re.compile(
-    r"\$\$|\\(?:frac|sum|quad|text|begin|left|Delta|leq|lambda|pi)\b|\{(?:ref|cite|eq)\}`"
+    r"\$\$|\\(?:frac|sum|quad|text|begin|left|Delta|leq|lambda|pi)\b|\{(?:ref|cite|eq|py:obj|eval)\}|:py:obj:"
 )
 
 VISIBLE_TEXT = """() => {

@@ -173,7 +173,7 @@ class Source(SphinxDirective):
         block = nodes.literal_block(text, text, language="python")
         # Private functions have no page in the reference.
         private = any(word.startswith("_") for word in target.split("."))
-        link, _ = self.parse_inline(f"``{target}``" if private else f":py:obj:`{target}`")
+        link, _ = self.parse_inline(f"`{target}`" if private else f"{{py:obj}}`{target}`")
         return [nodes.paragraph("", "", *link), block]
 
 
