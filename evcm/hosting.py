@@ -281,7 +281,7 @@ def first_counts(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """First count with NSE by regime at the paper's charger: median, interval, spread.
 
     For the optimised regimes each seed is one draw of the fleet and the count is one of the grid;
-    `clear_up_to` is the largest count of the grid below which no seed has any.
+    with a handful of seeds the interval and the spread are their range.
     """
     kw = inputs.charger().power_kw
     free = tables["uncontrolled_first"]
