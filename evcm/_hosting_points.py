@@ -59,12 +59,12 @@ class Point:
 
     def key(self) -> str:
         """Fingerprint of the point, the data and the solving code."""
-        return fingerprint.of_content(_code(), fingerprint.of_data(), self)
+        return fingerprint.of_content(_code(), fingerprint.of_data(*fingerprint.STUDY_DATA), self)
 
 
 @cache
 def _code() -> str:
-    return fingerprint.of_modules(__name__)
+    return fingerprint.of_modules(__name__, without=fingerprint.GROUPED)
 
 
 def grouped_problems(point: Point) -> list[AggregatorProblem]:

@@ -105,7 +105,8 @@ def run(settings: Settings, out: Path, progress: Progress = quiet) -> dict[str, 
 def comparison_key(settings: Settings) -> str:
     """Fingerprint of the code, the data and the settings (worker processes do not matter)."""
     asked = {k: v for k, v in settings.__dict__.items() if k != "jobs"}
-    return fingerprint.of_content(fingerprint.of_modules(__name__), fingerprint.of_data(), asked)
+    data = fingerprint.of_data(*fingerprint.STUDY_DATA)
+    return fingerprint.of_content(fingerprint.of_modules(__name__), data, asked)
 
 
 def load(out: Path, settings: Settings | None = None) -> dict[str, pd.DataFrame]:

@@ -21,6 +21,12 @@ from evcm import data
 
 PACKAGE = "evcm"
 
+STUDY_DATA = ("scenarios", "trips", "vehicle", "market", "load", "network")
+"""Folders of data/ that the study's numbers depend on; texts and companion studies stay out."""
+
+GROUPED = ("evcm.aggregator.single_cars", "evcm.aggregator.model_solver")
+"""Methods that problems of grouped cars never take; edits of them leave such results valid."""
+
 
 def _module_file(name: str) -> Path | None:
     spec = importlib.util.find_spec(name) if name.split(".")[0] == PACKAGE else None
@@ -51,13 +57,16 @@ def _exists(name: str) -> bool:
         return False
 
 
-def closure(modules: Iterable[str]) -> tuple[str, ...]:
-    """The given modules and every evcm module that they import, sorted by name."""
-    todo, seen = list(modules), set()
+def closure(modules: Iterable[str], without: Iterable[str] = ()) -> tuple[str, ...]:
+    """The given modules and every evcm module that they import, sorted by name.
+
+    Modules named in `without`, and what only they import, are left out.
+    """
+    todo, seen, left_out = list(modules), set[str](), set(without)
     while todo:
         name = todo.pop()
         file = _module_file(name)
-        if name in seen or file is None:
+        if name in seen or name in left_out or file is None:
             continue
         seen.add(name)
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
@@ -65,10 +74,10 @@ def closure(modules: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(seen))
 
 
-def of_modules(*modules: str) -> str:
+def of_modules(*modules: str, without: Iterable[str] = ()) -> str:
     """Fingerprint of the source of the given modules and of all that they import."""
     digest = hashlib.sha256()
-    for name in closure(modules):
+    for name in closure(modules, without):
         file = _module_file(name)
         digest.update(name.encode())
         digest.update(file.read_bytes() if file else b"")

@@ -121,8 +121,8 @@ def load(out: Path, grid: Grid | None = None) -> dict[str, pd.DataFrame]:
 
 def hosting_key(grid: Grid) -> str:
     """Fingerprint of the code, the data and the grid."""
-    code = fingerprint.of_modules(__name__)
-    return fingerprint.of_content(code, fingerprint.of_data(), grid)
+    code = fingerprint.of_modules(__name__, without=fingerprint.GROUPED)
+    return fingerprint.of_content(code, fingerprint.of_data(*fingerprint.STUDY_DATA), grid)
 
 
 def _points(grid: Grid) -> list[points.Point]:

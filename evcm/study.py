@@ -137,7 +137,9 @@ def run(settings: Settings, out: Path, progress: Progress = quiet) -> StudyResul
 def study_key(settings: Settings) -> str:
     """Fingerprint of the code, the data and the settings (worker processes do not matter)."""
     asked = {k: v for k, v in settings.__dict__.items() if k != "jobs"}
-    return fingerprint.of_content(fingerprint.of_modules(__name__), fingerprint.of_data(), asked)
+    code = fingerprint.of_modules(__name__, without=fingerprint.GROUPED)
+    data = fingerprint.of_data(*fingerprint.STUDY_DATA)
+    return fingerprint.of_content(code, data, asked)
 
 
 def _simulate(settings: Settings, number: int) -> MonteCarlo:
@@ -195,7 +197,7 @@ def _write_manifest(store: Store, settings: Settings, key: str, seconds: float) 
         {
             "settings": settings.__dict__,
             "code": fingerprint.of_modules(__name__),
-            "data": fingerprint.of_data(),
+            "data": fingerprint.of_data(*fingerprint.STUDY_DATA),
             "seconds": seconds,
             "processors": os.cpu_count(),
         },
