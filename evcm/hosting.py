@@ -213,8 +213,10 @@ def _uncontrolled_tables(
     for done, kw in enumerate(grid.uncontrolled_charger_kw):
         progress("Uncontrolled", done, len(grid.uncontrolled_charger_kw))
         stem = f"hosting/uncontrolled/{kw:g}kw"
-        key = fingerprint.of_content(code, fingerprint.of_data(*fingerprint.STUDY_DATA), grid.days, grid.curve_days,
-                                     grid.block, grid.most, kw)  # fmt: skip
+        key = fingerprint.of_content(
+            code, fingerprint.of_data(*fingerprint.STUDY_DATA), grid.days, grid.curve_days,
+            grid.block, grid.most, kw,
+        )  # fmt: skip
         names = f"{stem}-curve.parquet", f"{stem}-first.parquet"
         if not all(store.is_fresh(name, key) for name in names):
             for name, table in zip(names, _uncontrolled(grid, kw), strict=True):
