@@ -118,23 +118,24 @@ def price_of_decentralisation(regimes: pd.DataFrame, scenario: int, side: str) -
         The table ``regimes`` of `evcm.comparison`.
     """
     rows = regimes[(regimes["scenario"] == scenario) & (regimes["side"] == side)]
+    names = rows["regime"].str.replace(" ", "<br>")
     figure = go.Figure()
     figure.add_bar(
-        x=rows["regime"], y=rows["cost_usd"], name="paid, at the common price",
+        x=names, y=rows["cost_usd"], name="paid, at the common price",
         marker_color=[COLOURS[r] for r in rows["regime"]], hovertemplate="%{y:.0f} USD",
     )  # fmt: skip
     figure.add_scatter(
-        x=rows["regime"], y=rows["seen_usd"], name="expected by the aggregators", mode="markers",
+        x=names, y=rows["seen_usd"], name="expected by the aggregators", mode="markers",
         marker={"symbol": "line-ew", "size": 34, "line": {"width": 3, "color": "#c2410c"}},
         hovertemplate="%{y:.0f} USD",
     )  # fmt: skip
     figure.add_hline(
         y=float(rows["joint_bound_usd"].iloc[0]), line_dash="dot", line_color="#7f8794",
-        annotation_text="no plan costs less", annotation_position="top left",
+        annotation_text="no plan costs less", annotation_position="top right",
     )  # fmt: skip
     figure.update_layout(
         title_text=f"Cost of a day, scenario {scenario} {side}", yaxis_title_text="USD a day",
-        height=400,
+        height=420, xaxis_tickangle=0,
     )  # fmt: skip
     return plots.describe(
         figure, "Bars of the cost of a day by regime at the common price, with the joint bound."

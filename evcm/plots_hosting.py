@@ -74,16 +74,24 @@ def slide(tables: dict[str, pd.DataFrame], first: pd.DataFrame, charger_kw: floa
     return plots.describe(
         figure,
         "Energy not supplied against the number of cars for uncontrolled charging, aggregators on"
-        " their own, and aggregators under caps; vertical lines mark where each starts to fail.",
+        " their own, and aggregators under caps; dashed lines mark where each starts to fail.",
     )
 
 
 def _mark_first(figure: go.Figure, first: pd.DataFrame) -> None:
-    for regime, median in zip(first["regime"], first["median"].astype(float), strict=True):
-        if np.isfinite(median):
+    """Shade the range in which a regime starts to fail, and name its median."""
+    places = {"uncontrolled": "top left", "decentralised": "top right"}
+    for row in first.to_dict("records"):
+        regime, median = str(row["regime"]), float(row["median"])
+        if np.isfinite(median) and np.isfinite(row["p95"]):
+            colour = plots.REGIME_COLOURS[regime]
+            figure.add_vrect(
+                x0=row["p05"], x1=row["p95"], fillcolor=colour, opacity=0.12, line_width=0,
+            )  # fmt: skip
             figure.add_vline(
-                x=median, line_dash="dash", line_color=plots.REGIME_COLOURS[regime],
-                annotation_text=f"{median:,.0f}", annotation_position="top",
+                x=median, line_dash="dash", line_color=colour,
+                annotation_text=f"{regime}: {median:,.0f}", annotation_font_color=colour,
+                annotation_position=places.get(regime, "top"),
             )  # fmt: skip
 
 
