@@ -8,7 +8,7 @@ PORT ?= 8000
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := setup
-.PHONY: setup book study results test test-all lint serve bench lock clean help
+.PHONY: setup book study test test-all lint serve bench lock clean help
 
 setup: $(READY) ## set up .venv with the pinned packages and the command evcm
 
@@ -21,17 +21,14 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-study: setup ## run the whole study into results/ (resumable)
+study: setup ## run the whole study into results/: aggregators, network, regimes, hosting, feeder, building (resumable)
 	$(VENV)/bin/evcm study --jobs $(JOBS) --out results
 	$(VENV)/bin/evcm compare --jobs $(JOBS) --out results
 	$(VENV)/bin/evcm hosting --jobs $(JOBS) --out results
 	$(VENV)/bin/evcm synthesis --jobs $(JOBS) --out results
+	$(VENV)/bin/evcm building days --jobs $(JOBS) --out results
 
-results: study ## the study, then the comparison of all regimes and the hosting capacity (resumable)
-	$(VENV)/bin/evcm compare --jobs $(JOBS) --out results
-	$(VENV)/bin/evcm hosting --jobs $(JOBS) --out results
-
-book: results ## compute what is not stored yet, then build the book into _build/html
+book: study ## compute what is not stored yet, then build the book into _build/html
 	$(PY) -m evcm.book build
 
 lint: setup ## style and types

@@ -1,8 +1,8 @@
-"""Speed and cost of the building: ``python benchmarks/building.py [--days 1000]``.
+"""Speed and cost of the building: ``python benchmarks/building.py [--days 50]``.
 
 Prints the time of a day of 14 hours and of 96 quarter-hours with 20 bays (wall clock and processor
-time), then the cost of random days with and without PV and shifting. With ``--days 1000`` the table
-of days is stored in ``benchmarks/results/building_days.parquet``.
+time), then the cost of random days with and without PV and shifting (`evcm building days` stores a
+thousand).
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from evcm import building, files
+from evcm import building
 from evcm.certificate.building import certify
-
-OUT = Path(__file__).resolve().parent / "results" / "building_days.parquet"
 
 
 def quarter_hours(bays: int = 20) -> building.Building:
@@ -63,8 +60,6 @@ def main() -> None:
     print(f"{given.days} random days, every plan certified, "
           f"{time.process_time() - begin:.0f} s of processor time; USD/day")  # fmt: skip
     print(table.groupby("variant", sort=False)["cost_usd"].describe().round(3).to_string())
-    if given.days >= 1000:
-        files.write_parquet(OUT, table)
 
 
 if __name__ == "__main__":

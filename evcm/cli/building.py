@@ -1,4 +1,4 @@
-"""``evcm building``: dispatch a reader's own building, or write an example to start from."""
+"""``evcm building``: dispatch a reader's own building, write an example, or draw many days."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 commands = typer.Typer(
     name="building",
     no_args_is_help=True,
-    help="Dispatch a building with PV that charges cars, or write an example of its files.",
+    help="Dispatch a building with PV that charges cars, write an example, or draw many days.",
 )
 
 
@@ -70,3 +70,25 @@ def example_command(
     out.mkdir(exist_ok=True)
     for file in building.write_example(out):
         typer.echo(str(file))
+
+
+@commands.command("days")
+def days_command(
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    days: Annotated[int, typer.Option(help="Random days, a multiple of 50.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of cars and clouds.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")] = 2,
+) -> None:
+    """Cost of random days with and without PV and shifting; stored days are not computed again."""
+    from evcm import building_study
+    from evcm.cli.hosting import bars
+    from evcm.errors import Checks
+
+    checks = Checks("evcm building days")
+    checks.require(not out.is_file(), "--out", str(out), "a folder")
+    checks.done()
+    with bars() as progress:
+        table = building_study.random_days(out, days, seed, jobs, progress)
+    typer.echo(f"{days} days, every plan certified; cost, USD/day")
+    found = table.groupby("variant", sort=False)["cost_usd"]
+    typer.echo(found.describe().drop(columns="count").round(2).to_string())

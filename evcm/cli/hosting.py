@@ -22,7 +22,8 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _bars() -> Iterator[Progress]:
+def bars() -> Iterator[Progress]:
+    """A progress bar for every step that reports itself."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
@@ -89,7 +90,7 @@ def hosting(
     if counts is not None:
         asked = _numbers(counts, "--counts")
         grid = replace(grid, counts=asked, sweep_counts=asked)
-    with _bars() as progress:
+    with bars() as progress:
         tables = run(grid, out, jobs, progress)
     typer.echo("First count with energy not supplied (inf: none on the grid)")
     typer.echo(first_counts(tables).to_string(index=False))
@@ -134,7 +135,7 @@ def compare(
         gap=gap,
         jobs=jobs,
     )
-    with _bars() as progress:
+    with bars() as progress:
         tables = comparison.run(settings, out, progress)
     columns = ["scenario", "side", "regime", "cost_usd", "seen_usd", "energy_mwh", "peak_mw",
                "losses_mwh", "nse_mwh", "v_min_pu"]  # fmt: skip
