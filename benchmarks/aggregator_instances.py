@@ -8,6 +8,7 @@ cars, groups, plugged-in (period, group, sample) triples; columns and rows of th
 with a convex hull, nodes and LPs; processor seconds (one thread), wall-clock seconds, proven gap;
 and, where ../shared/reference has it, what the published run of the same problem needed (CPLEX
 through NEOS, 4 threads, 25,200 s allowed) and the gap it stopped at. Medians and maxima at the end.
+With --store the rows go to benchmarks/results/aggregator_instances.json, which the book shows.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ def main():
     parser.add_argument("--study", type=int, choices=(1, 2, 3))
     parser.add_argument("--gap", type=float, default=1e-3)
     parser.add_argument("--only", default="")
+    parser.add_argument("--store", action="store_true", help="keep the rows for the book")
     arguments = parser.parse_args()
     rows = []
     for name, problem in instances(arguments):
@@ -99,6 +101,11 @@ def main():
             measure(name, problem, 0.1)  # compiled kernels are loaded now
         rows.append(measure(name, problem, arguments.gap))
         print(", ".join(f"{k} {_short(v)}" for k, v in rows[-1].items()), flush=True)
+    if arguments.store:
+        from evcm import benchmarks
+
+        part = "reference" if arguments.study is None else f"scenario {arguments.study}"
+        benchmarks.store("aggregator_instances", part, rows)
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
     gaps = pd.to_numeric(table["gap %"], errors="coerce")

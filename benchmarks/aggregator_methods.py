@@ -6,7 +6,8 @@ Methods: the decomposition, the readable CVXPY model, and the paper's own big-M 
 all on HiGHS, on the same instance and machine. Without instances, the script draws the
 smallest bus of scenario 1. The last column is the time relative to the decomposition. Both wall
 and processor seconds are printed: the ratio is of processor seconds, which other load on the
-machine does not change much.
+machine does not change much. With --store the rows go to
+benchmarks/results/aggregator_methods.json, which the book shows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from evcm import data, fleet, inputs, montecarlo
+from evcm import benchmarks, data, fleet, inputs, montecarlo
 from evcm.aggregator import AggregatorProblem, load_problem, solve
 from evcm.aggregator.bigm import solve_big_m
 from evcm.aggregator.model import build_model
@@ -89,15 +90,24 @@ def main() -> None:
     parser.add_argument("instances", nargs="*", type=Path)
     parser.add_argument("--model-limit", type=float, default=120.0)
     parser.add_argument("--big-m-limit", type=float, default=600.0, help="0 leaves it out")
+    parser.add_argument("--store", action="store_true", help="keep the rows for the book")
     arguments = parser.parse_args()
     problems = [load_problem(path) for path in arguments.instances] or [drawn()]
     solve(problems[0])  # compiles the kernels
     pd.set_option("display.width", 180)
+    rows: list[dict[str, object]] = []
     for problem in problems:
         print(f"\n{problem.label}: {problem.cars} cars in {problem.vehicles} groups, "
               f"{int(problem.available.sum())} plugged-in triples")  # fmt: skip
         table = compare(problem, arguments.model_limit, arguments.big_m_limit)
         print(table.to_string(float_format=lambda x: f"{x:.4g}", na_rep="-"), flush=True)
+        rows += [
+            {"instance": problem.label, "cars": problem.cars, "groups": problem.vehicles,
+             "method": method, **{k: None if pd.isna(v) else v for k, v in row.items()}}
+            for method, row in table.iterrows()
+        ]  # fmt: skip
+    if arguments.store:
+        benchmarks.store("aggregator_methods", "methods", rows)
     record = data.read_toml("published/solver_record.toml")
     print(
         f"\npublished: {record['solver']}, {record['threads']} threads, {record['time_limit_s']} s "

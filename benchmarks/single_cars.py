@@ -1,5 +1,6 @@
 """Single cars: gap, time and peak memory against the number of cars, and a whole scenario.
 
+    python benchmarks/single_cars.py
     python benchmarks/single_cars.py scaling [CARS ...]
     python benchmarks/single_cars.py scenario
     python benchmarks/single_cars.py table
@@ -15,51 +16,26 @@ own system, two at a time with one thread each.
 
 Every plan passes the independent certificate, or the run fails. Wall-clock and processor time are
 of the solution alone; memory is the process's peak, with the fleet's arrays. Results go to
-benchmarks/results/single_cars.json with date, machine and the code's fingerprint; a part that is
-not run again keeps its former numbers.
+benchmarks/results/single_cars.json with date, machine and commit; a part or size that is not run
+again keeps its former numbers. Without a command one aggregator of 300 cars is solved and printed.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results" / "single_cars.json"
+from evcm import benchmarks
+
+RESULTS = benchmarks.FOLDER / "single_cars.json"
 CARS = (1_000, 3_000, 10_000, 30_000, 100_000)
 SCENARIO_CARS_AT_A_BUS = 682
 BUS = 5
 LIMIT_S = 3000.0
-
-
-def machine():
-    """Where and with what code the numbers were made."""
-    from evcm.fingerprint import closure
-
-    name = ""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        name = lines[0].split(":")[1].strip() if lines else ""
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        "processor": name or platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "code": git.stdout.strip(),
-        "modules": len(closure(["evcm.aggregator.single_cars"])),
-    }
 
 
 def measure(problem, threads, progress=False):
@@ -105,16 +81,6 @@ def scaled_problem(cars, seed=1, samples=10):
     )  # fmt: skip
 
 
-def store(part, rows):
-    """Keep one part of the results."""
-    from evcm import files
-
-    content = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    content[part] = {"machine": machine(), "rows": rows}
-    RESULTS.parent.mkdir(exist_ok=True)
-    files.write_json(RESULTS, content)
-
-
 def scaling(sizes):
     """Each size in a process of its own."""
     kept = {}
@@ -133,7 +99,7 @@ def scaling(sizes):
         row = json.loads(done.stdout.splitlines()[-1])
         kept[cars] = row
         print(line(row), flush=True)
-        store("scaling", [kept[k] for k in sorted(kept)])
+        benchmarks.store("single_cars", "scaling", [kept[k] for k in sorted(kept)])
 
 
 def scenario_problem(bus):
@@ -161,7 +127,7 @@ def scenario():
             print(line(row), flush=True)
     rows.sort(key=lambda row: row["bus"])
     total = time.perf_counter() - begin
-    store("scenario", rows)
+    benchmarks.store("single_cars", "scenario", rows)
     worst = max(row["gap"] for row in rows)
     print(
         f"{sum(r['cars'] for r in rows):,} visits' cars at {len(rows)} buses: worst gap "
@@ -190,7 +156,9 @@ def table():
 
 if __name__ == "__main__":
     command = sys.argv[1] if len(sys.argv) > 1 else ""
-    if command == "one":
+    if not command:
+        print(line(measure(scaled_problem(300), threads=2)))
+    elif command == "one":
         print(json.dumps(measure(scaled_problem(int(sys.argv[2])), threads=2)))
     elif command == "scaling":
         scaling([int(x) for x in sys.argv[2:]] or CARS)

@@ -8,13 +8,19 @@ import re
 from pathlib import Path
 
 
-def described() -> str:
-    """The machine that built the book, in words: processor, cores, memory, system."""
+def processor() -> str:
+    """The processor's model."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
         found = re.search(r"model name\s*:\s*(.+)", info.read_text("utf-8", errors="replace"))
         model = found[1] if found else model
+    return model
+
+
+def described() -> str:
+    """The machine that built the book, in words: processor, cores, memory, system."""
+    model = processor()
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (

@@ -1,60 +1,20 @@
-"""Figures of the chapter on large fleets, and the loader of their stored measurements."""
+"""Figures of the chapter on large fleets."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from evcm.aggregator.single_cars import Round
-from evcm.errors import Fault, InputError
+from evcm.benchmarks import Benchmark
 from evcm.inputs import FloatArray
 from evcm.plots import SERIES, describe
 
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "single_cars.json"
 
-
-@dataclass(frozen=True)
-class FleetBenchmark:
-    """Stored measurements of one part of ``benchmarks/single_cars.py``."""
-
-    table: pd.DataFrame
-    machine: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        m = self.machine
-        return (
-            f"measured {m['date']} UTC on {m['processor']}, {m['cores']} cores "
-            f"(load average {m['load_average']:.1f}), Python {m['python']}, code {m['code']}"
-        )
-
-
-def load_benchmark(part: str, path: str | Path = RESULTS) -> FleetBenchmark:
-    """Stored measurements: ``scaling`` or ``scenario``.
-
-    Raises
-    ------
-    InputError
-        The file or the part is missing; the message names the command that makes it.
-    """
-    path = Path(path)
-    content = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    if part not in content:
-        raise InputError(
-            str(path),
-            [Fault(part, "missing", f"made by: python benchmarks/single_cars.py {part}")],
-        )
-    return FleetBenchmark(pd.DataFrame(content[part]["rows"]), content[part]["machine"])
-
-
-def scaling(benchmark: FleetBenchmark) -> go.Figure:
+def scaling(benchmark: Benchmark) -> go.Figure:
     """Time, peak memory and gap against the number of cars, logarithmic."""
     rows = benchmark.table.sort_values("cars")
     cars = rows["cars"].to_numpy(float)
