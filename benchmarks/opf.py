@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 
-from evcm import network, opf
+from evcm import benchmarks, network, opf
 from evcm.certificate.flow import certify_day
 from evcm.inputs import LOAD_BUSES, load_profile
 
@@ -68,6 +68,7 @@ def main():
     parser.add_argument("--days", type=int, default=5, help="repeats of the fast method")
     parser.add_argument("--case", default=None, help="another network, e.g. case118")
     parser.add_argument("--skip-pandapower", action="store_true")
+    parser.add_argument("--store", action="store_true", help="keep the rows for the book")
     arguments = parser.parse_args()
     net = network.ieee14() if arguments.case is None else network.from_case(arguments.case)
     load_p, load_q = stressed_day(net)
@@ -79,6 +80,7 @@ def main():
         f"{'method':34s} {'cpu s':>9s} {'wall s':>9s} {'ratio':>8s} {'objective differs by':>22s}"
     )
     print(f"{'fast':34s} {cpu:9.4f} {wall:9.4f} {1:8.1f}")
+    rows = [{"what": "fast method", "wall_s": wall, "processor_s": cpu, "times": 1.0}]
     for name, tolerance in (("PYPOWER loop", None), ("PYPOWER loop, tolerance 1e-8", 1e-8)):
 
         def loop(tolerance=tolerance):
@@ -87,6 +89,8 @@ def main():
         slow, cpu_slow, wall_slow = timed(loop)
         apart = np.abs(slow.objective / fast.objective - 1).max()
         print(f"{name:34s} {cpu_slow:9.3f} {wall_slow:9.3f} {cpu_slow / cpu:8.1f} {apart:22.1e}")
+        rows.append({"what": name, "wall_s": wall_slow, "processor_s": cpu_slow,
+                     "times": cpu_slow / cpu})  # fmt: skip
     if not arguments.skip_pandapower:
         other, cpu_other, wall_other = timed(lambda: pandapower_day(net, load_p, load_q))
         if other is None:
@@ -95,6 +99,10 @@ def main():
             apart = np.abs(other / fast.objective - 1).max()
             row = f"{cpu_other:9.3f} {wall_other:9.3f} {cpu_other / cpu:8.1f} {apart:22.1e}"
             print(f"{'pandapower runopp':34s} {row}")
+            rows.append({"what": "pandapower runopp", "wall_s": wall_other,
+                         "processor_s": cpu_other, "times": cpu_other / cpu})  # fmt: skip
+    if arguments.store:
+        benchmarks.store("speed", "a day of 48 AC OPFs", rows)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numba
 import numpy as np
 
 import evcm.v2x
+from evcm import benchmarks
 from evcm.v2x.optimum import optimum
 from evcm.v2x.station import make_case
 from evcm.v2x.vector import ChargingStations
@@ -67,9 +68,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--envs", type=int, default=1024)
+    parser.add_argument("--store", action="store_true", help="keep the rows for the book")
     options = parser.parse_args()
     wall, cpu = single(options.episodes)
     print(f"single environment, {CHARGERS} chargers: {wall:,.0f} steps/s ({cpu:,.0f} by CPU time)")
+    rows = [{"what": f"one environment, {CHARGERS} chargers", "steps_per_s": wall,
+             "charger_steps_per_s": wall * CHARGERS}]  # fmt: skip
     most = numba.config.NUMBA_NUM_THREADS
     for threads in sorted({1, most}):
         wall, cpu = batched(options.envs, threads, options.episodes)
@@ -77,8 +81,13 @@ def main() -> None:
             f"{options.envs} environments, {threads} thread(s), best of {options.episodes} days: "
             f"{wall:,.0f} charger-steps/s ({cpu:,.0f} for each core by CPU time)"
         )
+        rows.append({"what": f"{options.envs} environments, {threads} thread(s)",
+                     "steps_per_s": wall / CHARGERS, "charger_steps_per_s": wall})  # fmt: skip
     for name, figure in OTHERS.items():
         print(f"  {wall / figure:8.1f} times {name} ({figure:,.0f})")
+        rows.append({"what": name, "charger_steps_per_s": figure})
+    if options.store:
+        benchmarks.store("speed", "charging stations", rows)
     for place in ("workplace", "public", "home"):
         best = optimum(make_case(example_world(CHARGERS, place), seed=3, start_hour=24.0))
         print(f"optimum of a {place} day, {CHARGERS} chargers x 96 steps: {best.seconds:.2f} s")

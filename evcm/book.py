@@ -110,6 +110,8 @@ def of_chapter(chapter: Path, root: Path = ROOT) -> str:
     digest.update(_versions(root).encode())
     if RESULT_READERS & set(names):
         digest.update(_results(root).encode())
+    if "evcm.benchmarks" in names:
+        digest.update(_measured(root))
     return digest.hexdigest()[:16]
 
 
@@ -129,6 +131,14 @@ def _results(root: Path) -> str:
             digest.update(file.relative_to(folder).as_posix().encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _measured(root: Path) -> bytes:
+    """Fingerprint of the stored measurements of ``benchmarks/``."""
+    digest = hashlib.sha256()
+    for file in sorted((root / "benchmarks" / "results").glob("*.json")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.digest()
 
 
 def fingerprints(root: Path = ROOT) -> dict[str, str]:
