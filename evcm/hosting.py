@@ -34,9 +34,10 @@ TABLES = ("uncontrolled", "uncontrolled_first", "points", "caps")
 
 @dataclass(frozen=True)
 class Grid:
-    """What to compute. Defaults cost about seven minutes of processor time.
+    """What to compute. Defaults cost about five minutes of processor time.
 
-    `counts` cars, `seeds` fleets and `groups` per fleet for the optimised regimes; `days` drawn for
+    `counts` cars, `seeds` fleets and `groups` per fleet for the optimised regimes; fleets after the
+    first are solved at `repeated_counts` alone, where regimes start to fail. `days` are drawn for
     uncontrolled charging in blocks of `block` cars up to `most` cars, `curve_days` of them for the
     curves; charger powers and V2G shares are swept with the first seed at `sweep_counts`.
     """
@@ -44,6 +45,7 @@ class Grid:
     counts: tuple[int, ...] = (
         2000, 4000, 5000, 6000, 7000, 8000, 10_000, 15_000, 20_000, 30_000,
     )  # fmt: skip
+    repeated_counts: tuple[int, ...] = (5000, 6000, 7000, 8000, 10_000)
     seeds: tuple[int, ...] = (1, 2, 3, 4)
     coordinated_seeds: tuple[int, ...] = (1, 2)
     sweep_counts: tuple[int, ...] = (4000, 8000, 15_000, 30_000)
@@ -60,7 +62,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         c = Checks("hosting grid")
-        for name in ("counts", "sweep_counts"):
+        for name in ("counts", "repeated_counts", "sweep_counts"):
             values = getattr(self, name)
             good = all(v > 0 and v % self.groups == 0 for v in values)
             c.require(good, name, values, f"positive multiples of {self.groups} cars")
@@ -129,11 +131,14 @@ def _points(grid: Grid) -> list[points.Point]:
     def make(regime: str, seed: int, count: int, kw: float, share: float) -> points.Point:
         return points.Point(regime, count, seed, kw, share, grid.groups, grid.samples, grid.gap)
 
-    kw = inputs.charger().power_kw
-    found = [make("decentralised", s, n, kw, 1.0) for s in grid.seeds for n in grid.counts]
-    found += [
-        make("coordinated", s, n, kw, 1.0) for s in grid.coordinated_seeds for n in grid.counts
-    ]
+    kw, found = inputs.charger().power_kw, []
+    for regime, seeds in (
+        ("decentralised", grid.seeds),
+        ("coordinated", grid.coordinated_seeds),
+    ):
+        for k, seed in enumerate(seeds):
+            counts = grid.counts if k == 0 else grid.repeated_counts
+            found += [make(regime, seed, n, kw, 1.0) for n in counts]
     first = grid.seeds[0]
     for n in grid.sweep_counts:
         found += [make("decentralised", first, n, x, 1.0) for x in grid.sweep_charger_kw]

@@ -23,7 +23,7 @@ from evcm.hosting import Grid
 from evcm.results import StaleError
 
 SMALL = Grid(
-    counts=(2200, 13_200), seeds=(1,), coordinated_seeds=(1,), sweep_counts=(),
+    counts=(2200, 13_200), repeated_counts=(), seeds=(1,), coordinated_seeds=(1,), sweep_counts=(),
     groups=44, samples=2, days=3, curve_days=2, block=1000, most=12_000,
     uncontrolled_charger_kw=(22.0, 150.0),
 )  # fmt: skip

@@ -89,7 +89,7 @@ def hosting(
     )
     if counts is not None:
         asked = _numbers(counts, "--counts")
-        grid = replace(grid, counts=asked, sweep_counts=asked)
+        grid = replace(grid, counts=asked, repeated_counts=asked, sweep_counts=asked)
     with bars() as progress:
         tables = run(grid, out, jobs, progress)
     typer.echo("First count with energy not supplied (inf: none on the grid)")
