@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,9 +19,23 @@ def display_math(tex: str, tag: str = "") -> str:
     return f"$$\n{tex}" + (f" \\tag{{{tag}}}" if tag else "") + "\n$$"
 
 
+NUMBER = re.compile(r"[-+±−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( ?%)?|inf|nan")
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A Markdown table."""
-    head = list(head)
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    """A Markdown table; columns of numbers are set to the right."""
+    head, cells = list(head), [[str(cell) for cell in row] for row in rows]
+
+    def numeric(column: Iterable[str]) -> bool:
+        filled = [cell for cell in column if cell]
+        return bool(filled) and all(NUMBER.fullmatch(cell) for cell in filled)
+
+    marks = ["---:" if numeric(c) else "---" for c in zip(*cells, strict=True)] if cells else []
+    lines = ["| " + " | ".join(head) + " |", "|" + "|".join(marks or ["---"] * len(head)) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in cells]
     return "\n".join(lines)
+
+
+def folded(title: str, text: str) -> str:
+    """Text that opens on request."""
+    return f"::::{{dropdown}} {title}\n{text}\n::::"

@@ -118,7 +118,7 @@ def price_of_decentralisation(regimes: pd.DataFrame, scenario: int, side: str) -
         The table ``regimes`` of `evcm.comparison`.
     """
     rows = regimes[(regimes["scenario"] == scenario) & (regimes["side"] == side)]
-    names = rows["regime"].str.replace(" ", "<br>")
+    names = rows["regime"]
     figure = go.Figure()
     figure.add_bar(
         x=names, y=rows["cost_usd"], name="paid, at the common price",
@@ -135,7 +135,7 @@ def price_of_decentralisation(regimes: pd.DataFrame, scenario: int, side: str) -
     )  # fmt: skip
     figure.update_layout(
         title_text=f"Cost of a day, scenario {scenario} {side}", yaxis_title_text="USD a day",
-        height=420, xaxis_tickangle=0,
+        height=440, xaxis_tickangle=-30,
     )  # fmt: skip
     return plots.describe(
         figure, "Bars of the cost of a day by regime at the common price, with the joint bound."

@@ -81,7 +81,7 @@ def slide(tables: dict[str, pd.DataFrame], first: pd.DataFrame, charger_kw: floa
 def _mark_first(figure: go.Figure, first: pd.DataFrame) -> None:
     """Shade the range in which a regime starts to fail, and name its median."""
     places = {"uncontrolled": "top left", "decentralised": "top right"}
-    for row in first.to_dict("records"):
+    for k, row in enumerate(first.to_dict("records")):
         regime, median = str(row["regime"]), float(row["median"])
         if np.isfinite(median) and np.isfinite(row["p95"]):
             colour = plots.REGIME_COLOURS[regime]
@@ -91,7 +91,7 @@ def _mark_first(figure: go.Figure, first: pd.DataFrame) -> None:
             figure.add_vline(
                 x=median, line_dash="dash", line_color=colour,
                 annotation_text=f"{regime}: {median:,.0f}", annotation_font_color=colour,
-                annotation_position=places.get(regime, "top"),
+                annotation_position=places.get(regime, "top"), annotation_yshift=-18 * k,
             )  # fmt: skip
 
 

@@ -400,3 +400,25 @@ def test_downloaded_notebook_runs_in_a_fresh_kernel(name, tmp_path, monkeypatch)
     monkeypatch.delenv("EVCM_BOOK", raising=False)
     kernel = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources=kernel).execute()
+
+
+def test_columns_of_numbers_are_set_to_the_right():
+    from evcm.book_pages import table
+
+    lines = table(["bus", "cost", "gap"], [["bus 2", "1,234.5", "0.1 %"], ["3", "-7", ""]]).split(
+        "\n"
+    )
+    assert lines[1] == "|---|---:|---:|"
+    assert table(["a", "b"], []).split("\n")[1] == "|---|---|"
+
+
+@needs_book
+@needs_chromium
+@pytest.mark.browser
+def test_a_long_function_opens_on_request(chromium):
+    with b.visit(chromium, b.HTML.joinpath("book", "hosting.html").as_uri()) as seen:
+        source = seen.page.locator("details.evcm-source").first
+        assert not source.locator("pre").is_visible()
+        source.locator("summary").press("Enter")
+        assert "def " in source.locator("pre").inner_text()
+        assert source.locator("pre").is_visible()

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import textwrap
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from evcm import book, plots
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("plotly.min.js", "evcm-templates.js", "evcm.js")
+SHORT_SOURCE = 16
+"""Lines up to which a function is shown in full; a longer one opens on request."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -174,7 +178,22 @@ class Source(SphinxDirective):
         # Private functions have no page in the reference.
         private = any(word.startswith("_") for word in target.split("."))
         link, _ = self.parse_inline(f"`{target}`" if private else f"{{py:obj}}`{target}`")
-        return [nodes.paragraph("", "", *link), block]
+        count = text.count("\n") + 1
+        if count <= SHORT_SOURCE:
+            return [nodes.paragraph("", "", *link), block]
+        start = f'<details class="evcm-source"><summary>Source, {count} lines</summary>'
+        said = first_sentence(text)
+        words = [*link, nodes.Text(f": {said}")] if said else link
+        return [
+            nodes.paragraph("", "", *words), nodes.raw("", start, format="html"), block,
+            nodes.raw("", "</details>", format="html"),
+        ]  # fmt: skip
+
+
+def first_sentence(text: str) -> str:
+    """First line of the docstring of a function or class."""
+    node: Any = ast.parse(textwrap.dedent(text)).body[0]
+    return (ast.get_docstring(node) or "").split("\n")[0]
 
 
 def find_source(target: str) -> tuple[Path, str]:
