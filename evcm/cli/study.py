@@ -30,6 +30,9 @@ def study(
         float, typer.Option(help="Gap to prove for every plan, as a share of its turnover.")
     ] = 1e-3,
     law: Annotated[str, typer.Option(help="Trip law: published or printed.")] = "published",
+    cars_per_group: Annotated[
+        int, typer.Option(help="Cars that share one schedule; 1: single cars, which takes hours.")
+    ] = 10,
 ) -> None:
     """Run the study: trips, aggregators, OPF days, caps, aggregators under caps, OPF days.
 
@@ -66,6 +69,7 @@ def study(
         seed=seed,
         law=law,
         gap=gap,
+        cars_per_group=cars_per_group,
         jobs=jobs,
     )
     label = TextColumn("{task.description:<24}")
