@@ -13,7 +13,7 @@ from evcm.aggregator._sc_search import Incumbent
 from evcm.errors import InfeasibleError, SolverError
 from evcm.inputs import FloatArray
 
-SINGLE_PRECISION_FROM = 20_000_000
+SINGLE_PRECISION_FROM = 200_000_000
 """Entries of a schedule array from which on it is kept in single precision."""
 
 
