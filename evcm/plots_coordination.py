@@ -135,7 +135,7 @@ def price_of_decentralisation(regimes: pd.DataFrame, scenario: int, side: str) -
     )  # fmt: skip
     figure.update_layout(
         title_text=f"Cost of a day, scenario {scenario} {side}", yaxis_title_text="USD a day",
-        height=440, xaxis_tickangle=-30,
+        height=460, xaxis_tickangle=-30, legend_y=-0.38,
     )  # fmt: skip
     return plots.describe(
         figure, "Bars of the cost of a day by regime at the common price, with the joint bound."

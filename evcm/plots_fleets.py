@@ -21,7 +21,7 @@ def scaling(benchmark: Benchmark) -> go.Figure:
     panels = (
         ("processor time (s)", rows["processor_s"].to_numpy(float), SERIES[0]),
         ("peak memory (GiB)", rows["peak_memory_gib"].to_numpy(float), SERIES[2]),
-        ("proven gap (% of turnover)", 100 * rows["gap"].to_numpy(float), SERIES[3]),
+        ("gap (% of turnover)", 100 * rows["gap"].to_numpy(float), SERIES[3]),
     )
     figure = make_subplots(rows=1, cols=3, subplot_titles=[name for name, _, _ in panels])
     for column, (name, values, colour) in enumerate(panels, 1):

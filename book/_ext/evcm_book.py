@@ -193,7 +193,7 @@ class Source(SphinxDirective):
 def first_sentence(text: str) -> str:
     """First line of the docstring of a function or class."""
     node: Any = ast.parse(textwrap.dedent(text)).body[0]
-    return (ast.get_docstring(node) or "").split("\n")[0]
+    return (ast.get_docstring(node) or "").split("\n")[0].replace("`", "")
 
 
 def find_source(target: str) -> tuple[Path, str]:
