@@ -2,12 +2,13 @@
 
     python benchmarks/aggregator_instances.py [FOLDER | --study SCENARIO] [--gap 1e-3] [--only TEXT]
 
-FOLDER holds instances (.npz; by default ../shared/reference/eva). With --study, the 22 problems of
-a scenario are drawn in the published way (weighted groups, system cap). One line for each problem:
-cars, groups, plugged-in (period, group, sample) triples; columns and rows of the first LP, periods
-with a convex hull, nodes and LPs; processor seconds (one thread), wall-clock seconds, proven gap;
-and, where ../shared/reference has it, what the published run of the same problem needed (CPLEX
-through NEOS, 4 threads, 25,200 s allowed) and the gap it stopped at. Medians and maxima at the end.
+FOLDER holds instances (.npz; by default ../shared/reference/eva). With --study, or without such a
+folder, the 22 problems of a scenario are drawn in the published way (weighted groups, system cap).
+One line for each problem: cars, groups, plugged-in (period, group, sample) triples; columns and
+rows of the first LP, periods with a convex hull, nodes and LPs; processor seconds (one thread),
+wall-clock seconds, proven gap; and, where ../shared/reference has it, what the published run of the
+same problem needed (CPLEX through NEOS, 4 threads, 25,200 s allowed) and the gap it stopped at.
+Medians and maxima at the end.
 With --store the rows go to benchmarks/results/aggregator_instances.json, which the book shows.
 """
 
@@ -95,6 +96,9 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--store", action="store_true", help="keep the rows for the book")
     arguments = parser.parse_args()
+    if arguments.study is None and not arguments.folder.is_dir():
+        print(f"{arguments.folder}: no such folder; the problems of scenario 1 instead")
+        arguments.study = 1
     rows = []
     for name, problem in instances(arguments):
         if not rows:
