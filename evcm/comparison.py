@@ -1,8 +1,6 @@
 """Every regime of a scenario side by side, stored: from no control to the joint optimum.
 
-Plans are stored as in the study and shared with it. What a cap costs an aggregator is counted from
-its decentralised plan, which knows the system's cap (29) alone. Tables go to ``coordination/`` in
-the store:
+Plans are stored as in the study and shared with it. Tables go to ``coordination/`` in the store:
 
 ``regimes``
     One row per scenario, side and regime: cost at the common price, energy, losses, NSE.
@@ -137,29 +135,29 @@ def build_cases(settings: Settings) -> list[CaseRun]:
 
 
 def _solve_own(cases: list[CaseRun], store: Store, settings: Settings, progress: Progress) -> None:
-    """Plans that do not depend on other plans: the study's two regimes, then those by rule."""
+    """Plans that do not depend on other plans: the study's two regimes, then without any cap."""
     every = range(len(LOAD_BUSES))
     own = [c.task(k, "decentralised", settings.gap) for c in cases for k in every]
     solve_plans(own, store, settings.jobs, progress, "Aggregators")
     cap = study_caps().cap_mw
     one_shot = [c.task(k, "coordinated", settings.gap, cap[:, k]) for c in cases for k in every]
     solve_plans(one_shot, store, settings.jobs, progress, "Aggregators under caps")
+    free = [_free_task(c, k) for c in cases for k in every]
+    solve_plans(free, store, settings.jobs, progress, "Aggregators without caps")
     tasks = []
     for c in cases:
-        alone = [stored_plan(store, _alone_task(c, k, settings)) for k in every]
         for rule in RULES[1:]:
             caps = allocation.allocate(rule, c.cars_met)
             tasks += [
                 c.task(k, rule, RULE_GAP, caps[:, k])
                 for k in every
-                if not fits(alone[k], caps[:, k])
+                if not fits(stored_plan(store, _free_task(c, k)), caps[:, k])
             ]
     solve_plans(tasks, store, settings.jobs, progress, "Aggregators by rule")
 
 
-def _alone_task(case: CaseRun, k: int, settings: Settings) -> PlanTask:
-    """What aggregator k plans by itself: the yardstick of what a cap costs it."""
-    return case.task(k, "decentralised", settings.gap)
+def _free_task(case: CaseRun, k: int) -> PlanTask:
+    return case.task(k, "free", RULE_GAP, no_cap_mw(case.problems[k]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,8 +217,12 @@ def _compare(
 ) -> dict[str, pd.DataFrame]:
     """Tables of one case."""
     every = range(len(LOAD_BUSES))
-    free = [stored_plan(store, _alone_task(case, k, settings)) for k in every]
-    plans = {"decentralised": free}
+    free = [stored_plan(store, _free_task(case, k)) for k in every]
+    plans = {
+        "decentralised": [
+            stored_plan(store, case.task(k, "decentralised", settings.gap)) for k in every
+        ]
+    }
     by_bus = []
     for rule in RULES:
         caps = allocation.allocate(rule, case.cars_met)

@@ -48,7 +48,7 @@ class Grid:
     repeated_counts: tuple[int, ...] = (5000, 6000, 7000, 8000, 10_000)
     seeds: tuple[int, ...] = (1, 2, 3, 4)
     coordinated_seeds: tuple[int, ...] = (1, 2)
-    sweep_counts: tuple[int, ...] = (4000, 8000, 15_000, 30_000)
+    sweep_counts: tuple[int, ...] = (8000, 15_000, 30_000)
     sweep_charger_kw: tuple[float, ...] = (22.0,)
     sweep_v2g_share: tuple[float, ...] = (0.25, 0.5)
     groups: int = 200

@@ -58,7 +58,7 @@ def caps(caps_mw: Mapping[str, FloatArray], period: int) -> tuple[go.Figure, str
 
 
 def cost_of_rules(allocation: pd.DataFrame, scenario: int, side: str) -> go.Figure:
-    """What each rule costs each aggregator above its decentralised plan, USD a day.
+    """What each rule costs each aggregator above a plan without caps, USD a day.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Round:
 class Reallocation:
     """Where the loop ended. Caps and powers are (T, K).
 
-    `free` are the plans without a cap of the aggregator's own: no cap can make it cheaper than its
+    `free` are the plans without any cap: no cap can make an aggregator cheaper than its
     `free` bound. `start` are the plans under the caps at the start, None where none exists.
     `residual_usd` (K,) is what each aggregator would still gain, USD a day, from all the room that
     the network could give to it alone; 0 where its plan is as good as without a cap.

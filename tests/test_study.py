@@ -183,3 +183,16 @@ def test_only_what_is_missing_is_solved(finished, monkeypatch):
     study.run(settings, result.folder)
     assert solved == ["plans/decentralised/scenario1-min-bus05.npz"]
     assert json.loads(record.read_text())["key"] == before["key"]
+
+
+def test_the_command_line_asks_for_the_study_s_own_settings():
+    import inspect
+
+    from evcm.cli.hosting import compare
+    from evcm.cli.study import study as command
+
+    own = study.Settings()
+    for function in (command, compare):
+        defaults = {n: p.default for n, p in inspect.signature(function).parameters.items()}
+        for name in ("gap", "seed", "law", "cars_per_group"):
+            assert defaults.get(name, getattr(own, name)) == getattr(own, name)

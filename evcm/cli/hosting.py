@@ -108,7 +108,7 @@ def compare(
     ] = "both",
     gap: Annotated[
         float, typer.Option(help="Gap of the study's plans, as a share of turnover.")
-    ] = 1e-3,
+    ] = 2e-3,
     jobs: Jobs = 2,
     out: Out = Path("results"),
 ) -> None:

@@ -28,7 +28,7 @@ def study(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     gap: Annotated[
         float, typer.Option(help="Gap to prove for every plan, as a share of its turnover.")
-    ] = 1e-3,
+    ] = 2e-3,
     law: Annotated[str, typer.Option(help="Trip law: published or printed.")] = "published",
     cars_per_group: Annotated[
         int, typer.Option(help="Cars that share one schedule; 1: single cars, which takes hours.")
