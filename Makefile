@@ -29,7 +29,7 @@ study: setup ## run the whole study into results/: aggregators, network, regimes
 	$(VENV)/bin/evcm building days --jobs $(JOBS) --out results
 
 book: study ## compute what is not stored yet, then build the book into _build/html
-	$(PY) -m evcm.book build
+	$(PY) -m book._tools.build build
 
 lint: setup ## style and types
 	$(PY) -m ruff check .

@@ -32,7 +32,9 @@ def instances(arguments):
             if arguments.only in path.stem:
                 yield path.stem, load_problem(path)
         return
-    from evcm import fleet, inputs, montecarlo
+    from evcm import inputs
+    from evcm.aggregator import of_fleet
+    from evcm.trips import fleet, montecarlo
 
     law = inputs.trip_law()
     draw = montecarlo.grouped_draw(inputs.scenario(arguments.study), law, seed=1)
@@ -41,7 +43,7 @@ def instances(arguments):
         for bus in inputs.LOAD_BUSES:
             name = f"sc{arguments.study}-{side}-bus{bus:02d}"
             if arguments.only in name:
-                yield name, fleet.aggregator_problem(cars, bus)
+                yield name, of_fleet.aggregator_problem(cars, bus)
 
 
 def published(name):
@@ -63,8 +65,8 @@ def published(name):
 
 
 def measure(name, problem, gap):
-    from evcm.aggregator.decomposition import solve_decomposition
-    from evcm.certificate.plan import certify_plan
+    from evcm.aggregator.certificate import certify_plan
+    from evcm.aggregator.decomposition.solve import solve_decomposition
     from evcm.errors import InfeasibleError
 
     trace = []
@@ -106,10 +108,10 @@ def main():
         rows.append(measure(name, problem, arguments.gap))
         print(", ".join(f"{k} {_short(v)}" for k, v in rows[-1].items()), flush=True)
     if arguments.store:
-        from evcm import benchmarks
+        from evcm.store import measured
 
         part = "reference" if arguments.study is None else f"scenario {arguments.study}"
-        benchmarks.store("aggregator_instances", part, rows)
+        measured.store("aggregator_instances", part, rows)
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
     gaps = pd.to_numeric(table["gap %"], errors="coerce")

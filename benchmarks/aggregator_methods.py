@@ -19,19 +19,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from evcm import benchmarks, data, fleet, inputs, montecarlo
-from evcm.aggregator import AggregatorProblem, load_problem, solve
+from evcm import data, inputs
+from evcm.aggregator import AggregatorProblem, load_problem, of_fleet, solve
 from evcm.aggregator.bigm import solve_big_m
+from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.model import build_model
 from evcm.aggregator.model import fleet as plugged
 from evcm.aggregator.steps import reachable_steps
-from evcm.certificate.plan import certify_plan
+from evcm.store import measured
+from evcm.trips import fleet, montecarlo
 
 
 def drawn() -> AggregatorProblem:
     """Bus 14 of scenario 1, sample with the least energy, in weighted groups."""
     draw = montecarlo.grouped_draw(inputs.scenario(1), inputs.trip_law(), seed=1)
-    return fleet.aggregator_problem(fleet.weighted_fleet(draw, "min"), bus=14)
+    return of_fleet.aggregator_problem(fleet.weighted_fleet(draw, "min"), bus=14)
 
 
 def timed(run: Callable[[], dict[str, object]]) -> dict[str, object]:
@@ -107,7 +109,7 @@ def main() -> None:
             for method, row in table.iterrows()
         ]  # fmt: skip
     if arguments.store:
-        benchmarks.store("aggregator_methods", "methods", rows)
+        measured.store("aggregator_methods", "methods", rows)
     record = data.read_toml("published/solver_record.toml")
     print(
         f"\npublished: {record['solver']}, {record['threads']} threads, {record['time_limit_s']} s "

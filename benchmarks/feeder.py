@@ -15,8 +15,9 @@ import time
 import numpy as np
 from joblib.externals.loky import get_reusable_executor
 
-from evcm import benchmarks, feeder
-from evcm.feeder import FeederCases
+from evcm.feeder import states as feeder
+from evcm.feeder.states import FeederCases
+from evcm.store import measured
 
 
 def cases(count: int) -> FeederCases:
@@ -55,7 +56,7 @@ def main() -> None:
         f"processor seconds, both runs: {used.user:.1f} here, {used.children_user:.1f} in workers"
     )
     if given.store:
-        benchmarks.store("speed", "unbalanced feeder", rows)
+        measured.store("speed", "unbalanced feeder", rows)
 
 
 if __name__ == "__main__":

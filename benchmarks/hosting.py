@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from evcm import _hosting_points as points
-from evcm import allocation, hosting, inputs, opf
+from evcm import inputs
+from evcm.network import case, opf
+from evcm.study import hosting
+from evcm.study import hosting_points as points
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -24,11 +26,11 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return work(), time.process_time() - started
 
 
-def scan(site: allocation.Site, power: np.ndarray) -> np.ndarray:
+def scan(site: case.Day, power: np.ndarray) -> np.ndarray:
     """First short block of each day, by solving every block of every day."""
     days, blocks = power.shape[:2]
     wide = hosting.many_days(site, days * blocks)
-    good = allocation.served(wide, power.reshape(days * blocks * 48, -1)).reshape(days, blocks, 48)
+    good = opf.served(wide, power.reshape(days * blocks * 48, -1)).reshape(days, blocks, 48)
     short = ~good.all(axis=2)
     return np.where(short.any(axis=1), short.argmax(axis=1), blocks)
 
@@ -39,7 +41,7 @@ def main() -> None:
     ask.add_argument("--days", type=int, default=10)
     ask.add_argument("--cars", type=int, default=12_000)
     given = ask.parse_args()
-    site, charger = allocation.study_site(), inputs.charger()
+    site, charger = case.reference_day(), inputs.charger()
     opf.study_day()  # compile
 
     drawn, draw_s = timed(lambda: np.stack([

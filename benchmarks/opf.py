@@ -15,9 +15,10 @@ import time
 
 import numpy as np
 
-from evcm import benchmarks, network, opf
-from evcm.certificate.flow import certify_day
 from evcm.inputs import LOAD_BUSES, load_profile
+from evcm.network import case, opf, readers
+from evcm.network.certificate import certify_day
+from evcm.store import measured
 
 
 def stressed_day(net):
@@ -27,7 +28,7 @@ def stressed_day(net):
         ev[23:30, LOAD_BUSES.index(14)] = 13.0
         ev[40:44, LOAD_BUSES.index(13)] = -25.0
     factor = load_profile().load_factor
-    return network.bus_load_mw(factor, ev, net), network.bus_load_mvar(factor, net)
+    return case.bus_load_mw(factor, ev, net), case.bus_load_mvar(factor, net)
 
 
 def timed(function, repeats=1):
@@ -48,10 +49,10 @@ def pandapower_day(net, load_p, load_q):
         from pandapower.converter.pypower import from_ppc
     except ImportError:
         return None
-    from evcm import _opf_problem, _pypower
+    from evcm.network import injections, pypower
 
-    inj = _opf_problem.generation(net, 48) + _opf_problem.not_supplied(net, load_p)
-    grid = from_ppc(_pypower.case_of(net, load_p[0], load_q[0], inj.period(0)), f_hz=60)
+    inj = injections.generation(net, 48) + injections.not_supplied(net, load_p)
+    grid = from_ppc(pypower.case_of(net, load_p[0], load_q[0], inj.period(0)), f_hz=60)
     grid.ext_grid["controllable"] = True  # its voltage is free within the limits of its bus
     at, shed = grid.load["bus"].to_numpy() - 1, grid.sgen["bus"].to_numpy() - 1
     total = []
@@ -70,7 +71,7 @@ def main():
     parser.add_argument("--skip-pandapower", action="store_true")
     parser.add_argument("--store", action="store_true", help="keep the rows for the book")
     arguments = parser.parse_args()
-    net = network.ieee14() if arguments.case is None else network.from_case(arguments.case)
+    net = case.ieee14() if arguments.case is None else readers.from_case(arguments.case)
     load_p, load_q = stressed_day(net)
     opf.solve_day(net, load_p, load_q)  # compile, or load from the cache
     fast, cpu, wall = timed(lambda: opf.solve_day(net, load_p, load_q), arguments.days)
@@ -102,7 +103,7 @@ def main():
             rows.append({"what": "pandapower runopp", "wall_s": wall_other,
                          "processor_s": cpu_other, "times": cpu_other / cpu})  # fmt: skip
     if arguments.store:
-        benchmarks.store("speed", "a day of 48 AC OPFs", rows)
+        measured.store("speed", "a day of 48 AC OPFs", rows)
 
 
 if __name__ == "__main__":

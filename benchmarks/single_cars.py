@@ -29,9 +29,9 @@ import subprocess
 import sys
 import time
 
-from evcm import benchmarks
+from evcm.store import measured
 
-RESULTS = benchmarks.FOLDER / "single_cars.json"
+RESULTS = measured.FOLDER / "single_cars.json"
 CARS = (1_000, 3_000, 10_000, 30_000, 100_000)
 SCENARIO_CARS_AT_A_BUS = 682
 BUS = 5
@@ -40,8 +40,8 @@ LIMIT_S = 3000.0
 
 def measure(problem, threads, progress=False):
     """Solve, certify, and say how long it took."""
-    from evcm.aggregator.single_cars import solve_single_cars
-    from evcm.certificate.plan import certify_plan
+    from evcm.aggregator.certificate import certify_plan
+    from evcm.aggregator.single_cars.solve import solve_single_cars
 
     start = time.process_time()
     plan = solve_single_cars(
@@ -69,11 +69,13 @@ def measure(problem, threads, progress=False):
 
 def scaled_problem(cars, seed=1, samples=10):
     """One aggregator of `cars` single cars, the system scaled with the fleet."""
-    from evcm import fleet, inputs
+    from evcm import inputs
+    from evcm.aggregator import of_fleet
+    from evcm.trips import fleet
 
     share = cars / SCENARIO_CARS_AT_A_BUS
     steps = inputs.price_steps()
-    return fleet.aggregator_problem(
+    return of_fleet.aggregator_problem(
         fleet.single_bus_fleet(cars, BUS, seed, samples), BUS,
         system_load_mw=inputs.load_profile().aggregator_forecast_mw * share,
         price=inputs.PriceSteps(steps.edge_mw * share, steps.price_usd_per_kwh),
@@ -99,15 +101,17 @@ def scaling(sizes):
         row = json.loads(done.stdout.splitlines()[-1])
         kept[cars] = row
         print(line(row), flush=True)
-        benchmarks.store("single_cars", "scaling", [kept[k] for k in sorted(kept)])
+        measured.store("single_cars", "scaling", [kept[k] for k in sorted(kept)])
 
 
 def scenario_problem(bus):
     """One aggregator of scenario 3, side min, single cars."""
-    from evcm import fleet, inputs, montecarlo
+    from evcm import inputs
+    from evcm.aggregator import of_fleet
+    from evcm.trips import fleet, montecarlo
 
     result = montecarlo.simulate(inputs.scenario(3), seed=1, threads=1)
-    return fleet.aggregator_problem(fleet.build_fleet(result, "min", cars_per_group=1), bus)
+    return of_fleet.aggregator_problem(fleet.build_fleet(result, "min", cars_per_group=1), bus)
 
 
 def solve_bus(bus):
@@ -127,7 +131,7 @@ def scenario():
             print(line(row), flush=True)
     rows.sort(key=lambda row: row["bus"])
     total = time.perf_counter() - begin
-    benchmarks.store("single_cars", "scenario", rows)
+    measured.store("single_cars", "scenario", rows)
     worst = max(row["gap"] for row in rows)
     print(
         f"{sum(r['cars'] for r in rows):,} visits' cars at {len(rows)} buses: worst gap "

@@ -33,7 +33,8 @@ def timed(work, repeats=REPEATS):
 
 
 def all_scenarios(threads):
-    from evcm import inputs, montecarlo
+    from evcm import inputs
+    from evcm.trips import montecarlo
 
     law = inputs.trip_law()
     return [montecarlo.simulate(s, law, 1, threads) for s in inputs.scenarios()]
@@ -42,7 +43,7 @@ def all_scenarios(threads):
 def first_call(folder):
     """Seconds of the first simulation in a new process that keeps its kernels in `folder`."""
     code = (
-        "import time; import benchmarks.trips as b; import evcm.montecarlo;"
+        "import time; import measured.trips as b; import evcm.trips.montecarlo;"
         "t = time.perf_counter();"
         "b.all_scenarios(2); print(time.perf_counter() - t)"
     )
@@ -58,7 +59,7 @@ def numpy_day(scenario, law, seed):
 
     Same laws, other random numbers. Legs are booked period by period over all cars at once.
     """
-    from evcm.cars import edge_distance_km, roads, speed_law
+    from evcm.trips.cars import edge_distance_km, roads, speed_law
 
     net, km_of, (mean, sd) = roads(), edge_distance_km(law), speed_law(law)
     draw = np.random.default_rng(seed)
@@ -91,8 +92,8 @@ def numpy_day(scenario, law, seed):
 
 def plain_python(cars, samples):
     """Wall-clock and processor seconds per car-day of the kernel without Numba."""
-    from evcm import _trip_kernels as kernels
-    from evcm import inputs, montecarlo
+    from evcm import inputs
+    from evcm.trips import kernels, montecarlo
 
     compiled = {n: v for n, v in vars(kernels).items() if hasattr(v, "py_func")}
     for name, value in compiled.items():
@@ -108,7 +109,8 @@ def plain_python(cars, samples):
 
 
 def main():
-    from evcm import benchmarks, inputs
+    from evcm import inputs
+    from evcm.store import measured
 
     with tempfile.TemporaryDirectory() as folder:
         cold, warm = first_call(folder), first_call(folder)
@@ -144,7 +146,7 @@ def main():
         )
     )
     if "--store" in sys.argv[1:]:
-        benchmarks.store("speed", "1,000,000 car-days", [
+        measured.store("speed", "1,000,000 car-days", [
             {"what": name, "wall_s": wall, "processor_s": cpu, "times": wall / two[0]}
             for name, wall, cpu in rows
         ])  # fmt: skip

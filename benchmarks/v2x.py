@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 import evcm.v2x
-from evcm import benchmarks
+from evcm.store import measured
 from evcm.v2x.optimum import optimum
 from evcm.v2x.station import make_case
 from evcm.v2x.vector import ChargingStations
@@ -87,7 +87,7 @@ def main() -> None:
         print(f"  {wall / figure:8.1f} times {name} ({figure:,.0f})")
         rows.append({"what": name, "charger_steps_per_s": figure})
     if options.store:
-        benchmarks.store("speed", "charging stations", rows)
+        measured.store("speed", "charging stations", rows)
     for place in ("workplace", "public", "home"):
         best = optimum(make_case(example_world(CHARGERS, place), seed=3, start_hour=24.0))
         print(f"optimum of a {place} day, {CHARGERS} chargers x 96 steps: {best.seconds:.2f} s")

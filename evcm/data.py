@@ -26,6 +26,11 @@ def root() -> Path:
     raise InputError("evcm data", [Fault("folder", str(here / "_data"), "the shipped data files")])
 
 
+def checkout() -> Path | None:
+    """Root of the checkout that the package is read from; None where a wheel is installed."""
+    return root().parent if root().name == "data" else None
+
+
 def path(name: str) -> Path:
     """Path of a data file such as ``market/price_steps.csv``."""
     file = root() / name

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evcm import data
+from evcm.arrays import FloatArray, freeze
 from evcm.errors import Checks
 from evcm.paper import implements
 
@@ -21,17 +21,6 @@ PERIOD_H = 0.5
 
 LOAD_BUSES: tuple[int, ...] = (2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14)
 """Buses of the IEEE 14-bus system that carry load, one aggregator each, in array order."""
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
-
-
-def read_only(array: object, dtype: type = np.float64) -> NDArray[np.float64]:
-    """A read-only copy of `array`, for frozen dataclasses."""
-    copy: NDArray[np.float64] = np.array(array, dtype=dtype)
-    copy.setflags(write=False)
-    return copy
 
 
 def check_bus(bus: int, subject: str = "bus") -> int:
@@ -199,9 +188,8 @@ class PriceSteps:
     price_usd_per_kwh: FloatArray = field(repr=False)
 
     def __post_init__(self) -> None:
-        edge, price = read_only(self.edge_mw), read_only(self.price_usd_per_kwh)
-        object.__setattr__(self, "edge_mw", edge)
-        object.__setattr__(self, "price_usd_per_kwh", price)
+        freeze(self, {"edge_mw": float, "price_usd_per_kwh": float})
+        edge, price = self.edge_mw, self.price_usd_per_kwh
         c = Checks("price curve")
         same = c.require(
             edge.ndim == 1 and edge.shape == price.shape and edge.size >= 1,
@@ -261,10 +249,10 @@ class LoadProfile:
     aggregator_forecast_mw: FloatArray = field(repr=False)
 
     def __post_init__(self) -> None:
+        freeze(self, {"load_factor": float, "aggregator_forecast_mw": float})
         c = Checks("load profile")
         for f in fields(self):
-            values = read_only(getattr(self, f.name))
-            object.__setattr__(self, f.name, values)
+            values = getattr(self, f.name)
             if c.require(values.shape == (PERIODS,), f.name, values.shape, f"({PERIODS},)"):
                 bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
                 if bad.size:

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from evcm import data
+from evcm.arrays import FloatArray, read_only
 from evcm.errors import Checks, InfeasibleError, SolverError
-from evcm.inputs import PERIOD_H, PERIODS, FloatArray, read_only
-from evcm.opf import OpfDay
+from evcm.inputs import PERIOD_H, PERIODS
+from evcm.network.opf import OpfDay
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from evcm import _hosting_points as points
+from evcm.study import hosting_points as points
 
 
 @cache

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from instances import random_problem
 
 from evcm.aggregator import choose_method, solve
-from evcm.aggregator._least_cap import least_cap
 from evcm.aggregator.bigm import build_big_m, least_big_m, solve_big_m
+from evcm.aggregator.certificate import certify_plan
+from evcm.aggregator.infeasible import least_cap
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import power_range, reachable_steps
-from evcm.certificate.plan import certify_plan
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs import Battery, Charger, PriceSteps
 

@@ -9,8 +9,9 @@ import pytest
 from instances import random_problem
 
 from evcm.aggregator import load_problem, save_problem
+from evcm.aggregator.infeasible import require_reachable
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.visits import _count, _fill, find_visits, require_reachable
+from evcm.aggregator.visits import _count, _fill, find_visits
 from evcm.errors import InfeasibleError, InputError
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "eva"

@@ -1,18 +1,20 @@
 import numpy as np
 import pytest
 
-from evcm import allocation, caps
-from evcm.allocation import RULES, Site
+from evcm.coordination import allocation
+from evcm.coordination.allocation import RULES
 from evcm.errors import InfeasibleError, InputError
+from evcm.network import caps, case, opf
+from evcm.network.case import Day
 
 CARS = np.array([421, 273, 393, 321, 407, 367, 358, 344, 322, 432, 362.0])
 
 
 @pytest.fixture(scope="module")
 def site():
-    whole = allocation.study_site()
+    whole = case.reference_day()
     some = [0, 10, 22, 29, 40]
-    return Site(whole.network, whole.load_p_mw[some], whole.load_q_mvar[some])
+    return Day(whole.network, whole.load_p_mw[some], whole.load_q_mvar[some])
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def by_rule(site):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_network_serves_all_caps_at_once(by_rule, site, rule):
-    assert allocation.served(site, by_rule[rule]).all()
+    assert opf.served(site, by_rule[rule]).all()
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -49,7 +51,7 @@ def test_proportional_caps_share_one_factor_that_cannot_grow(by_rule, site):
     for t in range(len(cap)):
         assert inside[t].sum() >= 2
         assert np.ptp(factor[t][inside[t]]) < 1e-9
-    assert not allocation.served(site, cap + np.where(inside, 0.02, 0.0)).any()
+    assert not opf.served(site, cap + np.where(inside, 0.02, 0.0)).any()
 
 
 def test_max_min_caps_are_equal_where_nothing_holds_them_and_none_can_rise(by_rule, site):
@@ -62,7 +64,7 @@ def test_max_min_caps_are_equal_where_nothing_holds_them_and_none_can_rise(by_ru
     for k in range(cap.shape[1]):
         more = cap.copy()
         more[:, k] += 0.02
-        assert not allocation.served(site, more)[inside[:, k]].any()
+        assert not opf.served(site, more)[inside[:, k]].any()
 
 
 def test_a_rule_ranks_the_least_served_first(by_rule):
@@ -90,11 +92,11 @@ def test_a_period_without_operating_point_is_not_served(site):
     # 300 MW at bus 3, where nothing may be left unsupplied
     ev = np.zeros((5, 11))
     ev[2, 1] = 300.0
-    state = allocation.assess(site, ev)
+    state = opf.assess(site, ev)
     assert np.isinf(state.nsp_mw[2])
     assert np.isnan(state.v_min_pu[2])
     np.testing.assert_array_equal(state.short_mw[[0, 1, 3, 4]], 0.0)
-    assert allocation.served(site, ev).tolist() == [True, True, False, True, True]
+    assert opf.served(site, ev).tolist() == [True, True, False, True, True]
 
 
 def test_bad_input_is_named(site):

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evcm import building as bd
-from evcm.certificate.building import certify
+from evcm.building import solve as bd
+from evcm.building.certificate import certify
 from evcm.errors import InfeasibleError, InputError
 
 DEFAULT, LAW = bd.default_building(), bd.default_law()

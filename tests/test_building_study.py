@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from evcm import building, building_study
+from evcm.building import solve
 from evcm.errors import InputError
+from evcm.study import building_days
 
 
 def same(left, right):
@@ -13,30 +14,28 @@ def same(left, right):
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch):
-    monkeypatch.setattr(building_study, "PART", 2)
+    monkeypatch.setattr(building_days, "PART", 2)
 
 
 def test_days_are_those_of_the_distribution_and_are_stored(tmp_path, monkeypatch):
     told = []
-    first = building_study.random_days(
+    first = building_days.random_days(
         tmp_path, 4, seed=3, progress=lambda step, done, total: told.append((done, total))
     )
-    direct = building.distribution(
-        building.default_building(), building.default_law(), range(4), seed=3
-    )
+    direct = solve.distribution(solve.default_building(), solve.default_law(), range(4), seed=3)
     same(first, direct)
     assert told == [(0, 4), (2, 4), (4, 4)]
 
-    monkeypatch.setattr(building_study, "_solve_part", None)  # calling it would fail
-    pd.testing.assert_frame_equal(building_study.random_days(tmp_path, 4, seed=3), first)
+    monkeypatch.setattr(building_days, "_solve_part", None)  # calling it would fail
+    pd.testing.assert_frame_equal(building_days.random_days(tmp_path, 4, seed=3), first)
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
-    whole = building_study.random_days(tmp_path, 4)
-    kept = tmp_path / building_study._part(0)
+    whole = building_days.random_days(tmp_path, 4)
+    kept = tmp_path / building_days._part(0)
     before = kept.stat().st_mtime_ns
-    (tmp_path / building_study._part(2)).unlink()
-    same(building_study.random_days(tmp_path, 4), whole)
+    (tmp_path / building_days._part(2)).unlink()
+    same(building_days.random_days(tmp_path, 4), whole)
     assert kept.stat().st_mtime_ns == before
 
 
@@ -45,4 +44,4 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
 )
 def test_bad_input_names_the_field(tmp_path, days, jobs, field):
     with pytest.raises(InputError, match=field):
-        building_study.random_days(tmp_path, days, jobs=jobs)
+        building_days.random_days(tmp_path, days, jobs=jobs)

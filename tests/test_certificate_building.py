@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evcm import building as bd
-from evcm.certificate.building import certify
+from evcm.building import solve as bd
+from evcm.building.certificate import certify
 from evcm.errors import SolverError
 
 DEFAULT, LAW = bd.default_building(), bd.default_law()

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evcm import caps, network, opf
-from evcm.certificate import flow
 from evcm.errors import SolverError
+from evcm.network import caps, case, opf
+from evcm.network import certificate as flow
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_period_of_the_worst_residual_is_named(day):
 
 
 def test_flows_are_the_papers_form_on_a_series_network(day):
-    net = network.ieee14(as_published=True)
+    net = case.ieee14(as_published=True)
     v, angle = day.v_pu, np.deg2rad(day.angle_deg)
     y = -1.0 / (net.resistance_pu + 1j * net.reactance_pu)  # off-diagonal element of the matrix
     f, t = net.branch_from, net.branch_to
@@ -68,7 +68,7 @@ def test_flows_are_the_papers_form_on_a_series_network(day):
 
 def test_printed_47_lacks_an_admittance(day):
     """As printed, V^2 cos(tau) lacks Y: a line between equal voltages would carry power."""
-    net = network.ieee14(as_published=True)
+    net = case.ieee14(as_published=True)
     y = -1.0 / (net.resistance_pu[0] + 1j * net.reactance_pu[0])
     printed = np.abs(y) * np.cos(np.angle(y)) - np.cos(np.angle(y))
     adopted = flow.active_flow_pu(net, np.ones((1, 14)), np.zeros((1, 14)))[0, 0, 0]

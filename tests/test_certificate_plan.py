@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from instances import random_problem
 
+from evcm.aggregator.certificate import certify_plan, check_plan
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import AggregatorPlan, load_plan, make_plan, save_plan, value_at_risk
 from evcm.aggregator.problem import AggregatorProblem, save_problem
-from evcm.certificate.plan import certify_plan, check_plan
 from evcm.errors import InputError, SolverError
 
 TOOLS = Path(__file__).resolve().parents[2] / "shared" / "tools"

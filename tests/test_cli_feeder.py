@@ -7,7 +7,8 @@ import sys
 import pandas as pd
 import pytest
 
-from evcm import cli, feeder
+from evcm import cli
+from evcm.feeder import states
 
 
 def run(monkeypatch, *arguments: str) -> int:
@@ -22,8 +23,8 @@ def test_published_case(monkeypatch, tmp_path, capsys):
     assert run(monkeypatch, "--out", str(out)) == 0
     table = pd.read_csv(out, dtype={"node": str})
     assert list(table.columns) == ["node", "phase", "v_pu", "angle_deg"]
-    both = feeder.published_solution().merge(table, on=["node", "phase"], suffixes=("", "_ours"))
-    assert len(both) == len(feeder.published_solution()) == 35
+    both = states.published_solution().merge(table, on=["node", "phase"], suffixes=("", "_ours"))
+    assert len(both) == len(states.published_solution()) == 35
     assert (both["v_pu"] - both["v_pu_ours"]).abs().max() <= 5e-4
     turn = (both["angle_deg"] - both["angle_deg_ours"] + 180) % 360 - 180
     assert turn.abs().max() <= 0.1

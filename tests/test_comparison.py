@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evcm import comparison, fingerprint, plots_coordination
-from evcm.allocation import RULES, allocate
-from evcm.results import StaleError
-from evcm.study import Settings
+from evcm.coordination.allocation import RULES, allocate
+from evcm.plots import coordination as plots_coordination
+from evcm.store import fingerprint
+from evcm.store.results import StaleError
+from evcm.study import comparison
+from evcm.study.flow import Settings
 
 SMALL = Settings(scenarios=(1,), sides=("max",), gap=0.05, cars_per_group=200, jobs=1)
 

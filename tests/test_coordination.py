@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from coordination_fleets import problems
 
-from evcm import aggregator, allocation
-from evcm.coordination import solve_under_cap, under_cap
+from evcm import aggregator
+from evcm.coordination import allocation
+from evcm.coordination.capped import solve_under_cap, under_cap
 from evcm.errors import InfeasibleError
+from evcm.network import case, opf
 
 GAP = 1e-5
 
@@ -59,7 +61,7 @@ def test_a_cap_that_no_raise_helps_is_an_error():
 
 def test_nse_under_caps_is_never_more_than_without():
     fleet = problems(13_200)
-    site = allocation.study_site()
+    site = case.reference_day()
     own = np.column_stack([aggregator.solve(p, gap=0.03).day_ahead_mw for p in fleet])
     cars = np.array([p.cars for p in fleet], float)
     cap = allocation.allocate("proportional to cars", cars)
@@ -67,6 +69,6 @@ def test_nse_under_caps_is_never_more_than_without():
         [aggregator.solve(under_cap(p, cap[:, k]), gap=0.03).day_ahead_mw
          for k, p in enumerate(fleet)]
     )  # fmt: skip
-    alone, together = (allocation.assess(site, p).short_mw.sum() for p in (own, capped))
+    alone, together = (opf.assess(site, p).short_mw.sum() for p in (own, capped))
     assert alone > 0  # the network cannot serve what everyone wants at once
     assert together == 0  # and serves the same cars under caps

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evcm.aggregator import _market, _relaxation, _vehicle_lp
-from evcm.aggregator._least_cap import least_cap
-from evcm.aggregator.decomposition import solve_decomposition
+from evcm.aggregator import market, vehicle_lp
+from evcm.aggregator.certificate import certify_plan
+from evcm.aggregator.decomposition import relaxation
+from evcm.aggregator.decomposition.solve import solve_decomposition
+from evcm.aggregator.infeasible import least_cap
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import save_plan
 from evcm.aggregator.problem import AggregatorProblem, load_problem
-from evcm.certificate.plan import certify_plan
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs import Battery, Charger, PriceSteps
 from tests.instances import random_problem
@@ -150,7 +151,7 @@ def test_equal_prices_are_one_step_and_no_wear_is_no_cost():
     problem = small_problem(18.0, 2, 4, edge=(50.0, 100.01, 200.0), price=(0.1, 0.1, 0.1), wear=0.0)
     plan = solved(problem)
     assert plan.cost_usd == pytest.approx(0.1 * 20.0, rel=1e-6)
-    lp = _vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
+    lp = vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
     assert lp.steps.price_usd_per_mw.size == 1
 
 
@@ -245,9 +246,9 @@ def test_agrees_with_the_model_within_the_gaps(seed, kind, limit, midnight, v2g)
 @given(st.integers(0, 10**6), st.floats(0.0, 30.0))
 def test_any_duals_give_a_valid_bound(seed, scale):
     problem = random_problem(seed % 7)
-    lp = _vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
+    lp = vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
     duals = scale * np.random.default_rng(seed).standard_normal(lp.row_low.size)
-    bound = _relaxation.safe_bound(lp, duals, lp.steps)
+    bound = relaxation.safe_bound(lp, duals, lp.steps)
     assert bound.value <= solve_decomposition(problem, gap=1e-3).objective_usd + 1e-9
     assert bound.value == pytest.approx(bound.day_ahead.min(axis=1).max(), abs=1e-9)
 
@@ -257,11 +258,11 @@ def test_any_duals_give_a_valid_bound(seed, scale):
 def test_cheapest_market_is_never_above_a_sampled_one(seed):
     rng = np.random.default_rng(seed)
     problem = random_problem(seed % 11, steps=5)
-    lp = _vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
+    lp = vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
     steps, T, N = lp.steps, problem.periods, problem.samples
     q, r = rng.normal(0, 5, T), rng.normal(0, 2, (T, N))
-    by_a, by_b = _market.cheapest(problem.probability, steps, q, r)
-    kernel = _market._cheapest.py_func
+    by_a, by_b = market.cheapest(problem.probability, steps, q, r)
+    kernel = market._cheapest.py_func
     again_a, again_b = np.empty_like(by_a), np.empty_like(by_b)
     kernel(
         steps.price_usd_per_mw, problem.probability, steps.day_ahead_low, steps.day_ahead_high,
@@ -275,19 +276,19 @@ def test_cheapest_market_is_never_above_a_sampled_one(seed):
     for _ in range(20):
         power = rng.uniform(low, high)
         traded = rng.uniform(e_low, e_high)
-        cost = sum(_market.cost_by_period(problem, steps, power, traded))
+        cost = sum(market.cost_by_period(problem, steps, power, traded))
         value = cost + q * power + (r * traded).sum(axis=1)
         assert (by_a.min(axis=1) <= value + 1e-9).all()
-        a, b = _market.choose_steps(problem, steps, power, traded)
+        a, b = market.choose_steps(problem, steps, power, traded)
         assert (by_a[np.arange(T), a] <= value + 1e-9).all()
         assert (np.take_along_axis(by_b, b[..., None], 2)[..., 0] <= value[:, None] + 1e-9).all()
 
 
 def test_the_envelope_is_convex_and_below_the_cost():
     problem = random_problem(5, steps=6)
-    lp = _vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
+    lp = vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
     for t in range(problem.periods):
-        points = _market.lower_envelope(lp.steps, t)
+        points = market.lower_envelope(lp.steps, t)
         slope = np.diff(points[:, 1]) / np.diff(points[:, 0])
         assert (np.diff(slope) >= -1e-9).all()
         power = np.linspace(points[0, 0], points[-1, 0], 101)

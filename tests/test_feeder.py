@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evcm import data, feeder
-from evcm._feeder_tables import Terminal
-from evcm.certificate.feeder import network_admittance
+from evcm import data
 from evcm.errors import InputError, SolverError
-from evcm.feeder import FeederCases, FeederModel
+from evcm.feeder import states as feeder
+from evcm.feeder.certificate import network_admittance
+from evcm.feeder.circuit import Terminal
+from evcm.feeder.states import FeederCases, FeederModel
 from tests.feeder_case import one, transmission
 
 _A = np.exp(2j * np.pi / 3)

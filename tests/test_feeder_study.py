@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evcm import feeder, feeder_study, plots_feeder, synthesis
 from evcm.errors import InputError
+from evcm.feeder import states, synthesis
+from evcm.plots import feeder as plots_feeder
+from evcm.study import feeder_days
 from tests.feeder_case import REGIMES, transmission
 
 
@@ -20,11 +22,11 @@ def table():
 
 @pytest.fixture(scope="module")
 def day(table):
-    return feeder.run_day(table)
+    return states.run_day(table)
 
 
 def test_totals_balance(day):
-    totals = feeder_study.day_totals(day)
+    totals = feeder_days.day_totals(day)
     assert list(totals["regime"]) == list(REGIMES)
     flows = day.flows()
     n = flows["feeders"]
@@ -40,7 +42,7 @@ def test_totals_balance(day):
 
 
 def test_hours_outside_the_band_by_hand(day):
-    quality = feeder_study.supply_quality(day)
+    quality = feeder_days.supply_quality(day)
     row = quality[(quality["regime"] == "uncontrolled") & (quality["node"] == "611")].iloc[0]
     labels = day.cases.labels
     mine = (labels["regime"] == "uncontrolled").to_numpy()
@@ -48,12 +50,12 @@ def test_hours_outside_the_band_by_hand(day):
     n = labels["feeders"].to_numpy()[mine]
     assert row["hours_under"] == pytest.approx((under * n).sum() * 0.5 / (n.sum() / 48))
     assert 0 < row["hours_under"] <= 24
-    wide = feeder_study.supply_quality(day, rural=True)
+    wide = feeder_days.supply_quality(day, rural=True)
     assert (wide["hours_under"] <= quality["hours_under"] + 1e-12).all()
 
 
 def test_profile_of_one_bus_is_the_solved_voltage(day):
-    profile = feeder_study.day_profile(day, 1, "max", "coordinated", bus=11)
+    profile = feeder_days.day_profile(day, 1, "max", "coordinated", bus=11)
     labels = day.cases.labels
     mine = ((labels["regime"] == "coordinated") & (labels["bus"] == 11)).to_numpy()
     at = profile[(profile["node"] == "675") & (profile["phase"] == "b")]
@@ -61,11 +63,11 @@ def test_profile_of_one_bus_is_the_solved_voltage(day):
 
 
 def test_the_day_without_cars_stands_for_every_scenario(day):
-    a = feeder_study.day_profile(day, 1, "max", "no cars")
-    b = feeder_study.day_profile(day, 0, "none", "no cars")
+    a = feeder_days.day_profile(day, 1, "max", "no cars")
+    b = feeder_days.day_profile(day, 0, "none", "no cars")
     assert a.equals(b)
     with pytest.raises(InputError, match="a case that was solved"):
-        feeder_study.day_profile(day, 2, "max", "coordinated")
+        feeder_days.day_profile(day, 2, "max", "coordinated")
 
 
 def test_curve_is_stored_and_made_again_when_the_input_changes(table, tmp_path, monkeypatch):
@@ -76,17 +78,17 @@ def test_curve_is_stored_and_made_again_when_the_input_changes(table, tmp_path, 
         return pd.DataFrame({"method": ["subset"], "fraction": [0.1], "wasserstein_pu": [1e-3]})
 
     monkeypatch.setattr(synthesis, "error_curve", fake)
-    first = feeder_study.synthesis_curve(table, tmp_path)
-    again = feeder_study.synthesis_curve(table, tmp_path)
+    first = feeder_days.synthesis_curve(table, tmp_path)
+    again = feeder_days.synthesis_curve(table, tmp_path)
     assert len(calls) == 1
     assert first.equals(again)
-    feeder_study.synthesis_curve(table.assign(v_pu=table["v_pu"] + 0.001), tmp_path)
+    feeder_days.synthesis_curve(table.assign(v_pu=table["v_pu"] + 0.001), tmp_path)
     assert len(calls) == 2
 
 
 def test_figures_show_what_was_solved(day):
     regimes = list(REGIMES)
-    profiles = {r: feeder_study.day_profile(day, 1, "max", r) for r in regimes}
+    profiles = {r: feeder_days.day_profile(day, 1, "max", r) for r in regimes}
     now = profiles["no cars"][profiles["no cars"]["period"] == 39]
     figure = plots_feeder.one_line(now)
     markers = figure.data[1]
@@ -95,8 +97,8 @@ def test_figures_show_what_was_solved(day):
     low = now.loc[now["v_pu"].idxmin()]
     assert f"node {low['node']} phase {low['phase']}" in figure.layout.meta["alt"]
     assert len(plots_feeder.node_day(profiles, "671").data) == 12
-    quality = feeder_study.supply_quality(day)
-    bars = plots_feeder.far_hours(quality, feeder.far_nodes(), 1, "max").data
+    quality = feeder_days.supply_quality(day)
+    bars = plots_feeder.far_hours(quality, states.far_nodes(), 1, "max").data
     assert [bar.name for bar in bars] == regimes
     assert all(np.isfinite(bar.y).all() for bar in bars)
     assert len(plots_feeder.unbalance_day(day, "671", 1, "max").data) == 4

@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
 
-from evcm import fingerprint, inputs
+from evcm import inputs
+from evcm.store import fingerprint
 
 
 def test_closure_follows_imports_inside_functions_and_packages():
-    names = fingerprint.closure(["evcm.cli.reinforce"])
+    names = fingerprint.closure(["evcm.cli.reinforcement"])
     assert "evcm.reinforcement" in names  # imported inside the command
     assert "evcm.inputs" in names  # imported by what is imported
-    assert "evcm.study" not in names
+    assert "evcm.study.flow" not in names
 
 
 def test_relative_imports_are_resolved():
@@ -17,7 +18,9 @@ def test_relative_imports_are_resolved():
 
 
 def test_an_edit_changes_exactly_the_dependent_fingerprints(monkeypatch):
-    before = {name: fingerprint.of_modules(name) for name in ("evcm.reinforcement", "evcm.trips")}
+    before = {
+        name: fingerprint.of_modules(name) for name in ("evcm.reinforcement", "evcm.trips.legs")
+    }
     read = fingerprint.Path.read_bytes
 
     def edited(path):
@@ -25,7 +28,7 @@ def test_an_edit_changes_exactly_the_dependent_fingerprints(monkeypatch):
 
     monkeypatch.setattr(fingerprint.Path, "read_bytes", edited)
     assert fingerprint.of_modules("evcm.reinforcement") != before["evcm.reinforcement"]
-    assert fingerprint.of_modules("evcm.trips") == before["evcm.trips"]
+    assert fingerprint.of_modules("evcm.trips.legs") == before["evcm.trips.legs"]
 
 
 def test_content():

@@ -6,21 +6,17 @@ import pytest
 from coordination_fleets import problems
 from typer.testing import CliRunner
 
-from evcm import _hosting_points as points
-from evcm import (
-    aggregator,
-    allocation,
-    cli,
-    fingerprint,
-    hosting,
-    inputs,
-    plots_hosting,
-    uncontrolled,
-)
-from evcm.coordination import under_cap
+from evcm import aggregator, cli, inputs
+from evcm.coordination.capped import under_cap
 from evcm.errors import InfeasibleError, InputError
-from evcm.hosting import Grid
-from evcm.results import StaleError
+from evcm.network import case, opf
+from evcm.plots import hosting as plots_hosting
+from evcm.store import fingerprint
+from evcm.store.results import StaleError
+from evcm.study import hosting
+from evcm.study import hosting_points as points
+from evcm.study.hosting import Grid
+from evcm.trips import uncontrolled
 
 SMALL = Grid(
     counts=(2200, 13_200), repeated_counts=(), seeds=(1,), coordinated_seeds=(1,), sweep_counts=(),
@@ -46,14 +42,14 @@ def test_a_growing_fleet_is_the_fleet_of_its_first_cars():
 
 
 def test_the_first_shortage_is_where_a_scan_finds_it():
-    site = allocation.study_site()
+    site = case.reference_day()
     days = [hosting.growing_fleet_mw(hosting.drawn_day(12_000, d), 2000, inputs.charger())[0]
             for d in (0, 1)]  # fmt: skip
     days.append(np.zeros_like(days[0]))
     power = np.stack(days)
     found = hosting.first_shortage(site, power)
     for day, first in zip(power, found, strict=True):
-        short = [not allocation.served(site, p).all() for p in day]
+        short = [not opf.served(site, p).all() for p in day]
         scan = short.index(True) if any(short) else len(day)
         assert first == scan
     assert found[2] == 7

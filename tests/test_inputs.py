@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evcm import data, files, inputs
+from evcm import data, inputs
 from evcm.errors import Checks, Fault, InfeasibleError, InputError, SolverError
 from evcm.inputs import Battery, Charger, LoadProfile, PriceSteps, Scenario, SpeedBand
+from evcm.store import files
 
 
 def test_scenarios_are_the_papers():

@@ -2,12 +2,22 @@ import numpy as np
 import pytest
 from coordination_fleets import problems
 
-from evcm import aggregator, allocation, caps, opf, uncontrolled
-from evcm._joint_accounting import account, trade_of_plans, trade_of_uncontrolled
-from evcm.allocation import Site
-from evcm.coordination import under_cap
+from evcm import aggregator
+from evcm.coordination import allocation
+from evcm.coordination.capped import under_cap
+from evcm.coordination.joint import (
+    account,
+    joint_problem,
+    owner,
+    solve_joint,
+    trade_of_plans,
+    trade_of_uncontrolled,
+)
 from evcm.errors import InfeasibleError, InputError
-from evcm.joint import joint_problem, network_room_mw, owner, solve_joint
+from evcm.network import caps, case, opf
+from evcm.network.caps import network_room_mw
+from evcm.network.case import Day
+from evcm.trips import uncontrolled
 
 GAP = 0.01
 
@@ -79,7 +89,7 @@ def test_uncontrolled_trade_has_no_mean_deviation(fleet):
 
 
 def test_the_networks_room_is_at_least_the_sum_of_the_caps():
-    site = allocation.study_site()
+    site = case.reference_day()
     reach = np.full((48, 11), 60.0)
     room = network_room_mw(site, reach)
     assert (room >= caps.study_caps().total_mw - 1e-3).all()
@@ -87,23 +97,23 @@ def test_the_networks_room_is_at_least_the_sum_of_the_caps():
 
 
 def test_a_short_network_cuts_the_total_until_the_opf_agrees(fleet, joint):
-    whole = allocation.study_site()
+    whole = case.reference_day()
     # nights so loaded that the cheap hours cannot take the plan without the network
     night = np.ones(48)
     night[:14] = 1.29
-    site = Site(whole.network, whole.load_p_mw * night[:, None], whole.load_q_mvar)
-    assert not allocation.served(site, joint.power_mw).all()
+    site = Day(whole.network, whole.load_p_mw * night[:, None], whole.load_q_mvar)
+    assert not opf.served(site, joint.power_mw).all()
     cut = solve_joint(fleet, site, gap=GAP)
     assert cut.rounds >= 1
-    assert allocation.served(site, cut.power_mw).all()
+    assert opf.served(site, cut.power_mw).all()
     assert joint.bound_usd - 1e-6 <= cut.plan.cost_usd
     assert cut.bound_usd <= cut.plan.cost_usd
 
 
 def test_a_network_without_room_is_infeasible(fleet):
-    whole = allocation.study_site()
+    whole = case.reference_day()
     load = whole.load_p_mw * (271.0 - 13.0) / whole.load_p_mw.sum(axis=1, keepdims=True)
-    site = Site(whole.network, load * 1.004, whole.load_q_mvar)
+    site = Day(whole.network, load * 1.004, whole.load_q_mvar)
     with pytest.raises(InfeasibleError):
         solve_joint(problems(30_800), site, gap=0.05)
 

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from evcm import _trip_kernels as kernels
-from evcm import cli, data, inputs, montecarlo, trips
+from evcm import cli, data, inputs
 from evcm.errors import InputError
-from evcm.uncontrolled import one_day
+from evcm.trips import kernels, montecarlo
+from evcm.trips import legs as trips
+from evcm.trips.uncontrolled import one_day
 
 LAW = inputs.trip_law()
 SMALL = replace(inputs.scenario(1), cars=150, samples=12)

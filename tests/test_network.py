@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evcm import network
 from evcm.errors import InputError
 from evcm.inputs import LOAD_BUSES, load_profile
+from evcm.network import case as network
+from evcm.network import readers
 
 
 def test_study_network_has_the_papers_totals():
@@ -82,10 +83,10 @@ def _same(a, b):
 
 
 def test_case_files_of_all_three_kinds_agree(tmp_path):
-    from evcm._pypower import built_in_case
+    from evcm.network.pypower import built_in_case
 
     case = built_in_case("case30")
-    expected = network.from_case("case30")
+    expected = readers.from_case("case30")
     assert expected.n_bus == 30
     (tmp_path / "small.m").write_text(_m_text(case))
     tables = {k: case[k].tolist() for k in ("bus", "gen", "branch")} | {"baseMVA": 100.0}
@@ -94,7 +95,7 @@ def test_case_files_of_all_three_kinds_agree(tmp_path):
     lines += [f"    ppc['{k}'] = array({tables[k]})" for k in ("bus", "gen", "branch")]
     (tmp_path / "small.py").write_text("\n".join([*lines, "    return ppc", ""]))
     for name in ("small.m", "small.json", "small.py"):
-        _same(network.from_case(tmp_path / name), expected)
+        _same(readers.from_case(tmp_path / name), expected)
 
 
 def test_reading_a_case_runs_none_of_its_code(tmp_path):
@@ -103,18 +104,18 @@ def test_reading_a_case_runs_none_of_its_code(tmp_path):
         f"open({str(target)!r}, 'w')\nppc = {{'baseMVA': 100.0, 'bus': make(), 'gen': []}}\n"
     )
     with pytest.raises(InputError):
-        network.from_case(tmp_path / "bad.py")
+        readers.from_case(tmp_path / "bad.py")
     assert not target.exists()
 
 
 def test_rows_out_of_service_are_left_out(tmp_path):
-    from evcm._pypower import built_in_case
+    from evcm.network.pypower import built_in_case
 
     case = built_in_case("case30")
     case["branch"][0, 10] = 0
     case["gen"][1, 7] = 0
     (tmp_path / "c.m").write_text(_m_text(case))
-    net = network.from_case(tmp_path / "c.m")
+    net = readers.from_case(tmp_path / "c.m")
     assert net.branch_from.size == len(case["branch"]) - 1
     assert net.generator_bus.size == len(case["gen"]) - 1
     assert net.bus_type[net.bus_number == case["gen"][1, 0]] == network.PQ
@@ -136,11 +137,11 @@ def test_rows_out_of_service_are_left_out(tmp_path):
 def test_bad_case_files(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
-        network.from_case(tmp_path / name)
+        readers.from_case(tmp_path / name)
 
 
 def test_unknown_cases(tmp_path):
     with pytest.raises(InputError, match="missing"):
-        network.from_case(tmp_path / "none.m")
+        readers.from_case(tmp_path / "none.m")
     with pytest.raises(InputError, match="case118"):
-        network.from_case("case31")
+        readers.from_case("case31")

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evcm import _opf_branch, _opf_fast, _opf_kernels, _opf_problem, network, opf
-from evcm._opf_blocks import eliminate, factor, solve_refined
-from evcm.certificate import flow as flows
-from evcm.certificate.flow import certify_day
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs import LOAD_BUSES, load_profile
+from evcm.network import case as network
+from evcm.network import certificate as flows
+from evcm.network import injections, opf, readers
+from evcm.network.certificate import certify_day
+from evcm.network.interior import branch, kernels
+from evcm.network.interior import solve as _opf_fast
+from evcm.network.interior.blocks import eliminate, factor, solve_refined
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "opf"
 needs_reference = pytest.mark.skipif(
@@ -143,7 +146,7 @@ def test_both_methods_find_the_same_optimum(as_published):
 
 @pytest.mark.parametrize("case", ["case57", "case118"])
 def test_other_networks_agree_with_pypower(case):
-    net = network.from_case(case)
+    net = readers.from_case(case)
     load_p, load_q = net.load_p_mw[None], net.load_q_mvar[None]
     fast = opf.solve_day(net, load_p, load_q)
     slow = opf.solve_day(net, load_p, load_q, method="pypower", tolerance=1e-8)
@@ -153,7 +156,7 @@ def test_other_networks_agree_with_pypower(case):
 
 @pytest.mark.parametrize("case", ["case9", "case30", "case39", "case300"])
 def test_a_day_of_other_networks_is_certified(case):
-    assert certify_day(opf.study_day(network=network.from_case(case))).holds
+    assert certify_day(opf.study_day(network=readers.from_case(case))).holds
 
 
 def random_loads(days, seed):
@@ -193,12 +196,12 @@ def test_infeasible_periods_are_not_solved_by_pypower_either():
     with pytest.raises(InfeasibleError) as caught:
         opf.solve_day(net, load_p, load_q)
     row = caught.value.details["period"] - 1
-    inj = _opf_problem.generation(net, 1) + _opf_problem.not_supplied(net, load_p[row : row + 1])
-    from evcm import _pypower
+    inj = injections.generation(net, 1) + injections.not_supplied(net, load_p[row : row + 1])
     from evcm.errors import SolverError
+    from evcm.network import pypower
 
     with pytest.raises(SolverError):
-        _pypower.solve_period(net, load_p[row], load_q[row], inj, 1, "OPF")
+        pypower.solve_period(net, load_p[row], load_q[row], inj, 1, "OPF")
     with pytest.raises(InfeasibleError):
         opf.solve_day(net, load_p[row : row + 1], load_q[row : row + 1], method="pypower")
 
@@ -243,10 +246,10 @@ def test_branch_derivatives_match_finite_differences():
 
     def terms(point):
         value, first = np.zeros(4), np.zeros((4, 3))
-        _opf_branch.branch_terms.py_func(y, *point, value, first)
+        branch.branch_terms.py_func(y, *point, value, first)
         return value, first
 
-    _opf_branch.branch_second.py_func(y, *x, w, h)
+    branch.branch_second.py_func(y, *x, w, h)
     _, first = terms(x)
     for i in range(3):
         up, down = x.copy(), x.copy()
@@ -297,12 +300,12 @@ def test_a_useless_factorisation_falls_back_to_the_dense_solve():
 def test_the_kernel_runs_uncompiled():
     net = network.ieee14()
     load_p, load_q = net.load_p_mw[None] * 0.9, net.load_q_mvar[None] * 0.9
-    inj = _opf_problem.generation(net, 1) + _opf_problem.not_supplied(net, load_p)
+    inj = injections.generation(net, 1) + injections.not_supplied(net, load_p)
     run = _opf_fast.Run(net, load_p, load_q, inj)
-    ended, _, _ = _opf_kernels.interior_point.py_func(
+    ended, _, _ = kernels.interior_point.py_func(
         run.grid, run.p[0], run.q[0], run.low[0], run.high[0], _opf_fast.EFFORTS[0],
         run.x[0], run.u[0], run.lam[0], run.mult[0],
     )  # fmt: skip
-    assert ended == _opf_kernels.SOLVED
+    assert ended == kernels.SOLVED
     day = opf.solve_day(net, load_p, load_q)
     assert np.allclose(run.x[0, :, 1], day.v_pu[0], atol=1e-9)

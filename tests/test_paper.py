@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from evcm import book_registry, data, paper
+from book._tools import registry as book_registry
+from evcm import data, paper
 
 TESTS = Path(__file__).resolve().parent
 PAPERS = sorted(file.stem for file in (data.root() / "paper").glob("*.toml"))

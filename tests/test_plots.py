@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evcm import _plots_html, inputs, plots, plots_explore, plots_front
+from evcm import inputs, plots
 from evcm.errors import InputError
+from evcm.plots import html
+from evcm.plots import sliders as plots_explore
+from evcm.plots import study as plots_front
 
 
 def waves(number, name):
@@ -56,7 +59,7 @@ values = st.recursive(
 
 @given(values, values)
 def test_difference_turns_one_value_into_the_other(base, other):
-    assert applied(base, _plots_html.difference(base, other)) == other
+    assert applied(base, html.difference(base, other)) == other
 
 
 def test_page_holds_the_figure_of_every_combination():
@@ -118,8 +121,8 @@ def test_text_of_a_figure_cannot_leave_its_script():
 
 def test_every_figure_has_a_text():
     figure, _ = waves(2, "sine")
-    assert _plots_html.alt_text(figure.to_dict()) == "Waves 2; MW against h; series: sine"
-    assert _plots_html.alt_text(plots.describe(figure, "Two waves").to_dict()) == "Two waves"
+    assert html.alt_text(figure.to_dict()) == "Waves 2; MW against h; series: sine"
+    assert html.alt_text(plots.describe(figure, "Two waves").to_dict()) == "Two waves"
 
 
 def test_renderer_serves_pages_only_while_the_book_is_built(monkeypatch):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from evcm import caps, inputs, opf, plots_network
+from evcm import inputs
+from evcm.network import caps, opf
+from evcm.plots import network as plots_network
 
 
 @pytest.fixture(scope="module")

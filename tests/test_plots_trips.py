@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evcm import data, inputs, montecarlo, plots_trips
-from evcm.uncontrolled import charge_at_once, one_day
+from evcm import data, inputs
+from evcm.plots import trips as plots_trips
+from evcm.trips import montecarlo
+from evcm.trips.uncontrolled import charge_at_once, one_day
 
 LAW = inputs.trip_law()
 

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evcm import data, plots_v2x
+from evcm import data
 from evcm.errors import InputError
+from evcm.plots import v2x as plots_v2x
 from evcm.v2x.baselines import as_fast_as_possible, least_laxity
 from evcm.v2x.optimum import optimum
 from evcm.v2x.station import make_case, run

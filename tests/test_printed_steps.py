@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from evcm import inputs
+from evcm.aggregator.bigm import least_cost_usd
 from evcm.errors import InputError
-from evcm.printed_steps import least_cost_usd
 
 PRICES = inputs.price_steps()
 

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 from coordination_fleets import problems
 
-from evcm import aggregator, allocation
-from evcm.coordination import under_cap
+from evcm import aggregator
+from evcm.coordination import allocation
+from evcm.coordination.capped import under_cap
+from evcm.coordination.reallocation import direct, fits, no_cap_mw, peak_use_mw, reallocate
 from evcm.errors import InfeasibleError, InputError
-from evcm.reallocation import direct, fits, no_cap_mw, peak_use_mw, reallocate
+from evcm.network import case, opf
 
 GAP = 0.02
 
@@ -20,8 +22,8 @@ def crowded():
 
 def test_the_network_serves_the_caps_and_the_plans(crowded):
     _, _, loop = crowded
-    site = allocation.study_site()
-    assert allocation.served(site, loop.cap_mw).all()
+    site = case.reference_day()
+    assert opf.served(site, loop.cap_mw).all()
     assert loop.nse_mwh == 0.0
     for k, plan in enumerate(loop.plans):
         assert fits(plan, loop.cap_mw[:, k])

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from evcm import cli, opf, reinforcement
+from evcm import cli, reinforcement
 from evcm.errors import InputError
+from evcm.network import opf
 
 
 def deficit(power_mw: float, period: int = 23) -> np.ndarray:

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from evcm.results import StaleError, Store, versions
+from evcm.store.results import StaleError, Store, versions
 
 
 def test_round_trip_and_staleness(tmp_path):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from evcm.aggregator import _bundle
-from evcm.aggregator import _storage_dp as dp
-from evcm.aggregator._sc_start import spread, system_prices
-from evcm.aggregator._sc_visits import priced_visits
-from evcm.aggregator.decomposition import solve_decomposition
+from evcm.aggregator.certificate import certify_plan
+from evcm.aggregator.decomposition.solve import solve_decomposition
 from evcm.aggregator.problem import load_problem
-from evcm.aggregator.single_cars import _market, solve_single_cars
-from evcm.certificate.plan import certify_plan
+from evcm.aggregator.single_cars import master
+from evcm.aggregator.single_cars import storage as dp
+from evcm.aggregator.single_cars.clusters import priced_visits
+from evcm.aggregator.single_cars.market import spread, system_prices
+from evcm.aggregator.single_cars.solve import _market, solve_single_cars
 from evcm.errors import InfeasibleError, InputError
 from tests.instances import random_problem
 
@@ -111,7 +111,7 @@ def test_every_price_gives_a_valid_bound():
     known = solve_decomposition(problem, gap=1e-6)
     market = _market(problem)
     visits = priced_visits(problem, 8, market.unit_mw)
-    master = _bundle.new_master(visits, problem.periods, 1.0)
+    mixer = master.new_master(visits, problem.periods, 1.0)
     rng = np.random.default_rng(1)
     for scale in (0.0, 0.02, 0.3, 2.0):
         duals = spread(market, system_prices(market) * rng.uniform(0.5, 1.5, problem.periods))
@@ -120,10 +120,10 @@ def test_every_price_gives_a_valid_bound():
             type(duals)(duals.energy * noise, *(getattr(duals, k) for k in list(vars(duals))[1:])),
             1.0,
         )
-        bound = master.price(market, duals).bound * market.unit_mw
+        bound = mixer.price(market, duals).bound * market.unit_mw
         assert bound <= known.objective_usd + 1e-9
         blocks = market.with_blocks(np.ones(problem.periods, bool), np.zeros(problem.periods))
-        assert master.price(blocks, duals).bound * market.unit_mw <= known.objective_usd + 1e-9
+        assert mixer.price(blocks, duals).bound * market.unit_mw <= known.objective_usd + 1e-9
 
 
 def agree(problem, gap=1e-3):

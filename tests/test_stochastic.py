@@ -8,7 +8,7 @@ from instances import random_problem
 
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.stochastic import (
+from evcm.aggregator.value import (
     cvar_frontier,
     mean_day,
     nearest_to_mean,

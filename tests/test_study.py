@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from evcm import _study_tasks, cli, coordination, study, tables
+from evcm import cli
+from evcm.coordination import capped as coordination
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs import LOAD_BUSES
+from evcm.study import flow, tables, tasks
 
 
 @pytest.mark.parametrize(
@@ -25,12 +27,12 @@ from evcm.inputs import LOAD_BUSES
 )
 def test_settings_are_checked(field, value):
     with pytest.raises(InputError, match=field):
-        study.Settings(**{field: value})
+        flow.Settings(**{field: value})
 
 
 def test_the_key_depends_on_what_is_asked_not_on_the_workers():
-    assert study.study_key(study.Settings(jobs=1)) == study.study_key(study.Settings(jobs=2))
-    assert study.study_key(study.Settings(seed=1)) != study.study_key(study.Settings(seed=2))
+    assert flow.study_key(flow.Settings(jobs=1)) == flow.study_key(flow.Settings(jobs=2))
+    assert flow.study_key(flow.Settings(seed=1)) != flow.study_key(flow.Settings(seed=2))
 
 
 def test_system_summary():
@@ -72,7 +74,7 @@ def test_solve_under_cap_raises_the_cap_only_where_it_must(monkeypatch):
             raise InfeasibleError("too small", uniform_increase=0.2)
         return "plan"
 
-    monkeypatch.setattr(coordination.aggregator, "solve", solve)
+    monkeypatch.setattr(coordination.methods, "solve", solve)
     enough = coordination.solve_under_cap(Problem(), np.full(48, 2.0))
     assert (enough.raised_percent, len(asked)) == (0.0, 1)
     capped = coordination.solve_under_cap(Problem(), np.ones(48))
@@ -88,7 +90,7 @@ def test_an_infeasibility_that_no_cap_cures_is_not_hidden(monkeypatch):
     def solve(*_, **__):
         raise InfeasibleError("a visit is too short")
 
-    monkeypatch.setattr(coordination.aggregator, "solve", solve)
+    monkeypatch.setattr(coordination.methods, "solve", solve)
     with pytest.raises(InfeasibleError, match="visit is too short"):
         coordination.solve_under_cap(Problem(), np.ones(48))
 
@@ -119,16 +121,16 @@ def test_bad_options_are_refused(arguments, message, tmp_path):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
-    settings = study.Settings(scenarios=(1,), sides=("min",), cars_per_group=60, jobs=1)
+    settings = flow.Settings(scenarios=(1,), sides=("min",), cars_per_group=60, jobs=1)
     seen = []
-    result = study.run(settings, out, lambda *what: seen.append(what))
+    result = flow.run(settings, out, lambda *what: seen.append(what))
     return settings, result, seen
 
 
 @pytest.mark.slow
 def test_the_study_runs_whole(finished):
     settings, result, seen = finished
-    assert set(result.system["regime"]) == set(study.REGIMES)
+    assert set(result.system["regime"]) == set(flow.REGIMES)
     plans = result.aggregators
     assert len(plans) == 2 * len(LOAD_BUSES)
     assert (plans["gap"] <= settings.gap).all()
@@ -162,8 +164,8 @@ def test_a_second_run_computes_nothing_again(finished, monkeypatch):
     def refused(*_):
         raise AssertionError("a stored plan was solved again")
 
-    monkeypatch.setattr(_study_tasks, "_solve", refused)
-    again = study.run(settings, result.folder)
+    monkeypatch.setattr(tasks, "_solve", refused)
+    again = flow.run(settings, result.folder)
     pd.testing.assert_frame_equal(again.system, result.system)
     pd.testing.assert_frame_equal(again.aggregators, result.aggregators)
 
@@ -176,11 +178,11 @@ def test_only_what_is_missing_is_solved(finished, monkeypatch):
     before = json.loads(record.read_text())
     record.unlink()
     solved = []
-    solve = _study_tasks._solve
+    solve = tasks._solve
     monkeypatch.setattr(
-        _study_tasks, "_solve", lambda task, *rest: solved.append(task.name) or solve(task, *rest)
+        tasks, "_solve", lambda task, *rest: solved.append(task.name) or solve(task, *rest)
     )
-    study.run(settings, result.folder)
+    flow.run(settings, result.folder)
     assert solved == ["plans/decentralised/scenario1-min-bus05.npz"]
     assert json.loads(record.read_text())["key"] == before["key"]
 
@@ -191,7 +193,7 @@ def test_the_command_line_asks_for_the_study_s_own_settings():
     from evcm.cli.hosting import compare
     from evcm.cli.study import study as command
 
-    own = study.Settings()
+    own = flow.Settings()
     for function in (command, compare):
         defaults = {n: p.default for n, p in inspect.signature(function).parameters.items()}
         for name in ("gap", "seed", "law", "cars_per_group"):

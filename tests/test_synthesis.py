@@ -7,11 +7,17 @@ import pandas as pd
 import pytest
 from scipy.stats import wasserstein_distance
 
-from evcm import synthesis
-from evcm._synthesis_draws import copula, kmedoids, marginals, monte_carlo
-from evcm._synthesis_error import distribution_errors, prepare, wasserstein, weighted_percentile
 from evcm.errors import InputError
-from evcm.synthesis import METHODS, METRICS
+from evcm.feeder import synthesis
+from evcm.feeder.draws import copula, kmedoids, marginals, monte_carlo
+from evcm.feeder.synthesis import (
+    METHODS,
+    METRICS,
+    distribution_errors,
+    prepare,
+    wasserstein,
+    weighted_percentile,
+)
 from tests.feeder_case import transmission
 
 

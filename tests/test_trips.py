@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evcm import _trip_kernels as kernels
-from evcm import cars as cars_module
-from evcm import data, inputs, trips
-from evcm.cars import draw_cars, draw_speeds, edge_distance_km, law_numbers, roads, speed_law
+from evcm import data, inputs
 from evcm.errors import InputError
+from evcm.trips import cars as cars_module
+from evcm.trips import kernels
+from evcm.trips import legs as trips
+from evcm.trips.cars import draw_cars, draw_speeds, edge_distance_km, law_numbers, roads, speed_law
 
 LAW = inputs.trip_law("published")
 SCENARIO = inputs.scenario(1)

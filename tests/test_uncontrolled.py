@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evcm import fleet, inputs, montecarlo
-from evcm.cars import Cars
+from evcm import inputs
 from evcm.errors import InputError
 from evcm.inputs import LOAD_BUSES, Charger
-from evcm.uncontrolled import bus_index, charge_at_once
+from evcm.trips import fleet, montecarlo
+from evcm.trips.cars import Cars
+from evcm.trips.uncontrolled import bus_index, charge_at_once
 
 LAW = inputs.trip_law()
 
@@ -105,7 +106,7 @@ def test_bus_index():
 
 
 def test_kernel_runs_as_plain_python(monkeypatch):
-    from evcm import _trip_kernels as kernels
+    from evcm.trips import kernels
 
     cars = montecarlo.cars(replace(inputs.scenario(1), cars=40), LAW, 1, 0)
     fast = charge_at_once(cars)

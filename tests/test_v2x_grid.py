@@ -5,7 +5,7 @@ import pytest
 
 from evcm.errors import InputError
 from evcm.inputs import LOAD_BUSES
-from evcm.opf import study_day
+from evcm.network.opf import study_day
 from evcm.v2x.baselines import as_fast_as_possible
 from evcm.v2x.grid import Stations, bus_power_mw, half_hour_kw, on_feeder, operate, under_cap
 from evcm.v2x.optimum import optimum

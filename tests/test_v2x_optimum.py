@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from evcm.certificate.v2x import certify
 from evcm.cli import app
 from evcm.errors import InfeasibleError, InputError, SolverError
 from evcm.v2x import trace
@@ -24,6 +23,7 @@ from evcm.v2x.baselines import (
     least_laxity,
     round_robin,
 )
+from evcm.v2x.certificate import certify
 from evcm.v2x.mpc import ModelPredictive
 from evcm.v2x.optimum import optimum
 from evcm.v2x.rewards import PROFIT, SERVICE, TRACKING_ONLY, Weights

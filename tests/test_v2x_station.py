@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evcm.certificate.v2x import certify
 from evcm.errors import InputError, SolverError
 from evcm.v2x import kernel
 from evcm.v2x.arrivals import FIELDS, Sessions
 from evcm.v2x.baselines import as_fast_as_possible, baselines, least_laxity
+from evcm.v2x.certificate import certify
 from evcm.v2x.rewards import BALANCED
 from evcm.v2x.series import Series
 from evcm.v2x.station import Case, Run, Station, make_case, replay, run

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -24,7 +25,12 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from evcm import book, plots
+from evcm import plots
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the tools lie beside the package
+
+from book._tools import build as book  # noqa: E402
+from book._tools import registry
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("plotly.min.js", "evcm-templates.js", "evcm.js")
@@ -107,7 +113,14 @@ def drop_stale(app: Sphinx, _env: Any, _added: Any, _changed: Any, _removed: Any
     if getattr(app.env, "evcm_modules", modules) != modules:
         again |= {f"book/{p.stem}" for p in (root / "book").glob("api*.md")}
     app.env.evcm_modules = modules  # type: ignore[attr-defined]
+    again |= generated(root)
     return [name for name in again if name in app.env.found_docs]
+
+
+def generated(root: Path) -> set[str]:
+    """Pages that show the registry: they are read again at every build."""
+    pages = (root / "book").glob("*.md")
+    return {f"book/{p.stem}" for p in pages if "{evcm-registry}" in p.read_text("utf-8")}
 
 
 def keep_record(app: Sphinx, _env: BuildEnvironment) -> None:
@@ -162,7 +175,7 @@ def run_notebook(path: Path, notebook: Any) -> Any:
 
 
 class Source(SphinxDirective):
-    """``{evcm-source} evcm.trips.draw``: the source of a function as it stands in the package."""
+    """``{evcm-source} evcm.trips.legs.draw``: the source of a function as it stands in the package."""
 
     required_arguments = 1
 
@@ -216,8 +229,24 @@ def find_source(target: str) -> tuple[Path, str]:
     raise LookupError(f"{target}: no such module")
 
 
+class Registry(SphinxDirective):
+    """``{evcm-registry} paper_map 2.3``: what a function of the registry says, as MyST text."""
+
+    required_arguments = 1
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Call the function and parse its text in the place of the directive."""
+        name, *arguments = self.arguments
+        text = getattr(registry, name)(*arguments)
+        container = nodes.Element()
+        container.document = self.state.document
+        self.state.nested_parse(_lines(text), self.content_offset, container)
+        return container.children
+
+
 class Api(SphinxDirective):
-    """``{evcm-api} evcm.trips evcm.montecarlo``: reference of modules, from their docstrings.
+    """``{evcm-api} evcm.trips.legs evcm.trips.montecarlo``: reference of modules, from their docstrings.
 
     A name that ends in ``.*`` stands for a package and all its public modules.
     """
@@ -253,29 +282,20 @@ def _lines(text: str) -> Any:
 
 
 def expand(names: list[str]) -> list[str]:
-    """Names of modules.
+    """Names of modules: ``evcm.v2x.*`` is a folder and all public modules in it.
 
-    ``evcm.v2x.*`` is a package and its public modules, ``plots_*`` a glob, and ``rest`` every
-    public module that no page names: a new module is never left out.
+    ``rest`` stands for every public module that no page names: a new module is never left out.
     """
     found: list[str] = []
     for name in names:
         if name == "rest":
             found += rest()
-            continue
-        base = name.removesuffix(".*")
-        if "*" not in name:
+        elif name.endswith(".*"):
+            base = name.removesuffix(".*")
+            inside = [m for m in book.all_modules() if m.startswith(f"{base}.")]
+            found += [base, *(m for m in inside if not any(w[0] == "_" for w in m.split(".")))]
+        else:
             found.append(name)
-            continue
-        if base != name:
-            found.append(base)
-        folder = book.ROOT.joinpath(*name.split(".")[:-1])
-        package, pattern = name.rpartition(".")[::2]
-        found += sorted(
-            f"{package}.{file.stem}"
-            for file in folder.glob(f"{pattern}.py")
-            if not file.stem.startswith("_")
-        )
     return list(dict.fromkeys(n for n in found if exists(n)))
 
 
@@ -309,6 +329,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register everything."""
     app.add_directive("evcm-source", Source)
     app.add_directive("evcm-api", Api)
+    app.add_directive("evcm-registry", Registry)
     app.connect("autodoc-process-docstring", keep_bars)
     app.connect("builder-inited", prepare_assets)
     app.connect("env-get-outdated", drop_stale)

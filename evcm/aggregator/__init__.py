@@ -1,122 +1,14 @@
-"""One aggregator's day (2.3): what is asked, the readable model, fast exact methods, the answer.
+"""One aggregator's day (2.3): the problem, the readable model, exact methods, certified plans.
 
-`solve` chooses a method:
+Names to use, by the module that holds them:
 
-``decomposition``
-    Exact, on HiGHS alone: convex hulls of the price steps, branching on periods. For groups of
-    cars and small fleets.
-``single-cars``
-    Prices the totals and solves each car alone; its work grows about linearly in cars.
-``model``
-    The readable CVXPY model, equation by equation; knows every option of the problem.
+- `problem`: `AggregatorProblem`, `load_problem`, `save_problem`
+- `of_fleet`: `aggregator_problem`
+- `methods`: `METHODS`, `choose_method`, `solve`
+- `plan`: `AggregatorPlan`, `load_plan`, `save_plan`
+- `certificate`: `PlanCertificate`, `certify_plan`, `check_plan`
 """
 
-from __future__ import annotations
+import lazy_loader as _lazy
 
-from collections.abc import Callable
-from typing import Literal
-
-from evcm.aggregator.plan import AggregatorPlan, load_plan, save_plan
-from evcm.aggregator.problem import AggregatorProblem, load_problem, save_problem
-from evcm.errors import Checks
-
-Method = Literal["auto", "decomposition", "single-cars", "model"]
-METHODS: tuple[Method, ...] = ("auto", "decomposition", "single-cars", "model")
-
-LARGE_FLEET = 60_000
-"""Plugged-in (period, group, sample) triples above which `auto` prices single cars."""
-
-__all__ = [
-    "LARGE_FLEET",
-    "METHODS",
-    "AggregatorPlan",
-    "AggregatorProblem",
-    "Method",
-    "choose_method",
-    "load_plan",
-    "load_problem",
-    "save_plan",
-    "save_problem",
-    "solve",
-]
-
-
-def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
-    """Options of the problem that a method does not know, in words."""
-    return ["CVaR"] if method != "model" and problem.risk_weight > 0 else []
-
-
-def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:
-    """The method that `solve` takes, and why in a sentence where it is not the one asked for."""
-    checks = Checks("aggregator")
-    checks.require(method in METHODS, "method", method, ", ".join(METHODS))
-    checks.done()
-    chosen = method
-    if method == "auto":
-        large = int(problem.available.sum()) > LARGE_FLEET
-        chosen = "single-cars" if large else "decomposition"
-    missing = unknown_options(problem, chosen)
-    if not missing:
-        return chosen, ""
-    return "model", f"{chosen} does not know: {', '.join(missing)}"
-
-
-def solve(
-    problem: AggregatorProblem,
-    method: Method = "auto",
-    gap: float = 1e-3,
-    time_limit_s: float | None = None,
-    progress: Callable[[float, float, float], None] | None = None,
-    threads: int = 1,
-) -> AggregatorPlan:
-    """Solve an aggregator problem to a proven gap; every plan returned is certified.
-
-    Parameters
-    ----------
-    problem : AggregatorProblem
-    method : {"auto", "decomposition", "single-cars", "model"}
-        An option that a fast method does not know sends the problem to the model; the plan's
-        status says so.
-    gap : float
-        Proven distance to the optimum to stop at, as a share of turnover.
-    time_limit_s : float, optional
-        Then the best plan is returned with its gap, and its status says so.
-    progress : callable, optional
-        Told the best objective, the best bound (USD) and the seconds at every improvement, by
-        the decomposition and the model.
-    threads : int
-        Threads of the method for single cars.
-
-    Raises
-    ------
-    InfeasibleError
-        No plan exists: names the car and its visit, or the periods and the least caps.
-    SolverError
-        No plan was found in time, or a plan failed its certificate.
-    """
-    from evcm.certificate.plan import certify_plan
-
-    checks = Checks("aggregator")
-    checks.require(gap > 0, "gap", gap, "> 0")
-    checks.require(
-        time_limit_s is None or time_limit_s > 0, "time_limit_s", time_limit_s, "> 0 seconds"
-    )
-    checks.require(threads >= 1, "threads", threads, ">= 1")
-    checks.done()
-    chosen, reason = choose_method(problem, method)
-    if chosen == "decomposition":
-        from evcm.aggregator.decomposition import solve_decomposition
-
-        plan = solve_decomposition(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
-    elif chosen == "single-cars":
-        from evcm.aggregator.single_cars import solve_single_cars
-
-        plan = solve_single_cars(problem, gap=gap, time_limit_s=time_limit_s, threads=threads)
-    else:
-        from evcm.aggregator.model_solver import solve_model
-
-        plan = solve_model(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
-    if reason:
-        plan = plan.finished(plan.bound_usd, plan.seconds, f"{plan.status} ({reason})")
-    certify_plan(problem, plan)
-    return plan
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

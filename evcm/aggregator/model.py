@@ -26,7 +26,7 @@ import scipy.sparse as sp
 
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, clipped, real_time_interval, real_time_pairs
-from evcm.inputs import BoolArray, FloatArray, IntArray
+from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.paper import implements
 
 Constraints = list[cp.Constraint]

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import cvxpy as cp
 import numpy as np
 
-from evcm.aggregator._least_cap import raise_infeasible
+from evcm.aggregator.infeasible import raise_infeasible, require_reachable
 from evcm.aggregator.model import Fleet, Model, Variant, build_model, fleet
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
@@ -32,9 +32,8 @@ from evcm.aggregator.steps import (
     reachable_steps,
     read_steps,
 )
-from evcm.aggregator.visits import require_reachable
+from evcm.arrays import BoolArray
 from evcm.errors import SolverError
-from evcm.inputs import BoolArray
 
 Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
@@ -189,7 +188,7 @@ def solve_model(
     progress : callable, optional
         Told the objective, the bound and the seconds at every improvement.
     variant : Variant, optional
-        A schedule already bought (`evcm.aggregator.stochastic`); the plan's objective then holds
+        A schedule already bought (`evcm.aggregator.value`); the plan's objective then holds
         the cost of moving it.
 
     Raises

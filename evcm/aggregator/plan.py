@@ -8,11 +8,11 @@ from pathlib import Path
 import numba as nb
 import numpy as np
 
-from evcm import files
 from evcm.aggregator.problem import AggregatorProblem
+from evcm.arrays import FloatArray
 from evcm.errors import Checks
-from evcm.inputs import FloatArray
 from evcm.paper import implements
+from evcm.store import files
 
 
 @dataclass(frozen=True, eq=False)

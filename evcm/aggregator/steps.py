@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evcm.aggregator.problem import AggregatorProblem
+from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.errors import InfeasibleError
-from evcm.inputs import BoolArray, FloatArray, IntArray
 
 EDGE_TOLERANCE_MW = 1e-7
 

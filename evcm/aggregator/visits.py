@@ -15,12 +15,11 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from evcm.errors import InfeasibleError
-from evcm.inputs import BoolArray, FloatArray
+from evcm.arrays import BoolArray, FloatArray
 from evcm.paper import implements
 
 if TYPE_CHECKING:
-    from evcm.aggregator.problem import AggregatorProblem
+    pass
 
 Int32Array = NDArray[np.int32]
 
@@ -129,56 +128,3 @@ def find_visits(
         vehicle, sample, start, length, arrival,
     )  # fmt: skip
     return Visits(vehicle, sample, start, length, arrival)
-
-
-def require_reachable(problem: AggregatorProblem) -> None:
-    """Check that every visit is long enough for its car to end it with S_dep.
-
-    Raises
-    ------
-    InfeasibleError
-        Names the worst visit (car, sample, periods) and the energy it lacks. Its details are
-        ``vehicle``, ``sample``, ``first_period``, ``last_period`` (all 1-based), ``lacking_kwh``
-        and ``count``.
-    """
-    visits, battery = problem.visits, problem.battery
-    step = problem.charge_step_kwh
-    arrival = visits.arrival_soc_kwh
-    # Soc bounds bind from the first period on; the contract at the end of the visit.
-    need_first = battery.soc_min_kwh - (arrival + step)
-    need_last = battery.departure_soc_kwh - (arrival + step * visits.length)
-    lacking = np.where(visits.always_plugged, 0.0, np.maximum(need_first, need_last))
-    lacking = np.maximum(lacking, np.where(visits.always_plugged, 0.0, -arrival))
-    if problem.midnight_soc_kwh is not None:
-        lacking = np.maximum(lacking, _lacking_at_midnight(problem))
-    if not lacking.size or lacking.max() <= 1e-6:
-        return
-    worst = int(np.argmax(lacking))
-    count = int((lacking > 1e-6).sum())
-    v, n = int(visits.vehicle[worst]), int(visits.sample[worst])
-    first = int(visits.start[worst]) + 1
-    last = (first - 1 + int(visits.length[worst]) - 1) % problem.periods + 1
-    where = f"{problem.label}: car {v + 1}, sample {n + 1}, periods {first} to {last}"
-    others = f"; {count} visits are too short in all" if count > 1 else ""
-    raise InfeasibleError(
-        f"{where}: the visit is too short, {lacking[worst]:.3f} kWh are missing. The car arrives "
-        f"with {arrival[worst]:.3f} kWh, must leave with {battery.departure_soc_kwh:g} kWh and "
-        f"can gain at most {step:g} kWh in a period{others}",
-        vehicle=v + 1, sample=n + 1, first_period=first, last_period=last,
-        lacking_kwh=float(lacking[worst]), count=count,
-    )  # fmt: skip
-
-
-def _lacking_at_midnight(problem: AggregatorProblem) -> FloatArray:
-    """Energy that visits over midnight lack for the given charge after period 1 (20)."""
-    visits, battery = problem.visits, problem.battery
-    assert problem.midnight_soc_kwh is not None
-    up, down = problem.charge_step_kwh, problem.discharge_step_kwh
-    given = np.asarray(problem.midnight_soc_kwh, float)[visits.vehicle, visits.sample]
-    before = (-visits.start) % problem.periods + 1  # periods up to and with period 1
-    after = visits.length - before
-    over = (before <= visits.length) & ~visits.always_plugged
-    lacking = np.maximum(given - (visits.arrival_soc_kwh + up * before), 0.0)
-    lacking = np.maximum(lacking, visits.arrival_soc_kwh - down * before - given)
-    lacking = np.maximum(lacking, battery.departure_soc_kwh - (given + up * after))
-    return np.where(over, lacking, 0.0)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evcm.aggregator import AggregatorPlan, AggregatorProblem
+    from evcm.aggregator.plan import AggregatorPlan
+    from evcm.aggregator.problem import AggregatorProblem
 
 
 class MethodName(StrEnum):
@@ -79,7 +80,9 @@ def solve_command(
     bound. A time limit leaves the best plan found, with its gap. Where no plan exists, the message
     names the bus, the periods and the least cap that would do; nothing is then written.
     """
-    from evcm.aggregator import load_problem, save_plan, solve
+    from evcm.aggregator.methods import solve
+    from evcm.aggregator.plan import save_plan
+    from evcm.aggregator.problem import load_problem
     from evcm.errors import Fault, InputError
 
     if not out.parent.is_dir():
@@ -110,8 +113,9 @@ def check_command(
 
     Uses numpy alone. Exit code 0 when all hold, 1 when something does not.
     """
-    from evcm.aggregator import load_plan, load_problem
-    from evcm.certificate.plan import check_plan
+    from evcm.aggregator.certificate import check_plan
+    from evcm.aggregator.plan import load_plan
+    from evcm.aggregator.problem import load_problem
 
     problem = load_problem(instance)
     plan = load_plan(plan_file, problem)

@@ -27,17 +27,18 @@ def run_command(
     """Dispatch the day as printed and with shifting, bank and V2G; certify and write tables."""
     from dataclasses import asdict
 
-    from evcm import building, files
-    from evcm._building_files import read_building, tables
-    from evcm.certificate.building import certify
+    from evcm.building import solve
+    from evcm.building.certificate import certify
+    from evcm.building.files import read_building, tables
     from evcm.errors import Checks
+    from evcm.store import files
 
     checks = Checks("evcm building run")
     checks.require(out.parent.is_dir() and not out.is_file(), "--out", str(out),
                    "a folder, or a new name in an existing one")  # fmt: skip
     checks.done()
     own, sessions = read_building(config)
-    plans = building.compare(own, sessions)
+    plans = solve.compare(own, sessions)
     proofs = {name: asdict(certify(plan).require()) for name, plan in plans.items()}
     out.mkdir(exist_ok=True)
     for name, table in tables(plans).items():
@@ -47,7 +48,7 @@ def run_command(
         f"{'variant':26s}{'cost USD':>12s}{'import kWh':>12s}{'peak kW':>10s}{'PV kWh':>10s}"
     )
     for name, plan in plans.items():
-        row = building.summary(plan)
+        row = solve.summary(plan)
         typer.echo(f"{name:26s}{row['cost_usd']:12.3f}{row['import_kwh']:12.2f}"
                    f"{row['peak_kw']:10.2f}{row['pv_kwh']:10.2f}")  # fmt: skip
     typer.echo(
@@ -60,7 +61,7 @@ def example_command(
     out: Annotated[Path, typer.Argument(help="Folder for the example; made if it is not there.")],
 ) -> None:
     """Write a configuration with its CSV files: an office of 96 quarter-hours with six bays."""
-    from evcm import building
+    from evcm.building import solve
     from evcm.errors import Checks
 
     checks = Checks("evcm building example")
@@ -68,7 +69,7 @@ def example_command(
                    "a folder, or a new name in an existing one")  # fmt: skip
     checks.done()
     out.mkdir(exist_ok=True)
-    for file in building.write_example(out):
+    for file in solve.write_example(out):
         typer.echo(str(file))
 
 
@@ -80,15 +81,15 @@ def days_command(
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")] = 2,
 ) -> None:
     """Cost of random days with and without PV and shifting; stored days are not computed again."""
-    from evcm import building_study
     from evcm.cli.hosting import bars
     from evcm.errors import Checks
+    from evcm.study import building_days
 
     checks = Checks("evcm building days")
     checks.require(not out.is_file(), "--out", str(out), "a folder")
     checks.done()
     with bars() as progress:
-        table = building_study.random_days(out, days, seed, jobs, progress)
+        table = building_days.random_days(out, days, seed, jobs, progress)
     typer.echo(f"{days} days, every plan certified; cost, USD/day")
     found = table.groupby("variant", sort=False)["cost_usd"]
     typer.echo(found.describe().drop(columns="count").round(2).to_string())

@@ -80,7 +80,7 @@ def hosting(
     """
     from dataclasses import replace
 
-    from evcm.hosting import Grid, first_counts, run
+    from evcm.study.hosting import Grid, first_counts, run
 
     _check_out(out, "evcm hosting")
     own = tuple(range(1, seeds + 1))
@@ -118,10 +118,11 @@ def compare(
 
     Example: evcm compare --scenario 1 --side max --out results
     """
-    from evcm import comparison, inputs
+    from evcm import inputs
     from evcm.errors import Checks
-    from evcm.montecarlo import SIDES
-    from evcm.study import Settings
+    from evcm.study import comparison
+    from evcm.study.flow import Settings
+    from evcm.trips.montecarlo import SIDES
 
     checks = Checks("evcm compare")
     names = [str(s.number) for s in inputs.scenarios()]

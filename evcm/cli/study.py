@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evcm.study import StudyResult
+    from evcm.study.flow import StudyResult
 
 
 def register(app: typer.Typer) -> None:
@@ -54,8 +54,8 @@ def study(
     from evcm import inputs
     from evcm.cli import console
     from evcm.errors import Checks
-    from evcm.montecarlo import SIDES
-    from evcm.study import Settings, run
+    from evcm.study.flow import Settings, run
+    from evcm.trips.montecarlo import SIDES
 
     checks = Checks("evcm study")
     names = [str(s.number) for s in inputs.scenarios()]
@@ -87,7 +87,7 @@ def study(
 
 
 def _show(result: StudyResult) -> None:
-    from evcm import tables
+    from evcm.study import tables
 
     echo = typer.echo
     echo("Table 1. Cars by bus of departure and of arrival")

@@ -45,8 +45,10 @@ def trips(
 
     Example: evcm trips --scenario 3 --law printed --seed 7 --out results
     """
-    from evcm import files, inputs, montecarlo
+    from evcm import inputs
     from evcm.errors import Checks
+    from evcm.store import files
+    from evcm.trips import montecarlo
 
     checks = Checks("evcm trips")
     names = [str(s.number) for s in inputs.scenarios()]

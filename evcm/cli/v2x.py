@@ -52,8 +52,8 @@ def run_command(
     day: Day = 0,
 ) -> None:
     """Run one day of a station under RULE, certify it and save its trace."""
-    from evcm.certificate.v2x import certify
     from evcm.v2x import trace
+    from evcm.v2x.certificate import certify
 
     case = _case(chargers, place, seed, steps, minutes, day)
     finished = _run(case, rule)
@@ -97,8 +97,8 @@ def replay_command(
     trace_file: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace of evcm v2x run.")],
 ) -> None:
     """Replay TRACE and certify it; fails when the saved reward does not come out again."""
-    from evcm.certificate.v2x import certify
     from evcm.v2x import trace
+    from evcm.v2x.certificate import certify
 
     again = trace.load(trace_file).replay()
     certify(again).require()

@@ -10,12 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evcm import data
+from evcm.arrays import FloatArray
 from evcm.errors import Checks
-
-FloatArray = NDArray[np.float64]
 
 GAS_CONSTANT = 8.314462618e-3
 """kJ/(mol·K)."""

@@ -22,13 +22,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evcm import data
+from evcm.arrays import FloatArray, IntArray, read_only
 from evcm.errors import Checks, Fault, InputError
-from evcm.inputs import read_only
 from evcm.v2x.battery import charge_kwh
 from evcm.v2x.world import PLACES, World
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 FIELDS = (
     "arrival_step",

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks
 from evcm.v2x.battery import hours_to_reach
 from evcm.v2x.station import Policy, Ports, Station
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

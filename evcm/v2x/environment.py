@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from evcm.arrays import FloatArray
 from evcm.errors import Checks
 from evcm.v2x import kernel
 from evcm.v2x.arrivals import arrival_tables
@@ -16,8 +17,6 @@ from evcm.v2x.rewards import BALANCED, Reward, StepResult, Weights
 from evcm.v2x.series import Series, week_series
 from evcm.v2x.station import Case, Station
 from evcm.v2x.world import World, example_world
-
-FloatArray = NDArray[np.float64]
 
 LEVELS = 21
 """Discrete levels of a port: -100, -90, ..., 100 % of its power."""

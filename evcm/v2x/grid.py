@@ -13,15 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from evcm.arrays import FloatArray
 from evcm.errors import Checks
-from evcm.feeder import FeederModel, FeederStates, run_day, spread_of
+from evcm.feeder.states import FeederModel, FeederStates, run_day, spread_of
 from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS, check_bus
-from evcm.opf import OpfDay, study_day
+from evcm.network.opf import OpfDay, study_day
 from evcm.v2x.station import Case, Run
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +78,7 @@ def operate(stations: Sequence[Stations], as_published: bool = False) -> OpfDay:
 
 
 def feeder_table(stations: Sequence[Stations], day: OpfDay) -> pd.DataFrame:
-    """Transmission results at the stations' buses, as `evcm.feeder.run_day` reads them."""
+    """Transmission results at the stations' buses, as `evcm.feeder.states.run_day` reads them."""
     power = bus_power_mw(stations)
     buses = sorted({group.bus for group in stations})
     rows = []
@@ -123,7 +121,7 @@ def on_feeder(
     Raises
     ------
     InputError, SolverError
-        As `evcm.feeder.solve`.
+        As `evcm.feeder.states.solve`.
     """
     return run_day(feeder_table(stations, day), model, spread_of(at, "stations"))
 
@@ -136,7 +134,7 @@ def under_cap(case: Case, cap_mw: FloatArray, stations: float = 1.0, transformer
     case
         One of `stations` identical stations at a bus.
     cap_mw
-        Cap of the cars' power by half hour of the day, (48,) MW, from `evcm.caps`.
+        Cap of the cars' power by half hour of the day, (48,) MW, from `evcm.network.caps`.
     stations
         How many share the cap.
     transformer

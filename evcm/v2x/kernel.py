@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numba as nb
 import numpy as np
-from numpy.typing import NDArray
 
+from evcm.arrays import FloatArray, IntArray
 from evcm.v2x.arrivals import (
     ACCEPT,
     ARRIVAL,
@@ -32,9 +32,6 @@ from evcm.v2x.arrivals import (
 )
 from evcm.v2x.battery import charge_command_kw, charge_kwh, discharge_kwh
 from evcm.v2x.world import World
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 TERMS = (
     "energy_cost_usd",

@@ -13,11 +13,10 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import NDArray
 
+from evcm.arrays import FloatArray
 from evcm.errors import Checks, SolverError
 from evcm.v2x.battery import charge_kwh, charge_slopes
 from evcm.v2x.station import Ports, Station
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

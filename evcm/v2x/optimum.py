@@ -18,16 +18,13 @@ from dataclasses import dataclass, field
 
 import highspy
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from evcm.arrays import FloatArray
 from evcm.errors import Checks, InfeasibleError, SolverError
 from evcm.v2x.kernel import OVERLOAD
 from evcm.v2x.optimum_model import Model, build, first_cuts, uptake
 from evcm.v2x.station import Case, Run, run
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

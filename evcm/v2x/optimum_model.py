@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from evcm.arrays import FloatArray, IntArray
 from evcm.v2x.arrivals import FIELDS
 from evcm.v2x.battery import charge_kwh, charge_slopes
 from evcm.v2x.series import series_arrays
 from evcm.v2x.station import Case
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 INF = np.inf
 
 

@@ -18,11 +18,10 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from evcm.arrays import FloatArray
 from evcm.errors import InfeasibleError, SolverError
 from evcm.v2x.environment import ChargingStation
 from evcm.v2x.station import Station
-
-FloatArray = NDArray[np.float64]
 
 _FEASIBLE_KW = 1e-9
 

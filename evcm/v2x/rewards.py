@@ -11,12 +11,10 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from evcm.arrays import FloatArray
 from evcm.errors import Checks
 from evcm.v2x.kernel import AGEING, COST, OVERLOAD, TARIFF, TERMS, TRACKING, UNSERVED
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from evcm import data
+from evcm.arrays import FloatArray, freeze
 from evcm.errors import Checks
-from evcm.inputs import read_only
 from evcm.v2x.world import World
-
-FloatArray = NDArray[np.float64]
 
 WEEK_H = 168
 
@@ -50,8 +47,7 @@ class Series:
     start_hour: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ARRAYS:
-            object.__setattr__(self, name, read_only(getattr(self, name)))
+        freeze(self, dict.fromkeys(ARRAYS, float))
         c = Checks("series")
         c.require(self.step_h > 0, "step_h", self.step_h, "> 0")
         c.require(0 <= self.start_hour < WEEK_H, "start_hour", self.start_hour, "0 <= hour < 168")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import Checks
 from evcm.v2x import kernel
 from evcm.v2x.arrivals import FIELDS, Sessions, draw_sessions
@@ -16,9 +16,6 @@ from evcm.v2x.kernel import TERMS
 from evcm.v2x.rewards import BALANCED, StepResult, Weights
 from evcm.v2x.series import Series, series_arrays, week_series
 from evcm.v2x.world import World, example_world
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from evcm.arrays import FloatArray
 from evcm.errors import Checks, Fault, InputError
-from evcm.files import write_json
+from evcm.store.files import write_json
 from evcm.v2x.ageing import Ageing
 from evcm.v2x.arrivals import Sessions
 from evcm.v2x.kernel import TERMS
@@ -28,8 +28,6 @@ from evcm.v2x.rewards import Weights
 from evcm.v2x.series import ARRAYS, Series
 from evcm.v2x.station import Case, Run, replay
 from evcm.v2x.world import CarModel, ChargerType, Lot, Transformer, World
-
-FloatArray = NDArray[np.float64]
 
 FORMAT = "evcm-v2x-trace"
 VERSION = 1

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import Checks
 from evcm.v2x import kernel
 from evcm.v2x.arrivals import arrival_tables
@@ -19,8 +20,6 @@ from evcm.v2x.series import Series, series_arrays, week_series
 from evcm.v2x.world import World, example_world
 
 Float32Array = NDArray[np.float32]
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
 class ChargingStations(VectorEnv[Any, Any, Any]):

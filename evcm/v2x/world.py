@@ -16,14 +16,11 @@ from functools import cache, cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evcm import data
+from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks
 from evcm.v2x.ageing import Ageing, default_ageing
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 Place = Literal["workplace", "public", "home"]
 PLACES: tuple[Place, ...] = ("workplace", "public", "home")

@@ -1,0 +1,13 @@
+from .certificate import PlanCertificate as PlanCertificate
+from .certificate import certify_plan as certify_plan
+from .certificate import check_plan as check_plan
+from .methods import METHODS as METHODS
+from .methods import choose_method as choose_method
+from .methods import solve as solve
+from .of_fleet import aggregator_problem as aggregator_problem
+from .plan import AggregatorPlan as AggregatorPlan
+from .plan import load_plan as load_plan
+from .plan import save_plan as save_plan
+from .problem import AggregatorProblem as AggregatorProblem
+from .problem import load_problem as load_problem
+from .problem import save_problem as save_problem

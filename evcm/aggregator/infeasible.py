@@ -1,0 +1,203 @@
+"""Caps that no plan can keep to: by how much, where, and the least caps that would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import numpy as np
+from scipy import sparse
+
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.vehicle_lp import VehicleLP, build_vehicle_lp
+from evcm.arrays import FloatArray, IntArray
+from evcm.errors import InfeasibleError, SolverError
+from evcm.highs import LP
+
+
+@dataclass(frozen=True, eq=False)
+class LeastCap:
+    """The least that caps must rise for a plan to exist.
+
+    Attributes
+    ----------
+    uniform_increase : float
+        Least share u such that all caps times 1 + u admit a plan (the trading caps, or P^SYScap);
+        infinite where no share does.
+    raised_mw : (T,)
+        Increases of single periods' caps with the least sum.
+    cap_mw : (T,)
+        The caps on the aggregator's own power that then hold.
+    needed_mwh : (N,)
+        Energy that the cars' trips cost at the grid in each sample, at the least.
+    allowed_mwh : float
+        Energy that the caps admit in a day.
+    """
+
+    uniform_increase: float
+    raised_mw: FloatArray = field(repr=False)
+    cap_mw: FloatArray = field(repr=False)
+    needed_mwh: FloatArray
+    allowed_mwh: float
+
+
+def least_cap(problem: AggregatorProblem) -> LeastCap:
+    """Least caps under which a plan exists: two linear programs without prices.
+
+    Both are 0 where the caps can be met.
+
+    Raises
+    ------
+    InfeasibleError
+        No plan exists under any cap.
+    """
+    lp = build_vehicle_lp(problem, np.full(problem.periods, np.inf))
+    if lp is None:
+        raise SolverError(f"{problem.label}: no power is within reach")
+    T = problem.periods
+    scale = problem.trading_cap_mw
+    if scale is None:
+        scale = np.full(T, problem.system_cap_mw)
+    share = _least(lp, np.asarray(scale)[:, None])
+    raised = _least(lp, np.eye(T))
+    if raised is None:
+        raise InfeasibleError(
+            f"{problem.label}: no plan exists, whatever the caps: the cars' schedules and the "
+            "limits on real-time trade contradict one another",
+            bus=problem.bus,
+        )
+    visits, charger = problem.visits, problem.charger
+    lack = np.maximum(problem.battery.departure_soc_kwh - visits.arrival_soc_kwh, 0.0)
+    lack = np.nan_to_num(lack) * problem.group_size[visits.vehicle] / charger.charge_efficiency
+    return LeastCap(
+        np.inf if share is None else float(share[0]),
+        raised,
+        problem.cap_mw + raised,
+        np.bincount(visits.sample, lack, problem.samples) / 1000.0,
+        float(problem.cap_mw.sum() * problem.period_h),
+    )
+
+
+def _least(lp: VehicleLP, columns: FloatArray) -> FloatArray | None:
+    """Least sum of w >= 0 such that caps + columns @ w admit a plan; None where none does."""
+    problem = lp.problem
+    T, N, count = problem.periods, problem.samples, columns.shape[1]
+    program = LP(lp.matrix, np.zeros_like(lp.cost), lp.low, lp.high, lp.row_low, lp.row_high)
+    first = program.add_columns(np.ones(count), np.zeros(count), np.full(count, np.inf))
+    cell = np.arange(T * N)
+    t, j = np.nonzero(columns)
+    row = (t[:, None] * N + np.arange(N)).ravel()
+    rows: sparse.csr_matrix = sparse.csr_matrix(
+        (
+            np.r_[np.ones(T * N), np.repeat(-columns[t, j], N)],
+            (np.r_[cell, row], np.r_[lp.first_e + cell, np.repeat(first + j, N)]),
+        ),
+        shape=(T * N, program.columns),
+    )
+    program.add_rows(rows, np.full(T * N, -np.inf), np.repeat(problem.cap_mw, N))
+    answer = program.solve("ipm")
+    if answer.status == "infeasible":
+        return None
+    return np.maximum(answer.column[first:], 0.0)
+
+
+def raise_infeasible(problem: AggregatorProblem) -> NoReturn:
+    """Raise `InfeasibleError` naming bus, periods and the least caps that would do.
+
+    Its details are ``bus``, ``periods`` (1-based), ``raised_mw`` and ``cap_mw`` of those periods,
+    ``uniform_increase``, ``extra_energy_mwh``, ``needed_mwh`` and ``allowed_mwh``.
+    """
+    least = least_cap(problem)
+    short = np.flatnonzero(least.raised_mw > 1e-6)
+    if not short.size:
+        raise SolverError(
+            f"{problem.label}: HiGHS finds no plan, yet the caps could be met; "
+            "the problem is numerically on the edge"
+        )
+    kind = "trading cap" if problem.trading_cap_mw is not None else "system cap"
+    low, high = least.needed_mwh.min(), least.needed_mwh.max()
+    energy = float(least.raised_mw.sum() * problem.period_h)
+    uniform = (
+        f"the least uniform increase of the {kind} that admits a plan is "
+        f"{100 * least.uniform_increase:.1f} %"
+        if np.isfinite(least.uniform_increase)
+        else f"no uniform increase of the {kind} admits a plan"
+    )
+    most = int(np.argmax(least.raised_mw))
+    where = (
+        f"in periods {_ranges(short + 1)}, most in period {most + 1}: "
+        f"{problem.cap_mw[most]:.4f} -> {least.cap_mw[most]:.4f} MW"
+    )
+    raise InfeasibleError(
+        f"{problem.label}: the {kind} is too low: the cars' trips need {low:.2f} to {high:.2f} "
+        f"MWh, depending on the sample, and the {kind}s admit {least.allowed_mwh:.2f} MWh in the "
+        f"whole day; {uniform}; the least extra energy is {energy:.4f} MWh, {where}",
+        bus=problem.bus,
+        periods=[int(t) + 1 for t in short],
+        raised_mw=least.raised_mw[short].tolist(),
+        cap_mw=least.cap_mw[short].tolist(),
+        uniform_increase=least.uniform_increase,
+        extra_energy_mwh=energy,
+        needed_mwh=least.needed_mwh.tolist(),
+        allowed_mwh=least.allowed_mwh,
+    )
+
+
+def _ranges(numbers: IntArray) -> str:
+    """Sorted whole numbers in words: 1 to 4, 7, 9 to 10."""
+    breaks = np.flatnonzero(np.diff(numbers) > 1) + 1
+    runs = [(int(run[0]), int(run[-1])) for run in np.split(numbers, breaks)]
+    return ", ".join(f"{a}" if a == z else f"{a} to {z}" for a, z in runs)
+
+
+def require_reachable(problem: AggregatorProblem) -> None:
+    """Check that every visit is long enough for its car to end it with S_dep.
+
+    Raises
+    ------
+    InfeasibleError
+        Names the worst visit (car, sample, periods) and the energy it lacks. Its details are
+        ``vehicle``, ``sample``, ``first_period``, ``last_period`` (all 1-based), ``lacking_kwh``
+        and ``count``.
+    """
+    visits, battery = problem.visits, problem.battery
+    step = problem.charge_step_kwh
+    arrival = visits.arrival_soc_kwh
+    # Soc bounds bind from the first period on; the contract at the end of the visit.
+    need_first = battery.soc_min_kwh - (arrival + step)
+    need_last = battery.departure_soc_kwh - (arrival + step * visits.length)
+    lacking = np.where(visits.always_plugged, 0.0, np.maximum(need_first, need_last))
+    lacking = np.maximum(lacking, np.where(visits.always_plugged, 0.0, -arrival))
+    if problem.midnight_soc_kwh is not None:
+        lacking = np.maximum(lacking, _lacking_at_midnight(problem))
+    if not lacking.size or lacking.max() <= 1e-6:
+        return
+    worst = int(np.argmax(lacking))
+    count = int((lacking > 1e-6).sum())
+    v, n = int(visits.vehicle[worst]), int(visits.sample[worst])
+    first = int(visits.start[worst]) + 1
+    last = (first - 1 + int(visits.length[worst]) - 1) % problem.periods + 1
+    where = f"{problem.label}: car {v + 1}, sample {n + 1}, periods {first} to {last}"
+    others = f"; {count} visits are too short in all" if count > 1 else ""
+    raise InfeasibleError(
+        f"{where}: the visit is too short, {lacking[worst]:.3f} kWh are missing. The car arrives "
+        f"with {arrival[worst]:.3f} kWh, must leave with {battery.departure_soc_kwh:g} kWh and "
+        f"can gain at most {step:g} kWh in a period{others}",
+        vehicle=v + 1, sample=n + 1, first_period=first, last_period=last,
+        lacking_kwh=float(lacking[worst]), count=count,
+    )  # fmt: skip
+
+
+def _lacking_at_midnight(problem: AggregatorProblem) -> FloatArray:
+    """Energy that visits over midnight lack for the given charge after period 1 (20)."""
+    visits, battery = problem.visits, problem.battery
+    assert problem.midnight_soc_kwh is not None
+    up, down = problem.charge_step_kwh, problem.discharge_step_kwh
+    given = np.asarray(problem.midnight_soc_kwh, float)[visits.vehicle, visits.sample]
+    before = (-visits.start) % problem.periods + 1  # periods up to and with period 1
+    after = visits.length - before
+    over = (before <= visits.length) & ~visits.always_plugged
+    lacking = np.maximum(given - (visits.arrival_soc_kwh + up * before), 0.0)
+    lacking = np.maximum(lacking, visits.arrival_soc_kwh - down * before - given)
+    lacking = np.maximum(lacking, battery.departure_soc_kwh - (given + up * after))
+    return np.where(over, lacking, 0.0)

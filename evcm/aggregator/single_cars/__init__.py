@@ -1,0 +1,1 @@
+"""Exact method for single cars: prices of the totals, each car alone, clusters of columns."""

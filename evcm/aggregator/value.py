@@ -1,0 +1,350 @@
+"""What the stochastic model is worth, and what a plan is worth on days it has not seen.
+
+Three numbers bracket the value of planning with samples (Birge and Louveaux, *Introduction to
+Stochastic Programming*, chapter 4). All are costs, so that WS <= RP <= EEV:
+
+RP, the recourse problem
+    The model itself: one day-ahead schedule for all samples, (5)-(24).
+EEV, the expected result of the mean-value plan
+    The day-ahead schedule is planned for one mean day and then meets the samples. It can not be
+    kept as it stands: by (11) it must equal the mean need of the samples in every period. So it is
+    repaired, each kWh moved at a price on top of the energy's own.
+WS, wait and see
+    Each sample is known before the day-ahead market closes. Then neither one schedule for all nor
+    (11), which couples samples, binds: both are left out, and the result is a lower bound.
+
+A mean of plugged and unplugged is no day. As the mean day of a car stands its sample nearest to
+the mean of its presence and charging need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from evcm.aggregator.methods import solve
+from evcm.aggregator.model import Variant, build_model
+from evcm.aggregator.model_solver import run_highs, solve_model
+from evcm.aggregator.plan import AggregatorPlan, value_at_risk
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.recourse import operate_day
+from evcm.aggregator.steps import reachable_steps
+from evcm.arrays import FloatArray, IntArray
+from evcm.errors import Checks, SolverError
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """A cost known to lie between a proven bound and a plan's cost (USD)."""
+
+    bound_usd: float
+    cost_usd: float
+
+
+@dataclass(frozen=True, eq=False)
+class StochasticValue:
+    """WS <= RP <= EEV with their proven brackets, USD a day.
+
+    Attributes
+    ----------
+    wait_and_see, recourse, mean_value : Bracket
+    repaired_mwh : float
+        Day-ahead energy by which the mean-value plan had to be moved.
+    mean_plan, recourse_plan : AggregatorPlan
+    """
+
+    wait_and_see: Bracket
+    recourse: Bracket
+    mean_value: Bracket
+    repaired_mwh: float
+    mean_plan: AggregatorPlan = field(repr=False)
+    recourse_plan: AggregatorPlan = field(repr=False)
+
+    @property
+    def value_of_stochastic_solution_usd(self) -> float:
+        """EEV - RP: what planning with samples saves."""
+        return self.mean_value.cost_usd - self.recourse.cost_usd
+
+    @property
+    def value_of_perfect_information_usd(self) -> float:
+        """RP - WS: what knowing the day would save, at most."""
+        return self.recourse.cost_usd - self.wait_and_see.bound_usd
+
+    def table(self) -> pd.DataFrame:
+        """The three brackets, one row each."""
+        rows = {
+            "wait and see": self.wait_and_see,
+            "recourse problem": self.recourse,
+            "mean-value plan": self.mean_value,
+        }
+        return pd.DataFrame(
+            [(name, b.bound_usd, b.cost_usd) for name, b in rows.items()],
+            columns=["plan", "bound_usd", "cost_usd"],
+        )
+
+
+def take_samples(problem: AggregatorProblem, samples: Iterable[int]) -> AggregatorProblem:
+    """The problem over some of its samples (0-based), their probabilities scaled to sum to 1."""
+    at = np.asarray(list(samples), int)
+    checks = Checks(problem.label)
+    checks.require(
+        at.size > 0 and bool(((at >= 0) & (at < problem.samples)).all()),
+        "samples", at.tolist(), f"at least one of 0..{problem.samples - 1}",
+    )  # fmt: skip
+    checks.done()
+    probability = problem.probability[at]
+    midnight = problem.midnight_soc_kwh
+    return problem.with_options(
+        probability=probability / probability.sum(),
+        available=problem.available[:, :, at],
+        travelling=problem.travelling[:, :, at],
+        trip_energy_kwh=problem.trip_energy_kwh[:, :, at],
+        midnight_soc_kwh=None if midnight is None else midnight[:, at],
+    )
+
+
+def nearest_to_mean(problem: AggregatorProblem) -> IntArray:
+    """For each car the sample nearest to its mean day (V,).
+
+    Distance counts presence in each period, and the charge with which visits begin as a share of
+    the departure charge.
+    """
+    weight = problem.probability
+    presence = problem.available.astype(float)
+    distance = ((presence - (presence @ weight)[:, :, None]) ** 2).sum(axis=0)
+    v, need = problem.visits, np.zeros((problem.vehicles, problem.samples))
+    lacking = np.where(v.always_plugged, 0, problem.battery.departure_soc_kwh - v.arrival_soc_kwh)
+    np.add.at(need, (v.vehicle, v.sample), lacking / problem.battery.departure_soc_kwh)
+    distance += (need - (need @ weight)[:, None]) ** 2
+    return np.asarray(np.argmin(distance, axis=1))
+
+
+def mean_day(problem: AggregatorProblem) -> AggregatorProblem:
+    """The problem with one sample: each car's day nearest to its mean."""
+    at = nearest_to_mean(problem)[None, :, None]
+
+    def pick(array: NDArray[Any]) -> NDArray[Any]:
+        return np.take_along_axis(array, at, axis=2)
+
+    midnight = problem.midnight_soc_kwh
+    return problem.with_options(
+        probability=np.ones(1),
+        available=pick(problem.available),
+        travelling=pick(problem.travelling),
+        trip_energy_kwh=pick(problem.trip_energy_kwh),
+        midnight_soc_kwh=None if midnight is None else np.take_along_axis(midnight, at[0], axis=1),
+        risk_weight=0.0,
+    )
+
+
+def stochastic_value(
+    problem: AggregatorProblem,
+    gap: float = 1e-3,
+    repair_usd_per_kwh: float | None = None,
+    time_limit_s: float = 120.0,
+) -> StochasticValue:
+    """WS, RP and EEV of a problem.
+
+    Parameters
+    ----------
+    problem : AggregatorProblem
+        Without a risk weight.
+    gap : float
+        Gap asked of every solution, share of turnover.
+    repair_usd_per_kwh : float, optional
+        What moving a kWh of the mean-value plan costs; the highest step price by default.
+    time_limit_s : float
+        For each solution.
+
+    Raises
+    ------
+    SolverError
+        The proven brackets contradict WS <= RP <= EEV.
+    """
+    checks = Checks(problem.label)
+    checks.require(problem.risk_weight == 0, "risk_weight", problem.risk_weight, "0")
+    checks.done()
+    price = float(problem.price.price_usd_per_kwh.max())
+    repair = price if repair_usd_per_kwh is None else repair_usd_per_kwh
+    recourse = solve(problem, gap=gap, time_limit_s=time_limit_s)
+    mean_plan = solve(mean_day(problem), gap=gap, time_limit_s=time_limit_s)
+    repaired = solve_model(
+        problem, gap, time_limit_s, variant=Variant(True, mean_plan.day_ahead_mw, repair)
+    )
+    moved = np.abs(repaired.day_ahead_mw - mean_plan.day_ahead_mw).sum() * problem.period_h
+    each = [
+        _wait_and_see(take_samples(problem, [n]), gap, time_limit_s) for n in range(problem.samples)
+    ]
+    low, high = (
+        float(problem.probability @ [getattr(b, name) for b in each])
+        for name in ("bound_usd", "cost_usd")
+    )
+    value = StochasticValue(
+        wait_and_see=Bracket(low, high),
+        recourse=Bracket(recourse.bound_usd, recourse.objective_usd),
+        mean_value=Bracket(repaired.bound_usd, repaired.objective_usd),
+        repaired_mwh=float(moved),
+        mean_plan=mean_plan,
+        recourse_plan=recourse,
+    )
+    _require_order(value)
+    return value
+
+
+def _wait_and_see(problem: AggregatorProblem, gap: float, time_limit_s: float) -> Bracket:
+    """Least cost of one known day, buying in both markets."""
+    every = np.ones(problem.periods, bool)
+    model = build_model(problem, reachable_steps(problem), every, variant=Variant(zero_mean=False))
+    known = solve(problem, gap=gap, time_limit_s=time_limit_s)  # all day-ahead: one such plan
+    asked = gap * known.cost.turnover_usd
+    # One sample is small: here the simplex method is the faster one.
+    outcome = run_highs(model.cvxpy, asked, time_limit_s, mip_lp_solver="choose")
+    if not np.isfinite(outcome.bound_usd):
+        raise SolverError(f"{problem.label}: wait and see: no bound ({outcome.status})")
+    found = float(model.cvxpy.value) if outcome.solved else np.inf
+    return Bracket(outcome.bound_usd, min(found, known.cost_usd))
+
+
+def _require_order(value: StochasticValue) -> None:
+    ws, rp, eev = value.wait_and_see, value.recourse, value.mean_value
+    slack = 1e-6 * value.recourse_plan.cost.turnover_usd
+    if ws.bound_usd > rp.cost_usd + slack or rp.bound_usd > eev.cost_usd + slack:
+        raise SolverError(f"WS <= RP <= EEV fails: {ws}, {rp}, {eev}")
+
+
+@dataclass(frozen=True, eq=False)
+class FreshDays:
+    """Cost of a day-ahead schedule on days that it was not planned for.
+
+    Attributes
+    ----------
+    cost_usd : (S,)
+        Cost of each day: day-ahead, real time and wear at true prices, and penalties.
+    real_time_usd, wear_usd, penalty_usd : (S,)
+    penalized_kwh : (S,)
+        Trade beyond what (10) and the caps allow.
+    bound_usd : (S,)
+        No way to operate the day costs less.
+    """
+
+    cost_usd: FloatArray
+    real_time_usd: FloatArray
+    wear_usd: FloatArray
+    penalty_usd: FloatArray
+    penalized_kwh: FloatArray
+    bound_usd: FloatArray
+
+    @property
+    def profit_usd(self) -> FloatArray:
+        """Profit of each day: the cost with the other sign (drivers pay nothing in the model)."""
+        return -self.cost_usd
+
+    def confidence_interval(self, z: float = 1.959964) -> tuple[float, float]:
+        """Mean profit a day, plus and minus z standard errors (95 % by default)."""
+        profit = self.profit_usd
+        half = z * float(profit.std(ddof=1)) / np.sqrt(profit.size)
+        return float(profit.mean()) - half, float(profit.mean()) + half
+
+
+def operate_fresh_days(
+    day_ahead_mw: FloatArray, fresh: AggregatorProblem, penalty_usd_per_kwh: float | None = None
+) -> FreshDays:
+    """Operate fresh days under a day-ahead schedule, each with full knowledge of its own day.
+
+    The samples of `fresh` are days, not plans for one: (11) says nothing about a single day and is
+    left out. Real-time trade pays the step price at the day's own load. What goes beyond the limit
+    (10) or a cap pays `penalty_usd_per_kwh` besides, so that every day can be operated.
+
+    Each day is a linear program with the staircase of step prices in place of the price of the
+    whole trade. It bounds the cost of the day from below; its schedule is then charged the true
+    price, and both are reported.
+
+    Parameters
+    ----------
+    day_ahead_mw : (T,)
+        The schedule.
+    fresh : AggregatorProblem
+        The same aggregator with fresh days as samples.
+    penalty_usd_per_kwh : float, optional
+        Ten times the highest step price by default.
+    """
+    top = float(fresh.price.price_usd_per_kwh.max())
+    penalty = 10 * top if penalty_usd_per_kwh is None else penalty_usd_per_kwh
+    checks = Checks(fresh.label)
+    checks.require(
+        np.shape(day_ahead_mw) == (fresh.periods,),
+        "day_ahead_mw", f"shape {np.shape(day_ahead_mw)}", f"({fresh.periods},)",
+    )  # fmt: skip
+    checks.require(penalty >= 0, "penalty_usd_per_kwh", penalty, ">= 0")
+    checks.require(fresh.midnight_soc_kwh is None, "midnight_soc_kwh", "given", "None")
+    checks.done()
+    days = [operate_day(fresh, n, np.asarray(day_ahead_mw), penalty) for n in range(fresh.samples)]
+    load = fresh.system_load_mw + day_ahead_mw
+    day_ahead = fresh.period_h * float(fresh.price.payment(load, day_ahead_mw).sum())
+    columns = [np.array([getattr(d, name) for d in days]) for name in days[0].__slots__]
+    real_time, wear, penalty_usd, penalized, bound = columns
+    return FreshDays(
+        day_ahead + real_time + wear + penalty_usd, real_time, wear, penalty_usd, penalized,
+        day_ahead + bound,
+    )  # fmt: skip
+
+
+def resample_days(problem: AggregatorProblem, days: int, seed: int) -> AggregatorProblem:
+    """Fresh days for a problem known by its samples alone: each car repeats one of its own days.
+
+    Cars are drawn independently of one another, so that a fresh day mixes days of the samples.
+    """
+    checks = Checks(problem.label)
+    checks.require(days >= 1, "days", days, ">= 1")
+    checks.done()
+    rng = np.random.default_rng(seed)
+    at = rng.choice(problem.samples, size=(problem.vehicles, days), p=problem.probability)[None]
+    return problem.with_options(
+        probability=np.full(days, 1.0 / days),
+        available=np.take_along_axis(problem.available, at, axis=2),
+        travelling=np.take_along_axis(problem.travelling, at, axis=2),
+        trip_energy_kwh=np.take_along_axis(problem.trip_energy_kwh, at, axis=2),
+        midnight_soc_kwh=None,
+    )
+
+
+def cvar_frontier(
+    problem: AggregatorProblem,
+    weights: Iterable[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    alpha: float = 0.8,
+    gap: float = 1e-3,
+    time_limit_s: float = 120.0,
+) -> pd.DataFrame:
+    """Expected cost and CVaR_α of the cost for growing risk weights.
+
+    A plan found for one weight competes for every other: the best plan known under each weight is
+    reported. With each point the best of one set of plans, the expected cost cannot fall and CVaR
+    cannot rise with the weight; the proven gap says how far each may still be from its optimum.
+
+    Returns
+    -------
+    DataFrame
+        Columns weight, expected_usd, cvar_usd, objective_usd, bound_usd, gap.
+    """
+    weights = sorted(float(w) for w in weights)
+    plans, bounds = [], []
+    for weight in weights:
+        asked = problem.with_options(risk_weight=weight, risk_alpha=alpha)
+        plan = solve(asked, gap=gap, time_limit_s=time_limit_s)
+        cost = plan.cost
+        _, cvar = value_at_risk(cost.by_sample_usd, problem.probability, alpha)
+        plans.append((cost.total_usd, cvar, cost.turnover_usd))
+        bounds.append(plan.bound_usd)
+    rows = []
+    for weight, bound in zip(weights, bounds, strict=True):
+        # Ties go to the plan that costs least, or at weight 1 to the least tail.
+        mixed = [((1 - weight) * e + weight * c, e, c, turn) for e, c, turn in plans]
+        objective, expected, cvar, turnover = min(mixed)
+        rows.append((weight, expected, cvar, objective, bound, (objective - bound) / turnover))
+    names = ["weight", "expected_usd", "cvar_usd", "objective_usd", "bound_usd", "gap"]
+    return pd.DataFrame(rows, columns=names)

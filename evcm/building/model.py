@@ -1,0 +1,289 @@
+"""The dispatch as one mixed-integer program: (7)-(14), bank, cars, tariff, equation by equation.
+
+Units are the PV groups and, last, the grid connection. Every number of a day is a CVXPY parameter:
+a program is built once and solved for many days and variants.
+"""
+
+from __future__ import annotations
+
+import time
+
+import cvxpy as cp
+import numpy as np
+
+from evcm.arrays import FloatArray
+from evcm.building.inputs import BayDay, Building, Sessions, available_kw, lay_out
+from evcm.building.plan import Plan, Variant
+from evcm.errors import InfeasibleError, SolverError
+from evcm.paper import implements
+
+GAP = 5e-5
+"""Relative gap to which programs are solved, half of what is promised (0.01 %)."""
+
+
+class Quantities:
+    """Variables of one day: T periods, U units, B bays."""
+
+    def __init__(self, periods: int, units: int, bays: int, exclusive: bool) -> None:
+        self.power = cp.Variable((periods, units), nonneg=True)
+        self.on = cp.Variable((periods, units), boolean=True)
+        self.start = cp.Variable((periods, units), boolean=True)
+        self.stop = cp.Variable((periods, units), boolean=True)
+        self.peak = cp.Variable(nonneg=True)
+        self.bank_in = cp.Variable(periods, nonneg=True)
+        self.bank_out = cp.Variable(periods, nonneg=True)
+        self.stored = cp.Variable(periods, nonneg=True)
+        self.charge = cp.Variable((periods, bays), nonneg=True)
+        self.give = cp.Variable((periods, bays), nonneg=True)
+        self.received = cp.Variable((periods, bays))
+        self.moved = cp.Variable((periods, bays), nonneg=True)
+        self.short = cp.Variable(periods, nonneg=True)
+        self.bank_gives = cp.Variable(periods, boolean=True) if exclusive else None
+        self.car_gives = cp.Variable((periods, bays), boolean=True) if exclusive else None
+
+
+class Numbers:
+    """Parameters of one day, filled by `fill`."""
+
+    def __init__(self, periods: int, units: int, bays: int) -> None:
+        def p(*shape: int) -> cp.Parameter:
+            return cp.Parameter(shape, nonneg=True)
+
+        self.available, self.linear = p(periods, units), p(periods, units)
+        self.least, self.fixed, self.starting, self.stopping = (p(units) for _ in range(4))
+        self.up, self.down = p(units), p(units)
+        self.load, self.reserve, self.demand = p(periods), p(), p()
+        self.bank_kwh, self.bank_start, self.bank_in, self.bank_out = (p() for _ in range(4))
+        self.stores, self.draws, self.wear = p(), p(), p()
+        self.most_charge, self.most_give, self.plain = (p(periods, bays) for _ in range(3))
+        self.least_charge, self.kept = p(periods, bays), p(periods, bays)
+        self.low = cp.Parameter((periods, bays))
+        self.high = p(periods, bays)
+        self.lost, self.comfort, self.v2g = p(), p(), p()
+        self.most_short, self.short_cost = p(), p()
+
+    def fill(self, building: Building, day: BayDay, variant: Variant) -> None:
+        """Set every parameter for a building, its cars and a variant."""
+        b, step, groups = building, building.horizon.step_h, building.groups
+        grid = np.full((b.horizon.periods, 1), b.connection_kw)
+        sun = available_kw(b) * variant.pv
+        self.available.value = np.hstack([sun, grid])
+        own = np.tile([g.cost_usd_per_kwh for g in groups], (b.horizon.periods, 1))
+        self.linear.value = step * np.hstack([own, b.price_usd_per_kwh[:, None]])
+        self.least.value = np.array([*(g.min_kw for g in groups), 0.0])
+        self.fixed.value = step * np.array([*(g.cost_usd_per_h for g in groups), 0.0])
+        self.starting.value = np.array([*(g.start_usd for g in groups), 0.0])
+        self.stopping.value = np.array([*(g.stop_usd for g in groups), 0.0])
+        size = [g.rated_kw for g in groups]
+        up = [min(step * g.ramp_up_kw_per_h, s) for g, s in zip(groups, size, strict=True)]
+        down = [min(step * g.ramp_down_kw_per_h, s) for g, s in zip(groups, size, strict=True)]
+        self.up.value, self.down.value = np.array([*up, 1e9]), np.array([*down, 1e9])
+        self.load.value, self.reserve.value = b.load_kw, b.reserve_share
+        self.demand.value = b.demand_usd_per_kw
+        use = float(variant.bank)
+        self.bank_kwh.value = use * b.bank.capacity_kwh
+        self.bank_start.value = use * b.bank.capacity_kwh * b.bank.start_share
+        self.bank_in.value, self.bank_out.value = use * b.bank.charge_kw, use * b.bank.discharge_kw
+        self.stores.value = step * b.bank.charge_efficiency
+        self.draws.value = step / b.bank.discharge_efficiency
+        self.wear.value = step * b.bank.wear_usd_per_kwh
+        moves = variant.shifting or variant.v2g
+        self.most_charge.value = np.array(day.power_kw if moves else day.plain_kw)
+        self.least_charge.value = np.array(np.zeros_like(day.plain_kw) if moves else day.plain_kw)
+        self.most_give.value = np.array(day.power_kw * variant.v2g)
+        self.plain.value, self.kept.value = np.array(day.plain_kw), np.array(day.kept)
+        self.low.value, self.high.value = np.array(day.low_kwh), np.array(day.high_kwh)
+        self.lost.value = step / b.response.v2g_round_trip
+        self.comfort.value = step * b.response.comfort_usd_per_kwh
+        self.v2g.value = step * b.response.v2g_usd_per_kwh
+        self.most_short.value, self.short_cost.value = 0.0, 0.0
+
+
+@implements("7", paper="building")
+def cost(q: Quantities, n: Numbers) -> cp.Expression:
+    """Linear, fixed, start and stop costs (7), with the tariff's demand charge, wear, comfort."""
+    return (
+        cp.sum(cp.multiply(n.linear, q.power))
+        + cp.sum(q.on @ n.fixed + q.start @ n.starting + q.stop @ n.stopping)
+        + n.demand * q.peak
+        + n.wear * cp.sum(q.bank_out)
+        + n.comfort * cp.sum(q.moved)
+        + n.v2g * cp.sum(q.give)
+        + n.short_cost * cp.sum(q.short)
+    )
+
+
+@implements("8", paper="building")
+def balance(q: Quantities, n: Numbers) -> list[cp.Constraint]:
+    """Units and bank meet load and cars in every period (8)."""
+    cars = cp.sum(q.charge, axis=1) - cp.sum(q.give, axis=1)
+    return [cp.sum(q.power, axis=1) + q.bank_out == n.load + cars + q.bank_in]
+
+
+@implements("9", paper="building")
+def reserve(q: Quantities, n: Numbers) -> list[cp.Constraint]:
+    """Units that are on could give at least the share R of the demand more (9)."""
+    spare = cp.sum(cp.multiply(n.available, q.on) - q.power, axis=1) + q.short
+    return [spare >= n.reserve * (n.load + cp.sum(q.charge, axis=1))]
+
+
+@implements("10", paper="building")
+def power_limits(q: Quantities, n: Numbers) -> list[cp.Constraint]:
+    """A unit gives between its least and its available power while it is on (10)."""
+    most = cp.multiply(n.available, q.on)
+    return [
+        cp.multiply(cp.reshape(n.least, (1, q.on.shape[1]), order="C"), q.on) <= q.power,
+        q.power[:, :-1] <= most[:, :-1],
+        q.power[:, -1] <= most[:, -1] + q.short,
+    ]
+
+
+@implements("11", paper="building")
+def commitment(q: Quantities, n: Numbers) -> list[cp.Constraint]:
+    """Starts and stops follow from being on, from off before the day (11); never both at once."""
+    return [
+        q.on[0] == q.start[0] - q.stop[0],
+        q.on[1:] - q.on[:-1] == q.start[1:] - q.stop[1:],
+        q.start + q.stop <= 1,
+        q.on[:, -1] == 1,  # the grid stays connected: it costs nothing to be on
+    ]
+
+
+@implements("12", paper="building")
+def ramp_up(q: Quantities, n: Numbers) -> list[cp.Constraint]:
+    """PV groups rise no faster than their ramp, from zero before the day (12)."""
+    return [
+        q.power[0, :-1] <= n.up[:-1],
+        q.power[1:, :-1] - q.power[:-1, :-1] <= _rows(n.up, q),
+    ]
+
+
+@implements("13", paper="building")
+def ramp_down(q: Quantities, n: Numbers) -> list[cp.Constraint]:
+    """PV groups fall no faster than their ramp (13)."""
+    return [q.power[:-1, :-1] - q.power[1:, :-1] <= _rows(n.down, q)]
+
+
+def _rows(value: cp.Parameter, q: Quantities) -> cp.Expression:
+    periods, units = q.power.shape
+    row = cp.reshape(value[:-1], (1, units - 1), order="C")
+    return np.ones((periods - 1, 1)) @ row
+
+
+@implements("14", paper="building")
+def shortfall(q: Quantities, n: Numbers) -> list[cp.Constraint]:
+    """Domains are those of the variables (14); power beyond the connection only in diagnosis."""
+    return [q.short <= n.most_short]
+
+
+def highest_import(q: Quantities, n: Numbers) -> list[cp.Constraint]:
+    """The day's highest import, which the demand charge is paid for."""
+    return [q.power[:, -1] <= q.peak]
+
+
+def bank(q: Quantities, n: Numbers) -> list[cp.Constraint]:
+    """The bank takes PV power only, keeps its limits and ends the day as it began."""
+    rules = [
+        q.stored[0] == n.bank_start + n.stores * q.bank_in[0] - n.draws * q.bank_out[0],
+        q.stored[1:] == q.stored[:-1] + n.stores * q.bank_in[1:] - n.draws * q.bank_out[1:],
+        q.stored <= n.bank_kwh,
+        q.stored[-1] == n.bank_start,
+        q.bank_in <= cp.sum(q.power[:, :-1], axis=1),
+    ]
+    if q.bank_gives is None:
+        return [*rules, q.bank_in <= n.bank_in, q.bank_out <= n.bank_out]
+    return [*rules, q.bank_in <= n.bank_in * (1 - q.bank_gives),
+            q.bank_out <= n.bank_out * q.bank_gives]  # fmt: skip
+
+
+def cars(q: Quantities, n: Numbers, step_h: float) -> list[cp.Constraint]:
+    """Cars receive their energy within their stay; what is moved from plain charging is counted."""
+    net = step_h * q.charge - n.lost * q.give
+    rules = [
+        q.received[0] == net[0],
+        q.received[1:] == cp.multiply(n.kept[1:], q.received[:-1]) + net[1:],
+        n.low <= q.received,
+        q.received <= n.high,
+        n.least_charge <= q.charge,
+        q.moved >= n.plain - q.charge,
+    ]
+    if q.car_gives is None:
+        return [*rules, q.charge <= n.most_charge, q.give <= n.most_give]
+    return [*rules, q.charge <= cp.multiply(n.most_charge, 1 - q.car_gives),
+            q.give <= cp.multiply(n.most_give, q.car_gives)]  # fmt: skip
+
+
+class Program:
+    """The program for a shape of day, built once; `solve` fills in the numbers."""
+
+    def __init__(self, building: Building, exclusive: bool = False) -> None:
+        h = building.horizon
+        self.shape = (h.periods, h.step_h, len(building.groups) + 1, building.bays)
+        self.q = Quantities(h.periods, self.shape[2], building.bays, exclusive)
+        self.n = Numbers(h.periods, self.shape[2], building.bays)
+        q, n = self.q, self.n
+        parts = (balance, reserve, power_limits, commitment, ramp_up, ramp_down, shortfall,
+                 highest_import, bank)  # fmt: skip
+        rules = [rule for part in parts for rule in part(q, n)]
+        self.problem = cp.Problem(cp.Minimize(cost(q, n)), [*rules, *cars(q, n, h.step_h)])
+
+    def fits(self, building: Building) -> bool:
+        """Whether a building has the shape of this program."""
+        h = building.horizon
+        return self.shape == (h.periods, h.step_h, len(building.groups) + 1, building.bays)
+
+    def solve(self, building: Building, sessions: Sessions, variant: Variant) -> Plan:
+        """The least-cost plan of a day."""
+        begin = time.perf_counter()
+        day = lay_out(sessions, building.horizon, building.bays)
+        self.n.fill(building, day, variant)
+        self._run()
+        if self.problem.status in (cp.INFEASIBLE, cp.settings.INFEASIBLE_OR_UNBOUNDED):
+            self._explain(building)
+        if self.problem.status != cp.OPTIMAL:
+            raise SolverError(f"building: HiGHS ended with '{self.problem.status}'")
+        return self._plan(building, sessions, variant, time.perf_counter() - begin)
+
+    def _run(self) -> None:
+        try:
+            self.problem.solve(solver=cp.HIGHS, ignore_dpp=True, mip_rel_gap=GAP, parallel="off")
+        except cp.SolverError as error:
+            raise SolverError(f"building: {error}") from error
+
+    def _explain(self, building: Building) -> None:
+        """Say how much connection power is missing and when."""
+        self.n.most_short.value, self.n.short_cost.value = 1e7, 1e4
+        self._run()
+        if self.problem.status != cp.OPTIMAL:
+            raise InfeasibleError("building: no dispatch exists, whatever the connection")
+        short = np.asarray(self.q.short.value)
+        worst = int(short.argmax())
+        raise InfeasibleError(
+            f"building: a connection of {building.connection_kw:g} kW is too small by "
+            f"{short[worst]:.3f} kW at {building.horizon.clock(worst)} (reserve included); "
+            f"{int((short > 1e-6).sum())} periods are short",
+            short_kw=short,
+        )
+
+    def _plan(
+        self, building: Building, sessions: Sessions, variant: Variant, seconds: float
+    ) -> Plan:
+        q, info = self.q, self.problem.solver_stats.extra_stats
+        cost_usd = float(self.problem.value)
+        return Plan(
+            building=building, sessions=sessions, variant=variant,
+            power_kw=_array(q.power), on=np.round(_array(q.on)), start=np.round(_array(q.start)),
+            stop=np.round(_array(q.stop)), bank_in_kw=_array(q.bank_in),
+            bank_out_kw=_array(q.bank_out), stored_kwh=_array(q.stored),
+            charge_kw=_array(q.charge), give_kw=_array(q.give),
+            peak_kw=float(np.max(q.power.value[:, -1])), cost_usd=cost_usd,
+            # Bounded by the cost: HiGHS may report its bound a rounding error above it.
+            bound_usd=min(float(info.mip_dual_bound), cost_usd),
+            status="optimal: cost and proven bound differ by less than 0.01 %", seconds=seconds,
+        )  # fmt: skip
+
+
+def _array(variable: cp.Variable) -> FloatArray:
+    """A solution, with rounding errors below zero removed."""
+    value: FloatArray = np.maximum(np.asarray(variable.value, dtype=float), 0.0)
+    return value

@@ -1,0 +1,10 @@
+from .allocation import RULES as RULES
+from .allocation import allocate as allocate
+from .capped import CappedPlan as CappedPlan
+from .capped import solve_under_cap as solve_under_cap
+from .capped import under_cap as under_cap
+from .joint import JointPlan as JointPlan
+from .joint import joint_problem as joint_problem
+from .joint import solve_joint as solve_joint
+from .reallocation import Reallocation as Reallocation
+from .reallocation import reallocate as reallocate

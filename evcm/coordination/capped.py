@@ -1,0 +1,79 @@
+"""Coordination of aggregators by the operator's caps (2.4.1, equations 54-57).
+
+The operator finds what the network leaves for each aggregator (`evcm.network.caps`); each aggregator is
+solved again with its cap in place of the system's. Where no plan can live with a cap, the
+aggregator asks for the least that would do, and the operator's AC OPF decides whether the network
+can give it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evcm.aggregator import methods
+from evcm.aggregator.plan import AggregatorPlan
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.arrays import FloatArray
+from evcm.errors import InfeasibleError
+from evcm.paper import implements
+
+
+@dataclass(frozen=True, eq=False)
+class CappedPlan:
+    """A plan under a cap. `raised_percent` is 0 where the operator's cap sufficed.
+
+    `cap_mw` (T,) is the cap in force, the operator's or the raised one.
+    """
+
+    plan: AggregatorPlan
+    cap_mw: FloatArray = field(repr=False)
+    raised_percent: float
+
+
+@implements("56", "57")
+def under_cap(problem: AggregatorProblem, cap_mw: FloatArray) -> AggregatorProblem:
+    """The same aggregator with the operator's cap (56)-(57) in place of the system's (29)-(30).
+
+    Parameters
+    ----------
+    problem : AggregatorProblem
+    cap_mw : (T,) array
+        Upper limit of the aggregator's power in each period, MW.
+    """
+    cap = np.array(cap_mw, dtype=float)
+    return problem.with_options(system_cap_mw=None, trading_cap_mw=cap)
+
+
+def solve_under_cap(
+    problem: AggregatorProblem, cap_mw: FloatArray, gap: float = 1e-3, slack: float = 1e-6
+) -> CappedPlan:
+    """Solve an aggregator under a cap; where that is infeasible, under the least uniform increase.
+
+    Parameters
+    ----------
+    problem : AggregatorProblem
+    cap_mw : (T,) array
+        The operator's cap, MW.
+    gap : float
+        Gap to prove, as a share of turnover.
+    slack : float
+        Relative margin on a raised cap, so that rounding does not make it infeasible again.
+
+    Raises
+    ------
+    InfeasibleError
+        No uniform increase helps: the reason lies elsewhere than in the cap.
+    """
+    capped = under_cap(problem, cap_mw)
+    try:
+        return CappedPlan(methods.solve(capped, gap=gap), np.asarray(cap_mw), 0.0)
+    except InfeasibleError as error:
+        share = error.details.get("uniform_increase")
+        if share is None or not np.isfinite(share):
+            raise
+        percent = 100.0 * share
+        raised = np.asarray(cap_mw) * (1.0 + share) * (1.0 + slack)
+        plan = methods.solve(under_cap(problem, raised), gap=gap)
+        return CappedPlan(plan, raised, float(percent))

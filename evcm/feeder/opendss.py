@@ -1,0 +1,211 @@
+"""The only importer of OpenDSS: one circuit in memory, solved again and again, no files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dss import DSS
+from numpy.typing import NDArray
+
+from evcm.arrays import ComplexArray, FloatArray
+from evcm.errors import SolverError
+from evcm.feeder.circuit import Capacitor, Circuit, Line, Load, Terminal, Transformer
+
+TOLERANCE = 1e-10
+"""Largest change of a voltage between the last two iterations, per unit."""
+
+MAX_ITERATIONS = 200
+HERTZ = 60.0
+_NUMBER = {"a": 1, "b": 2, "c": 3}
+_MODEL = {"pq": 1, "z": 2, "i": 5}
+_SOURCE_OHM = 1e-6
+
+
+@dataclass(frozen=True)
+class RawState:
+    """What OpenDSS says of one solve: volts by terminal, power in at the head, losses."""
+
+    converged: bool
+    iterations: int
+    volts: ComplexArray
+    head_kva: complex
+    losses_kva: complex
+
+
+class Engine:
+    """An OpenDSS circuit in a context of its own, with cars on the given terminals.
+
+    The circuit is made once from text commands. `solve` then sets the head's voltage and the
+    power of loads and cars in memory, and warm starts from the solution before. For a cold start
+    make a new engine: `calcvoltagebases` would leave the capacitors out of later solves.
+    """
+
+    def __init__(
+        self, circuit: Circuit, ev_terminals: tuple[Terminal, ...], generators: bool
+    ) -> None:
+        self.circuit = circuit
+        self._dss = DSS.NewContext()
+        self._dss.AllowForms = False
+        self._dss.AllowChangeDir = False
+        self._evs = ev_terminals
+        self._generators = generators
+        for command in self._commands():
+            self._dss.Text.Command = command
+        self._loads = self._dss.ActiveCircuit.Loads
+        self._gens = self._dss.ActiveCircuit.Generators
+        self._source = self._dss.ActiveCircuit.Vsources
+        self._kw = np.array([load.kw for load in circuit.loads])
+        self._kvar = np.array([load.kvar for load in circuit.loads])
+        self._scale = 1.0
+        self._ev_kw = np.zeros(len(ev_terminals))
+        self._ev_kvar = np.zeros(len(ev_terminals))
+        self._gen_kw = np.zeros(len(ev_terminals))
+        self._order = self._node_order()
+
+    def solve(
+        self, head_v_pu: float, load_scale: float, ev_kw: FloatArray, ev_kvar: FloatArray
+    ) -> RawState:
+        """Solve one power flow. Cars: kW (below zero feeds in) and kvar by car terminal."""
+        self._source.First  # noqa: B018 (an attribute with an effect: it activates the source)
+        self._source.pu = head_v_pu
+        if load_scale != self._scale:
+            self._set_loads(0, self._kw * load_scale, self._kvar * load_scale)
+            self._scale = load_scale
+        self._set_evs(ev_kw, ev_kvar)
+        solution = self._dss.ActiveCircuit.Solution
+        try:
+            solution.Solve()
+        except Exception as error:  # dss raises its own type for any fault of the engine
+            raise SolverError(f"OpenDSS: {error}") from error
+        v = np.asarray(self._dss.ActiveCircuit.AllBusVolts, dtype=float)
+        volts = (v[::2] + 1j * v[1::2])[self._order]
+        head = self._dss.ActiveCircuit.TotalPower
+        losses = self._dss.ActiveCircuit.Losses
+        return RawState(
+            converged=bool(solution.Converged),
+            iterations=int(solution.Iterations),
+            volts=volts,
+            head_kva=-complex(head[0], head[1]),
+            losses_kva=complex(losses[0], losses[1]) / 1000,
+        )
+
+    def _set_loads(self, first: int, kw: FloatArray, kvar: FloatArray) -> None:
+        loads = self._loads
+        for i in range(len(kw)):
+            loads.idx = first + i + 1
+            loads.kW = kw[i]
+            loads.kvar = kvar[i]
+
+    def _set_evs(self, ev_kw: FloatArray, ev_kvar: FloatArray) -> None:
+        drawn = np.maximum(ev_kw, 0.0) if self._generators else ev_kw
+        first = len(self._kw)
+        for i in np.flatnonzero((drawn != self._ev_kw) | (ev_kvar != self._ev_kvar)):
+            self._loads.idx = first + int(i) + 1
+            self._loads.kW = drawn[i]
+            self._loads.kvar = ev_kvar[i]
+        self._ev_kw, self._ev_kvar = drawn.copy(), ev_kvar.copy()
+        if not self._generators:
+            return
+        fed = np.maximum(-ev_kw, 0.0)
+        for i in np.flatnonzero(fed != self._gen_kw):
+            self._gens.idx = int(i) + 1
+            self._gens.kW = fed[i]
+            self._gens.kvar = 0.0
+        self._gen_kw = fed
+
+    def _node_order(self) -> NDArray[np.int64]:
+        """Place of each of our terminals among OpenDSS's nodes."""
+        names = [str(n).lower() for n in self._dss.ActiveCircuit.AllNodeNames]
+        place = {name: i for i, name in enumerate(names)}
+        own = [f"{t.node}.{_NUMBER[t.phase]}".lower() for t in self.circuit.terminals]
+        return np.array([place[name] for name in own], dtype=np.int64)
+
+    def _commands(self) -> list[str]:
+        c = self.circuit
+        makers: list[str] = [
+            "clear",
+            f"new circuit.feeder basekv={c.head_kv!r} pu=1 phases=3 bus1={c.head} r1=0 r0=0 "
+            f"x1={_SOURCE_OHM} x0={_SOURCE_OHM} basefreq={HERTZ}",
+        ]
+        makers += [_transformer(t) for t in c.transformers]
+        makers += [_line(i, line) for i, line in enumerate(c.lines)]
+        makers += [_capacitor(i, cap) for i, cap in enumerate(c.capacitors)]
+        limits = f"vminpu={c.load_range_pu[0]} vmaxpu={c.load_range_pu[1]}"
+        makers += [_load(f"spot{i}", load, limits) for i, load in enumerate(c.loads)]
+        cars = [Load((t,), "pq", 0.0, 0.0, c.base_v[c.index(t)] / 1000) for t in self._evs]
+        makers += [_load(f"ev{i}", car, limits) for i, car in enumerate(cars)]
+        if self._generators:
+            makers += [_generator(i, car, limits) for i, car in enumerate(cars)]
+        bases = sorted({float(np.round(v * np.sqrt(3) / 1000, 6)) for v in c.base_v})
+        return [
+            *makers,
+            f"set voltagebases=[{' '.join(map(repr, bases))}]",
+            "calcvoltagebases",
+            f"set tolerance={TOLERANCE} maxiterations={MAX_ITERATIONS} controlmode=off",
+        ]
+
+
+def _bus(terminals: tuple[Terminal, ...]) -> str:
+    return terminals[0].node + "".join(f".{_NUMBER[t.phase]}" for t in terminals)
+
+
+def _on(node: str, phases: str) -> str:
+    return _bus(tuple(Terminal(node, p) for p in phases))
+
+
+def _transformer(t: Transformer) -> str:
+    kind = "delta" if t.delta else "wye"
+    n = len(t.phases)
+    high, low = t.high_kv, t.low_kv
+    if n == 1:
+        high, low = high / np.sqrt(3), low / np.sqrt(3)
+    return (
+        f"new transformer.{t.name} phases={n} windings=2 ppm_antifloat=0 "
+        f"buses=[{_on(t.start, t.phases)} {_on(t.end, t.phases)}] conns=[{kind} wye] "
+        f"kvs=[{float(high)!r} {float(low)!r}] kvas=[{t.kva!r} {t.kva!r}] "
+        f"%rs=[{t.r_percent / 2!r} {t.r_percent / 2!r}] xhl={t.x_percent!r} taps=[1 {t.tap!r}]"
+    )
+
+
+def _triangle(matrix: FloatArray) -> str:
+    rows = (" ".join(repr(float(x)) for x in row[: i + 1]) for i, row in enumerate(matrix))
+    return "[" + " | ".join(rows) + "]"
+
+
+def _line(i: int, line: Line) -> str:
+    nano = line.b_s / (2 * np.pi * HERTZ) * 1e9
+    return (
+        f"new line.l{i}_{line.start}_{line.end} phases={len(line.phases)} length=1 "
+        f"bus1={_on(line.start, line.phases)} bus2={_on(line.end, line.phases)} "
+        f"rmatrix={_triangle(line.z_ohm.real)} xmatrix={_triangle(line.z_ohm.imag)} "
+        f"cmatrix={_triangle(nano)} basefreq={HERTZ}"
+    )
+
+
+def _capacitor(i: int, cap: Capacitor) -> str:
+    bus = _bus((cap.terminal,))
+    return f"new capacitor.c{i} bus1={bus} phases=1 kv={float(cap.base_kv)!r} kvar={cap.kvar!r}"
+
+
+def _load(name: str, load: Load, limits: str) -> str:
+    kind = "delta" if len(load.terminals) == 2 else "wye"
+    return (
+        f"new load.{name} bus1={_bus(load.terminals)} phases=1 conn={kind} "
+        f"kv={float(load.base_kv)!r} kw={load.kw!r} kvar={load.kvar!r} "
+        f"model={_MODEL[load.kind]} {limits}"
+    )
+
+
+def _generator(i: int, car: Load, limits: str) -> str:
+    return (
+        f"new generator.v2g{i} bus1={_bus(car.terminals)} phases=1 kv={float(car.base_kv)!r} "
+        f"kw=0 kvar=0 model=1 {limits}"
+    )
+
+
+def version() -> str:
+    """OpenDSS engine version, for records of how a result was obtained."""
+    text: Any = DSS.Version
+    return str(text).splitlines()[0]

@@ -1,0 +1,291 @@
+"""The unbalanced IEEE 13-node feeder, three-phase and node by node, on OpenDSS (2.4.3, 3.3).
+
+`solve` runs many power flows of one `FeederModel` in memory and certifies every one of them;
+`run_day` couples the feeder to the transmission results: the head takes the voltage of its bus,
+and the aggregator's signed power is spread over nodes and phases.
+
+References
+----------
+W. H. Kersting, "Radial distribution test feeders", IEEE PES Winter Meeting, 2001.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from evcm import data
+from evcm.arrays import ComplexArray, FloatArray
+from evcm.errors import SolverError
+from evcm.feeder import opendss
+from evcm.feeder.certificate import FeederCertificate, certify, joined
+from evcm.feeder.circuit import PHASES, Circuit, FeederModel, Terminal, circuit, published_model
+from evcm.feeder.coupling import FeederCases, check_transmission, feeder_cases, feeders_at_bus
+from evcm.feeder.spread import Spread, single_phase_cars, spread, spread_names, spread_of
+
+__all__ = [
+    "FeederCases",
+    "FeederModel",
+    "FeederStates",
+    "Spread",
+    "check_transmission",
+    "circuit",
+    "far_nodes",
+    "feeder_cases",
+    "feeders_at_bus",
+    "published_model",
+    "published_solution",
+    "run_day",
+    "single_phase_cars",
+    "solve",
+    "spread",
+    "spread_names",
+    "spread_of",
+    "supply_band",
+]
+
+
+BLOCK_SIZE = 1024
+"""Solves that share a warm start; fixed, so that results do not depend on the number of jobs."""
+
+
+@dataclass(frozen=True)
+class FeederStates:
+    """Solved and certified states of the feeder, (case, terminal).
+
+    Parameters
+    ----------
+    model, spread : FeederModel, Spread
+        What was solved.
+    cases : FeederCases
+        What was asked, (case,).
+    volts : ndarray of complex, (case, terminal)
+        Voltage to ground, V.
+    iterations : ndarray of int, (case,)
+        Iterations of the power flow.
+    certificate : FeederCertificate
+        Every solve re-checked without the solver; powers at the head, losses.
+    solver, seconds : str, float
+        OpenDSS version; wall time of the solves.
+    """
+
+    model: FeederModel
+    spread: Spread
+    cases: FeederCases
+    volts: ComplexArray
+    iterations: NDArray[np.int64]
+    certificate: FeederCertificate
+    solver: str
+    seconds: float
+
+    @property
+    def terminals(self) -> tuple[Terminal, ...]:
+        """Terminals in array order."""
+        return circuit(self.model).terminals
+
+    @property
+    def v_pu(self) -> FloatArray:
+        """Voltage magnitudes, per unit, (case, terminal)."""
+        magnitude: FloatArray = np.abs(self.volts) / circuit(self.model).base_v
+        return magnitude
+
+    def at(self, node: str, phase: str) -> FloatArray:
+        """Voltage magnitude (pu) at one terminal, (case,); an absent phase is refused by name."""
+        index = circuit(self.model).index(Terminal(node, phase))
+        magnitude: FloatArray = np.abs(self.volts[:, index]) / circuit(self.model).base_v[index]
+        return magnitude
+
+    def unbalance_percent(self, node: str) -> FloatArray:
+        """Voltage unbalance factor (VUF): negative over positive sequence, %, (case,)."""
+        feeder = circuit(self.model)
+        v = np.stack([self.volts[:, feeder.index(Terminal(node, p))] for p in PHASES], axis=1)
+        a = np.exp(2j * np.pi / 3)
+        positive = v @ np.array([1, a, a**2]) / 3
+        negative = v @ np.array([1, a**2, a]) / 3
+        factor: FloatArray = 100 * np.abs(negative) / np.abs(positive)
+        return factor
+
+    def three_phase_nodes(self) -> tuple[str, ...]:
+        """Nodes with three phases, in array order."""
+        nodes = dict.fromkeys(t.node for t in self.terminals)
+        return tuple(n for n in nodes if len(circuit(self.model).phases(n)) == 3)
+
+    def voltages(self) -> pd.DataFrame:
+        """Tidy table: period and labels of the case, node, phase, v_pu, angle_deg."""
+        s, n = self.volts.shape
+        where = np.repeat(np.arange(s), n)
+        frame = self.cases.labels.iloc[where].reset_index(drop=True)
+        frame["period"] = self.cases.period[where]
+        frame["node"] = np.tile([t.node for t in self.terminals], s)
+        frame["phase"] = np.tile([t.phase for t in self.terminals], s)
+        frame["v_pu"] = self.v_pu.ravel()
+        frame["angle_deg"] = np.degrees(np.angle(self.volts)).ravel()
+        return frame
+
+    def flows(self) -> pd.DataFrame:
+        """One row per case: labels, period, what was asked, and powers in kW and kvar."""
+        proof = self.certificate
+        frame = self.cases.labels.copy()
+        frame["period"] = self.cases.period
+        frame["head_v_pu"] = self.cases.head_v_pu
+        frame["load_scale"] = self.cases.load_scale
+        frame["head_kw"], frame["head_kvar"] = proof.head_kva.real, proof.head_kva.imag
+        frame["load_kw"] = proof.load_kva.real
+        frame["charge_kw"], frame["v2g_kw"] = proof.charge_kva.real, proof.v2g_kva.real
+        frame["losses_kw"] = proof.losses_kva.real
+        nodes = self.three_phase_nodes()
+        frame["vuf_max_percent"] = np.max([self.unbalance_percent(n) for n in nodes], axis=0)
+        frame["v_min_pu"], frame["v_max_pu"] = self.v_pu.min(axis=1), self.v_pu.max(axis=1)
+        return frame
+
+
+def solve(
+    cases: FeederCases,
+    model: FeederModel | None = None,
+    cars: Spread | None = None,
+    jobs: int = 1,
+) -> FeederStates:
+    """Solve and certify the power flow of every case.
+
+    Parameters
+    ----------
+    cases : FeederCases
+        Head voltage, load and car power, (case,).
+    model : FeederModel, optional
+        Default: the paper's choice, no regulator and no substation transformer.
+    cars : Spread, optional
+        Where the cars plug in; ``spread("by_load")`` by default.
+    jobs : int
+        Processes. Results are the same bits for any number.
+
+    Raises
+    ------
+    SolverError
+        A power flow did not converge, or left the range of voltages in which loads keep to their
+        kind (says period and node); or the certificate does not hold.
+    InputError
+        The spread names a node or phase that the feeder does not have.
+    """
+    model = model or FeederModel()
+    cars = cars or spread("by_load")
+    cars.on(circuit(model))  # an absent node or phase is refused before any solve
+    start = time.perf_counter()
+    blocks = [cases.take(slice(i, i + BLOCK_SIZE)) for i in range(0, len(cases), BLOCK_SIZE)]
+    groups = [blocks[i::jobs] for i in range(min(jobs, len(blocks)))]
+    if len(groups) > 1:
+        found = Parallel(n_jobs=jobs)(delayed(_solve_blocks)(g, model, cars) for g in groups)
+    else:
+        found = [_solve_blocks(g, model, cars) for g in groups]
+    ordered = [found[i % jobs][i // jobs] for i in range(len(blocks))]
+    seconds = time.perf_counter() - start
+    return FeederStates(
+        model=model,
+        spread=cars,
+        cases=cases,
+        volts=np.concatenate([volts for volts, _, _ in ordered]),
+        iterations=np.concatenate([iterations for _, iterations, _ in ordered]),
+        certificate=joined([proof for _, _, proof in ordered]).require(),
+        solver=opendss.version(),
+        seconds=seconds,
+    )
+
+
+def _charging_kvar(cases: FeederCases, model: FeederModel) -> FloatArray:
+    """Reactive power of charging cars; V2G runs at unity power factor."""
+    tangent = np.tan(np.arccos(model.charger_power_factor))
+    kvar: FloatArray = np.maximum(cases.ev_kw, 0.0) * tangent
+    return kvar
+
+
+_Solved = tuple[ComplexArray, NDArray[np.int64], FeederCertificate]
+"""Volts, iterations and certificate of a block of cases."""
+
+
+def _solve_blocks(blocks: list[FeederCases], model: FeederModel, cars: Spread) -> list[_Solved]:
+    """Solve blocks of cases in this process."""
+    return [_solve_block(block, model, cars) for block in blocks]
+
+
+def _solve_block(block: FeederCases, model: FeederModel, cars: Spread) -> _Solved:
+    """One cold start, then each solve from the one before; certified here, block by block."""
+    feeder = circuit(model)
+    engine = opendss.Engine(feeder, cars.terminals, model.v2g_as_generators)
+    size = len(block)
+    volts = np.empty((size, len(feeder.terminals)), complex)
+    head, losses = np.empty(size, complex), np.empty(size, complex)
+    iterations = np.empty(size, np.int64)
+    kvar = _charging_kvar(block, model)
+    for i in range(size):
+        raw = engine.solve(
+            float(block.head_v_pu[i]), float(block.load_scale[i]),
+            block.ev_kw[i] * cars.shares, kvar[i] * cars.shares,
+        )  # fmt: skip
+        _check(raw, block, i, feeder)
+        volts[i], head[i], losses[i] = raw.volts, raw.head_kva, raw.losses_kva
+        iterations[i] = raw.iterations
+    ev_kva = np.outer(block.ev_kw + 1j * kvar, cars.on(feeder))
+    proof = certify(feeder, volts, block.head_v_pu, block.load_scale, ev_kva, head, losses)
+    return volts, iterations, proof
+
+
+def _check(raw: opendss.RawState, block: FeederCases, i: int, feeder: Circuit) -> None:
+    """Raise unless the solve converged to voltages in which the load model holds."""
+    v_pu = np.abs(raw.volts) / feeder.base_v
+    low, high = feeder.load_range_pu
+    inside = np.all((v_pu >= low) & (v_pu <= high))
+    if raw.converged and inside:
+        return
+    away = np.where(np.isfinite(v_pu), np.maximum(low - v_pu, v_pu - high), np.inf)
+    worst = feeder.terminals[int(np.argmax(away))]
+    value = float(v_pu[int(np.argmax(away))])
+    label = ", ".join(f"{k} {v}" for k, v in block.labels.iloc[i].items())
+    what = (
+        f"reached {value:.3f} pu; the load models hold in {low}..{high} pu"
+        if raw.converged
+        else f"did not converge in {raw.iterations} iterations; farthest off at {value:.3f} pu"
+    )
+    raise SolverError(
+        f"feeder power flow, period {block.period[i]}, node {worst.node} phase {worst.phase}: "
+        f"{what} (head {block.head_v_pu[i]:.4f} pu, load x {block.load_scale[i]:.3f}, "
+        f"cars {block.ev_kw[i]:.1f} kW{'; ' + label if label else ''})",
+        period=int(block.period[i]), node=worst.node, phase=worst.phase, v_pu=value,
+    )  # fmt: skip
+
+
+def run_day(
+    table: pd.DataFrame,
+    model: FeederModel | None = None,
+    cars: Spread | None = None,
+    feeders: pd.DataFrame | None = None,
+    jobs: int = 1,
+) -> FeederStates:
+    """Feeder states of all rows of transmission results (all scenarios, sides, regimes, periods).
+
+    `table`: columns scenario, side, regime, period, bus, v_pu, load_mw, ev_mw, nsp_mw.
+    `feeders`: feeders by bus, `feeders_at_bus(table)` by default. Other parameters and errors as
+    in `solve`.
+    """
+    return solve(feeder_cases(table, feeders), model, cars, jobs)
+
+
+def published_solution() -> pd.DataFrame:
+    """The published solution: node, phase, v_pu, angle_deg."""
+    table = data.read_table("feeder/published.csv")
+    return table.assign(node=table["node"].astype(str))
+
+
+def far_nodes() -> tuple[str, ...]:
+    """The nodes far from the head that the paper discusses (3.3)."""
+    return tuple(data.read_toml("feeder/feeder.toml")["far_nodes"])
+
+
+def supply_band(rural: bool = False) -> tuple[float, float]:
+    """Voltage (pu) that Peru's supply standard allows: +-5 % of nominal, +-7.5 % if rural."""
+    norm = data.read_toml("feeder/feeder.toml")["supply_standard"]
+    width = norm["rural_band" if rural else "band"]
+    return 1 - width, 1 + width

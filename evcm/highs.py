@@ -1,0 +1,135 @@
+"""A thin wrapper of HiGHS: arrays in, arrays out, statuses checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import highspy
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from evcm.arrays import FloatArray
+from evcm.errors import SolverError
+
+Int32Array = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a solve returned. `status` is optimal, infeasible or stopped (at the time limit)."""
+
+    status: str
+    value: float
+    column: FloatArray
+    row_dual: FloatArray
+    column_dual: FloatArray
+    iterations: int
+
+
+class LP:
+    """One HiGHS object whose bounds and costs change and to which rows and columns are added."""
+
+    def __init__(
+        self,
+        matrix: sparse.csc_matrix,
+        cost: FloatArray,
+        low: FloatArray,
+        high: FloatArray,
+        row_low: FloatArray,
+        row_high: FloatArray,
+    ) -> None:
+        lp = highspy.HighsLp()
+        lp.num_row_, lp.num_col_ = matrix.shape
+        lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, low, high
+        lp.row_lower_, lp.row_upper_ = row_low, row_high
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+        lp.a_matrix_.start_, lp.a_matrix_.index_ = matrix.indptr, matrix.indices
+        lp.a_matrix_.value_ = matrix.data
+        self.highs = highspy.Highs()
+        self.columns, self.rows = lp.num_col_, lp.num_row_
+        self.solves = 0
+        self.option("output_flag", False)
+        self.option("threads", 1)
+        self._check(self.highs.passModel(lp), "passModel")
+
+    def _check(self, status: Any, what: str) -> None:
+        if status == highspy.HighsStatus.kError:
+            raise SolverError(f"HiGHS refused {what}")
+
+    def option(self, name: str, value: object) -> None:
+        """Set an option of HiGHS."""
+        self._check(self.highs.setOptionValue(name, value), f"option {name} = {value}")
+
+    def bounds(self, column: ArrayLike, low: FloatArray, high: FloatArray) -> None:
+        """Set bounds of some columns."""
+        at = np.asarray(column, np.int32)
+        if at.size:
+            low, high = np.ascontiguousarray(low, float), np.ascontiguousarray(high, float)
+            self._check(self.highs.changeColsBounds(at.size, at, low, high), "bounds")
+
+    def costs(self, column: ArrayLike, cost: FloatArray) -> None:
+        """Set costs of some columns."""
+        at = np.asarray(column, np.int32)
+        if at.size:
+            value = np.ascontiguousarray(cost, float)
+            self._check(self.highs.changeColsCost(at.size, at, value), "costs")
+
+    def add_columns(self, cost: FloatArray, low: FloatArray, high: FloatArray) -> int:
+        """Add empty columns; returns the number of the first."""
+        first, count = self.columns, len(cost)
+        none, zero = np.zeros(0), np.zeros(0, np.int32)
+        status = self.highs.addCols(
+            count, cost, low, high, 0, np.zeros(count, np.int32), zero, none
+        )
+        self._check(status, "columns")
+        self.columns += count
+        return first
+
+    def add_rows(self, matrix: sparse.csr_matrix, low: FloatArray, high: FloatArray) -> None:
+        """Add rows over all columns."""
+        count = matrix.shape[0]
+        status = self.highs.addRows(
+            count, low, high, matrix.nnz, matrix.indptr[:-1].astype(np.int32),
+            matrix.indices.astype(np.int32), matrix.data,
+        )  # fmt: skip
+        self._check(status, "rows")
+        self.rows += count
+
+    def copy_basis(self, other: LP) -> None:
+        """Start from the basis of an LP of the same size."""
+        self._check(self.highs.setBasis(other.highs.getBasis()), "basis")
+
+    def solve(self, solver: str = "choose", time_limit_s: float = np.inf) -> Answer:
+        """Solve; `solver` is choose, ipm or simplex (which starts from the last basis)."""
+        self.option("solver", solver)
+        # HiGHS measures its limit from the object's first run on.
+        self.option("time_limit", min(1e30, self.highs.getRunTime() + max(0.0, time_limit_s)))
+        self.solves += 1
+        kinds = highspy.HighsModelStatus
+        settled = (
+            kinds.kOptimal, kinds.kTimeLimit, kinds.kInfeasible, kinds.kUnboundedOrInfeasible
+        )  # fmt: skip
+        self._check(self.highs.run(), "run")
+        if self.highs.getModelStatus() not in settled:
+            # Once more from nothing: a basis can be too ill-conditioned to go on from.
+            self.highs.clearSolver()
+            self.option("solver", "choose")
+            self._check(self.highs.run(), "run")
+        status, info = self.highs.getModelStatus(), self.highs.getInfo()
+        if status in (kinds.kOptimal, kinds.kTimeLimit):
+            found = self.highs.getSolution()
+            return Answer(
+                "optimal" if status == kinds.kOptimal else "stopped",
+                self.highs.getObjectiveValue(), np.asarray(found.col_value),
+                np.asarray(found.row_dual), np.asarray(found.col_dual),
+                max(0, info.simplex_iteration_count) + max(0, info.ipm_iteration_count),
+            )  # fmt: skip
+        if status in (kinds.kInfeasible, kinds.kUnboundedOrInfeasible):
+            _, has, ray = self.highs.getDualRay()
+            dual = np.asarray(ray) if has else np.zeros(0)
+            return Answer("infeasible", np.inf, np.zeros(0), dual, np.zeros(0), 0)
+        raise SolverError(
+            f"HiGHS ended with status {self.highs.modelStatusToString(status)}", status=str(status)
+        )

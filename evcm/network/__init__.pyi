@@ -1,0 +1,17 @@
+from .caps import Caps as Caps
+from .caps import solve_caps as solve_caps
+from .caps import study_caps as study_caps
+from .case import Day as Day
+from .case import Network as Network
+from .case import bus_load_mvar as bus_load_mvar
+from .case import bus_load_mw as bus_load_mw
+from .case import ieee14 as ieee14
+from .case import published_variant as published_variant
+from .case import reference_day as reference_day
+from .certificate import certify_caps as certify_caps
+from .certificate import certify_day as certify_day
+from .opf import OpfDay as OpfDay
+from .opf import assess as assess
+from .opf import solve_day as solve_day
+from .opf import study_day as study_day
+from .readers import from_case as from_case

@@ -1,0 +1,1 @@
+"""The fast AC OPF: an interior point method over all periods at once, compiled."""

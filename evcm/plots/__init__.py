@@ -1,0 +1,126 @@
+"""Figures of the book: one visual language, one renderer, one description for every slider.
+
+Importing this module registers the plotly templates ``evcm`` (light) and ``evcm_dark``. While the
+book is built (environment variable ``EVCM_BOOK``), figures are written as plain data beside the
+shared scripts of the book, so that a page works without a network and follows the theme; in a
+live kernel they are ordinary plotly figures. Figures of one topic live in ``evcm.plots_<topic>``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io as pio
+from plotly.io.base_renderers import MimetypeRenderer
+
+from evcm.inputs import PERIOD_H, PERIODS
+from evcm.plots.html import describe, figure_html, in_book
+from evcm.plots.sliders import Explorer, explore
+
+__all__ = [
+    "BUS_COLOURS",
+    "REGIME_COLOURS",
+    "SCENARIO_COLOURS",
+    "SERIES",
+    "SIDE_DASH",
+    "Explorer",
+    "clock_axis",
+    "describe",
+    "explore",
+    "figure_html",
+    "hours",
+    "in_book",
+    "templates",
+]
+
+REGIME_COLOURS: dict[str, str] = {
+    "base": "#7f8794",
+    "no cars": "#7f8794",
+    "uncontrolled": "#d1495b",
+    "decentralised": "#d98e04",
+    "decentralized": "#d98e04",
+    "coordinated": "#1a8a7d",
+    "published": "#8d5bb5",
+    "limit": "#c2410c",
+}
+"""Colour of each regime, the same in every figure, readable on light and on dark ground."""
+
+SIDE_DASH: dict[str, str] = {"min": "dot", "max": "solid"}
+"""Line style of the samples with the least and the most energy."""
+
+SCENARIO_COLOURS: dict[int, str] = {1: "#4c8fd6", 2: "#d98e04", 3: "#d1495b"}
+"""Colour of each scenario where scenarios, not regimes, are compared."""
+
+SERIES = ("#4c8fd6", "#d98e04", "#1a8a7d", "#d1495b", "#8d5bb5", "#7f8794", "#5a9e3a", "#c06fa8",
+          "#b58900", "#3aa6b9", "#a0522d")  # fmt: skip
+"""Colours of series without a meaning of their own (buses, cars, samples)."""
+
+BUS_COLOURS: dict[int, str] = dict(zip((2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14), SERIES, strict=True))
+"""Colour of each load bus."""
+
+
+def hours(periods: int = PERIODS) -> np.ndarray:
+    """Clock hour at which each period starts, shape (periods,)."""
+    return np.arange(periods) * PERIOD_H
+
+
+def clock_axis(title: str = "clock") -> dict[str, Any]:
+    """Layout of a time axis in clock hours, 0 to 24."""
+    ticks = list(range(0, 25, 3))
+    return {
+        "title": {"text": title},
+        "range": [0, 24],
+        "tickvals": ticks,
+        "ticktext": [f"{h:02d}:00" for h in ticks],
+    }
+
+
+def templates() -> dict[str, dict[str, Any]]:
+    """The light and the dark plotly template, as plain dicts."""
+    return {"light": _template("#1f2933", "#d7dce3"), "dark": _template("#d5dbe3", "#3f4854")}
+
+
+def _template(ink: str, grid: str) -> dict[str, Any]:
+    clear = "rgba(0,0,0,0)"
+    axis = {
+        "gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "automargin": True,
+        "title": {"standoff": 8},
+    }  # fmt: skip
+    return {
+        "layout": {
+            "font": {"family": "system-ui, sans-serif", "size": 13, "color": ink},
+            "title": {"x": 0, "xanchor": "left", "font": {"size": 15}},
+            "paper_bgcolor": clear,
+            "plot_bgcolor": clear,
+            "colorway": list(SERIES),
+            "xaxis": axis,
+            "yaxis": axis,
+            "hovermode": "x unified",
+            "hoverlabel": {"font": {"size": 12}},
+            "legend": {"orientation": "h", "yanchor": "top", "y": -0.22, "x": 0},
+            "margin": {"l": 56, "r": 12, "t": 44, "b": 48},
+            "colorscale": {"sequential": [[0, "#e8f1f2"], [0.5, "#4c8fd6"], [1, "#1b3a6b"]]},
+        }
+    }
+
+
+def _register() -> None:
+    for name, key in (("evcm", "light"), ("evcm_dark", "dark")):
+        pio.templates[name] = go.layout.Template(templates()[key])
+    pio.templates.default = "evcm"
+    if in_book():
+        pio.renderers["evcm"] = BookRenderer()
+        pio.renderers.default = "evcm"
+
+
+class BookRenderer(MimetypeRenderer):
+    """Writes a figure as data for the scripts of the book; the template stays out of the page."""
+
+    def to_mimebundle(self, fig_dict: dict[str, Any]) -> dict[str, str]:
+        """The figure as HTML."""
+        return {"text/html": figure_html(fig_dict)}
+
+
+_register()

@@ -1,0 +1,143 @@
+"""Figures of coordination: who gets which cap, what it costs, and the price of deciding alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from evcm import plots
+from evcm.arrays import FloatArray
+from evcm.inputs import LOAD_BUSES
+
+COLOURS: dict[str, str] = {
+    "uncontrolled": plots.REGIME_COLOURS["uncontrolled"],
+    "decentralised": plots.REGIME_COLOURS["decentralised"],
+    "maximum total": plots.REGIME_COLOURS["coordinated"],
+    "proportional to cars": "#4c8fd6",
+    "max-min fair": "#8d5bb5",
+    "re-allocated": "#5a9e3a",
+    "joint": "#7f8794",
+}
+"""Colour of each regime and rule, the same in every figure here."""
+
+
+def _bus_names() -> list[str]:
+    return [f"bus {bus}" for bus in LOAD_BUSES]
+
+
+def _clock(period: int) -> str:
+    return f"{(period - 1) // 2:02d}:{30 * ((period - 1) % 2):02d}"
+
+
+def caps(caps_mw: Mapping[str, FloatArray], period: int) -> tuple[go.Figure, str]:
+    """Caps of one period by bus and rule, with a sentence on their sum.
+
+    Parameters
+    ----------
+    caps_mw : mapping
+        Rule to caps (T, K), MW.
+    period : int
+        1-based half-hour.
+    """
+    figure = go.Figure()
+    sums = []
+    for rule, cap in caps_mw.items():
+        now = cap[period - 1]
+        figure.add_bar(
+            x=_bus_names(), y=now, name=rule, marker_color=COLOURS[rule],
+            hovertemplate="%{y:.2f} MW",
+        )  # fmt: skip
+        sums.append(f"{rule} {now.sum():.1f} MW")
+    figure.update_layout(
+        title_text=f"Caps at {_clock(period)}", yaxis_title_text="cap, MW", height=360,
+        barmode="group",
+    )  # fmt: skip
+    plots.describe(figure, f"Bars of every bus's cap at {_clock(period)} under each rule.")
+    return figure, "In all: " + ", ".join(sums) + "."
+
+
+def cost_of_rules(allocation: pd.DataFrame, scenario: int, side: str) -> go.Figure:
+    """What each rule costs each aggregator above a plan without caps, USD a day.
+
+    Parameters
+    ----------
+    allocation : DataFrame
+        The table ``allocation`` of `evcm.study.comparison`.
+    """
+    mine = allocation[(allocation["scenario"] == scenario) & (allocation["side"] == side)]
+    figure = go.Figure()
+    for rule, rows in mine.groupby("rule", sort=False):
+        rows = rows.sort_values("bus")
+        figure.add_bar(
+            x=[f"bus {b}" for b in rows["bus"]], y=rows["cost_usd"] - rows["free_cost_usd"],
+            name=str(rule), marker_color=COLOURS[str(rule)], hovertemplate="%{y:.2f} USD",
+        )  # fmt: skip
+    figure.update_layout(
+        title_text=f"What a cap costs, scenario {scenario} {side}", height=360, barmode="group",
+        yaxis_title_text="extra cost, USD a day",
+    )  # fmt: skip
+    return plots.describe(
+        figure, "Bars of the extra cost of every aggregator under each rule against no cap at all."
+    )
+
+
+def totals(table: pd.DataFrame, scenario: int, side: str) -> go.Figure:
+    """Power of all aggregators through the day by regime.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The table ``totals`` of `evcm.study.comparison`.
+    """
+    mine = table[(table["scenario"] == scenario) & (table["side"] == side)]
+    figure = go.Figure()
+    for regime in ("uncontrolled", "decentralised", "maximum total", "joint"):
+        rows = mine[mine["regime"] == regime].sort_values("period")
+        figure.add_scatter(
+            x=plots.hours(), y=rows["power_mw"], name=regime, line_color=COLOURS[regime],
+            line_shape="hv", hovertemplate="%{y:.2f} MW",
+        )  # fmt: skip
+    figure.update_layout(
+        title_text=f"Power of all cars, scenario {scenario} {side}", height=380,
+        xaxis=plots.clock_axis(), yaxis_title_text="MW, negative: fed in",
+    )  # fmt: skip
+    return plots.describe(
+        figure,
+        "Lines of the power of all cars through the day: uncontrolled, each aggregator alone, under"
+        " caps, and the joint optimum.",
+    )
+
+
+def price_of_decentralisation(regimes: pd.DataFrame, scenario: int, side: str) -> go.Figure:
+    """Cost of a day by regime at the common price, and what the aggregators believed it would be.
+
+    Parameters
+    ----------
+    regimes : DataFrame
+        The table ``regimes`` of `evcm.study.comparison`.
+    """
+    rows = regimes[(regimes["scenario"] == scenario) & (regimes["side"] == side)]
+    names = rows["regime"]
+    figure = go.Figure()
+    figure.add_bar(
+        x=names, y=rows["cost_usd"], name="paid, at the common price",
+        marker_color=[COLOURS[r] for r in rows["regime"]], hovertemplate="%{y:.0f} USD",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=names, y=rows["seen_usd"], name="expected by the aggregators", mode="markers",
+        marker={"symbol": "line-ew", "size": 34, "line": {"width": 3, "color": "#c2410c"}},
+        hovertemplate="%{y:.0f} USD",
+    )  # fmt: skip
+    figure.add_hline(
+        y=float(rows["joint_bound_usd"].iloc[0]), line_dash="dot", line_color="#7f8794",
+        annotation_text="no plan costs less", annotation_position="top right",
+    )  # fmt: skip
+    figure.update_layout(
+        title_text=f"Cost of a day, scenario {scenario} {side}", yaxis_title_text="USD a day",
+        height=460, xaxis_tickangle=-30, legend_y=-0.38,
+    )  # fmt: skip
+    return plots.describe(
+        figure, "Bars of the cost of a day by regime at the common price, with the joint bound."
+    )

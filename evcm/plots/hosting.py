@@ -1,0 +1,157 @@
+"""Figures of hosting capacity: shortage against the number of cars, regime by regime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from evcm import plots
+
+QUANTITIES: dict[str, str] = {
+    "nse_mwh": "energy not supplied, MWh a day",
+    "peak_mw": "peak of the system, MW",
+    "losses_mwh": "losses, MWh a day",
+    "v_min_pu": "lowest voltage, pu",
+}
+"""Columns that can be drawn against the number of cars, and their axis titles."""
+
+OPTIMISED = ("decentralised", "coordinated")
+
+
+def _own(points: pd.DataFrame, regime: str, charger_kw: float, share: float) -> pd.DataFrame:
+    at = (points["regime"] == regime) & (points["charger_kw"] == charger_kw)
+    rows = points[at & (points["v2g_share"] == share) & points["feasible"]]
+    return rows.sort_values("cars")
+
+
+def _band(figure: go.Figure, x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> None:
+    figure.add_scatter(
+        x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]), fill="toself",
+        fillcolor=colour, opacity=0.15, line_width=0, hoverinfo="skip", showlegend=False,
+        mode="lines",
+    )  # fmt: skip
+
+
+def slide(tables: dict[str, pd.DataFrame], first: pd.DataFrame, charger_kw: float) -> go.Figure:
+    """The planner's figure: NSE against the number of cars, and where each regime starts to fail.
+
+    Parameters
+    ----------
+    tables : dict
+        Of `evcm.study.hosting.run`.
+    first : DataFrame
+        `evcm.study.hosting.first_counts` of them.
+    charger_kw : float
+        Charger power whose curves are drawn.
+    """
+    figure = go.Figure()
+    free = tables["uncontrolled"]
+    free = free[free["charger_kw"] == charger_kw].sort_values("cars")
+    x = free["cars"].to_numpy(float)
+    colour = plots.REGIME_COLOURS["uncontrolled"]
+    _band(figure, x, free["nse_low_mwh"].to_numpy(), free["nse_high_mwh"].to_numpy(), colour)
+    figure.add_scatter(
+        x=x, y=free["nse_mwh"], name="uncontrolled", line_color=colour,
+        hovertemplate="%{y:.1f} MWh",
+    )  # fmt: skip
+    for regime in OPTIMISED:
+        by_count = _own(tables["points"], regime, charger_kw, 1.0).groupby("cars")["nse_mwh"]
+        mean, low, high = by_count.mean(), by_count.min(), by_count.max()
+        xs = np.concatenate([[0.0], mean.index.to_numpy(float)])
+        zero = np.zeros(1)
+        colour = plots.REGIME_COLOURS[regime]
+        _band(figure, xs, np.r_[zero, low.to_numpy()], np.r_[zero, high.to_numpy()], colour)
+        figure.add_scatter(
+            x=xs, y=np.r_[zero, mean.to_numpy()], name=regime, mode="lines+markers",
+            line_color=colour, hovertemplate="%{y:.1f} MWh",
+        )  # fmt: skip
+    _mark_first(figure, first)
+    figure.update_layout(
+        title_text="How many cars can the network host?", height=460,
+        xaxis_title_text="cars", yaxis_title_text=QUANTITIES["nse_mwh"],
+    )  # fmt: skip
+    return plots.describe(
+        figure,
+        "Energy not supplied against the number of cars for uncontrolled charging, aggregators on"
+        " their own, and aggregators under caps; dashed lines mark where each starts to fail.",
+    )
+
+
+def _mark_first(figure: go.Figure, first: pd.DataFrame) -> None:
+    """Shade the range in which a regime starts to fail, and name its median."""
+    places = {"uncontrolled": "top left", "decentralised": "top right"}
+    for k, row in enumerate(first.to_dict("records")):
+        regime, median = str(row["regime"]), float(row["median"])
+        if np.isfinite(median) and np.isfinite(row["p95"]):
+            colour = plots.REGIME_COLOURS[regime]
+            figure.add_vrect(
+                x0=row["p05"], x1=row["p95"], fillcolor=colour, opacity=0.12, line_width=0,
+            )  # fmt: skip
+            figure.add_vline(
+                x=median, line_dash="dash", line_color=colour,
+                annotation_text=f"{regime}: {median:,.0f}", annotation_font_color=colour,
+                annotation_position=places.get(regime, "top"), annotation_yshift=-18 * k,
+            )  # fmt: skip
+
+
+def quantity(
+    tables: dict[str, pd.DataFrame], what: str, charger_kw: float, v2g_share: float = 1.0
+) -> go.Figure:
+    """One quantity against the number of cars, at one charger power and V2G share.
+
+    Parameters
+    ----------
+    tables : dict
+        Of `evcm.study.hosting.run`.
+    what : str
+        One of `QUANTITIES`.
+    charger_kw, v2g_share : float
+        Regimes without points there are left out.
+    """
+    figure = go.Figure()
+    free = tables["uncontrolled"]
+    free = free[free["charger_kw"] == charger_kw].sort_values("cars")
+    if len(free):
+        figure.add_scatter(
+            x=free["cars"], y=free[what], name="uncontrolled",
+            line_color=plots.REGIME_COLOURS["uncontrolled"], hovertemplate="%{y:.4g}",
+        )  # fmt: skip
+    for regime in OPTIMISED:
+        rows = _own(tables["points"], regime, charger_kw, v2g_share)
+        mean = rows.groupby("cars")[what].mean()
+        if len(mean):
+            figure.add_scatter(
+                x=mean.index, y=mean, name=regime, mode="lines+markers",
+                line_color=plots.REGIME_COLOURS[regime], hovertemplate="%{y:.4g}",
+            )  # fmt: skip
+    figure.update_layout(
+        title_text=f"Chargers of {charger_kw:g} kW, {100 * v2g_share:.0f} % of the cars feed in",
+        xaxis={"title": {"text": "cars"}, "range": [0, 30_500]},
+        yaxis_title_text=QUANTITIES[what], height=400,
+    )  # fmt: skip
+    return plots.describe(figure, f"{QUANTITIES[what]} against the number of cars by regime.")
+
+
+def first_days(first: pd.DataFrame, charger_kw: float) -> go.Figure:
+    """Share of days on which uncontrolled charging leaves power unsupplied, by number of cars.
+
+    Parameters
+    ----------
+    first : DataFrame
+        The table ``uncontrolled_first`` of `evcm.study.hosting.run`.
+    """
+    x = np.sort(first.loc[first["charger_kw"] == charger_kw, "first_cars"].to_numpy(float))
+    share = 100.0 * np.arange(1, x.size + 1) / x.size
+    figure = go.Figure()
+    figure.add_scatter(
+        x=x[np.isfinite(x)], y=share[np.isfinite(x)], name="days with NSE", line_shape="hv",
+        line_color=plots.REGIME_COLOURS["uncontrolled"], hovertemplate="%{y:.0f} % of days",
+    )  # fmt: skip
+    figure.update_layout(
+        title_text=f"Days on which uncontrolled charging falls short, {charger_kw:g} kW",
+        xaxis_title_text="cars", yaxis_title_text="share of days, %", height=340,
+    )  # fmt: skip
+    return plots.describe(
+        figure, "Share of days with energy not supplied against the number of cars, uncontrolled."
+    )

@@ -1,0 +1,89 @@
+"""Figures of the chapter on large fleets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from evcm.aggregator.single_cars.solve import Round
+from evcm.arrays import FloatArray
+from evcm.plots import SERIES, describe
+from evcm.store.measured import Benchmark
+
+
+def scaling(benchmark: Benchmark) -> go.Figure:
+    """Time, peak memory and gap against the number of cars, logarithmic."""
+    rows = benchmark.table.sort_values("cars")
+    cars = rows["cars"].to_numpy(float)
+    panels = (
+        ("processor time (s)", rows["processor_s"].to_numpy(float), SERIES[0]),
+        ("peak memory (GiB)", rows["peak_memory_gib"].to_numpy(float), SERIES[2]),
+        ("gap (% of turnover)", 100 * rows["gap"].to_numpy(float), SERIES[3]),
+    )
+    figure = make_subplots(rows=1, cols=3, subplot_titles=[name for name, _, _ in panels])
+    for column, (name, values, colour) in enumerate(panels, 1):
+        figure.add_scatter(
+            x=cars, y=values, mode="lines+markers", name=name, line_color=colour,
+            hovertemplate="%{x:,} cars: %{y:.3g}<extra></extra>", row=1, col=column,
+        )  # fmt: skip
+        if column < 3:
+            figure.add_scatter(
+                x=cars, y=values[-1] * cars / cars[-1], mode="lines", name="linear",
+                line={"dash": "dot", "color": SERIES[5]}, row=1, col=column,
+            )  # fmt: skip
+        figure.update_xaxes(type="log", title_text="cars", row=1, col=column)
+        figure.update_yaxes(type="log" if column < 3 else "linear", row=1, col=column)
+    figure.update_yaxes(rangemode="tozero", row=1, col=3)
+    figure.update_layout(showlegend=False, height=380)
+    describe(figure, "Time, memory and gap against cars; the dotted line grows with the cars.")
+    return figure
+
+
+def storage_path(
+    price: FloatArray, soc_kwh: FloatArray, arrival_kwh: float, levels: Mapping[str, float]
+) -> go.Figure:
+    """Price and the best charge path of one visit, with the levels it stays on."""
+    figure = make_subplots(specs=[[{"secondary_y": True}]])
+    t = np.arange(soc_kwh.size + 1)
+    figure.add_bar(
+        x=t[1:], y=price, name="price", marker_color=SERIES[5], opacity=0.45, secondary_y=True
+    )
+    figure.add_scatter(
+        x=t, y=np.concatenate([[arrival_kwh], soc_kwh]), mode="lines+markers",
+        name="state of charge", line_color=SERIES[0],
+    )  # fmt: skip
+    for name, level in levels.items():
+        figure.add_hline(y=level, line_dash="dot", annotation_text=name, opacity=0.5)
+    figure.update_xaxes(title_text="period of the visit")
+    figure.update_yaxes(title_text="kWh", secondary_y=False)
+    figure.update_yaxes(title_text="USD per kWh", secondary_y=True, showgrid=False)
+    describe(figure, "Best charge path of one visit: it only ever moves between four levels.")
+    return figure
+
+
+def convergence(rounds: Sequence[Round]) -> go.Figure:
+    """Cost of the master and of plans, and the best bound, round by round."""
+    figure = go.Figure()
+    prices = [(i, r) for i, r in enumerate(rounds) if r.kind == "prices"]
+    plans = [(i, r) for i, r in enumerate(rounds) if r.kind == "plan"]
+    figure.add_scatter(
+        x=[i for i, _ in prices], y=[r.value_usd for _, r in prices], name="master",
+        line_color=SERIES[0],
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[i for i, _ in prices], y=[r.bound_usd for _, r in prices], name="bound",
+        line_color=SERIES[2],
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[i for i, _ in plans], y=[r.value_usd for _, r in plans], name="plan", mode="markers",
+        marker={"color": SERIES[3], "size": 9},
+    )  # fmt: skip
+    last = rounds[-1].value_usd
+    spread = max(1.0, *(abs(r.value_usd - last) for r in rounds[len(rounds) // 3 :]))
+    figure.update_yaxes(title_text="USD a day", range=[last - 2 * spread, last + 2 * spread])
+    figure.update_xaxes(title_text="event")
+    describe(figure, "The master's cost falls and the bound rises until they meet.")
+    return figure

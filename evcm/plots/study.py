@@ -1,0 +1,268 @@
+"""Figures of the transmission results, from the study's tables: Figures 6, 7(a), 7(c) and 8."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from evcm import plots
+from evcm.inputs import PERIOD_H
+
+REGIMES = ("no cars", "uncontrolled", "decentralised", "coordinated")
+"""Regimes in the order in which they are compared."""
+
+
+def adoption(growth: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Growth of EV sales by region, percent a year (the paper's Figure 1).
+
+    Parameters
+    ----------
+    growth : sequence of mappings
+        ``region`` and ``percent`` of each bar.
+    """
+    regions, percent = [g["region"] for g in growth], [g["percent"] for g in growth]
+    bars = go.Bar(
+        x=percent, y=regions, orientation="h", text=[f"+{p} %" for p in percent],
+        textposition="auto", marker_color=plots.REGIME_COLOURS["coordinated"],
+        hovertemplate="%{y}: +%{x} %<extra></extra>",
+    )  # fmt: skip
+    figure = go.Figure(bars)
+    figure.update_layout(
+        title_text="Electric vehicles: growth in a year",
+        xaxis_title_text="growth, %", yaxis={"autorange": "reversed"}, height=260,
+        hovermode="closest",
+    )  # fmt: skip
+    said = ", ".join(f"{r} {p} %" for r, p in zip(regions, percent, strict=True))
+    return plots.describe(figure, f"Bars of the growth of EV adoption in a year: {said}.")
+
+
+def day(system: pd.DataFrame, scenario: int, side: str, capacity_mw: float) -> go.Figure:
+    """Load of the system through the day without cars and under each regime of charging.
+
+    Parameters
+    ----------
+    system : DataFrame
+        The study's table ``system``: scenario, side, regime, period, load_mw (of the buses).
+    scenario, side
+        Which case; the day without cars is the same in all.
+    capacity_mw : float
+        Capacity of the system, MW, drawn as a limit.
+    """
+    figure = go.Figure()
+    for regime in REGIMES:
+        rows = system[system["regime"] == regime]
+        if regime != REGIMES[0]:
+            rows = rows[(rows["scenario"] == scenario) & (rows["side"] == side)]
+        rows = rows.sort_values("period")
+        figure.add_scatter(
+            x=(rows["period"] - 1) * 0.5, y=rows["load_mw"], name=regime, mode="lines",
+            line={"color": plots.REGIME_COLOURS[regime], "width": 2.2, "shape": "hv",
+                  "dash": "dot" if regime == REGIMES[0] else "solid"},
+            hovertemplate="%{y:.1f} MW",
+        )  # fmt: skip
+    figure.add_hline(
+        y=capacity_mw, line={"color": plots.REGIME_COLOURS["limit"], "dash": "dash", "width": 1},
+        annotation_text=f"capacity {capacity_mw:.0f} MW", annotation_position="top left",
+    )  # fmt: skip
+    figure.update_layout(
+        title_text=f"Load of the system, scenario {scenario}, {side} sample",
+        xaxis=plots.clock_axis(), yaxis_title_text="MW", height=430,
+    )  # fmt: skip
+    return plots.describe(
+        figure,
+        f"Load of the system over a day in scenario {scenario}, {side} sample: without cars, and "
+        "with uncontrolled, decentralised and coordinated charging, against the capacity of "
+        f"{capacity_mw:.0f} MW.",
+    )
+
+
+def sentence(summary: pd.DataFrame, scenario: int, side: str) -> str:
+    """Peak and energy not supplied of each regime, in words.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        `evcm.study.tables.system_summary`.
+    """
+    parts = []
+    for regime in REGIMES[1:]:
+        rows = summary[
+            (summary["regime"] == regime)
+            & (summary["scenario"] == scenario)
+            & (summary["side"] == side)
+        ]
+        if len(rows):
+            row = rows.iloc[0]
+            parts.append(
+                f"{regime}: peak {row['peak_load_mw']:.1f} MW, "
+                f"not supplied {row['nse_mwh']:.2f} MWh a day"
+            )
+    return "; ".join(parts) + "."
+
+
+def beside(
+    published: pd.DataFrame, ours: pd.DataFrame, key: str, value: str, title: str, unit: str
+) -> go.Figure:
+    """Published values and ours as pairs of bars.
+
+    Parameters
+    ----------
+    published, ours : DataFrame
+        Both with the columns `key` and `value`.
+    key, value : str
+        Column along the axis, and column of the heights.
+    title, unit : str
+        Title of the figure and unit of `value`.
+    """
+    figure = go.Figure()
+    for name, table, colour in (
+        ("published", published, "published"),
+        ("ours, proven", ours, "coordinated"),
+    ):
+        figure.add_bar(
+            x=table[key].astype(str), y=table[value], name=name,
+            marker_color=plots.REGIME_COLOURS[colour], hovertemplate="%{y:.3f} " + unit,
+        )  # fmt: skip
+    figure.update_layout(
+        title_text=title, xaxis={"title": {"text": key}, "type": "category"},
+        yaxis_title_text=unit, barmode="group", height=380,
+    )  # fmt: skip
+    return plots.describe(figure, f"{title}: pairs of bars, published and ours, in {unit}.")
+
+
+def _day(table: pd.DataFrame, scenario: int, side: str, regime: str) -> pd.DataFrame:
+    """One case's rows in order of period; the day without cars is the same in every case."""
+    rows = table[table["regime"] == regime]
+    if regime != "no cars":
+        rows = rows[(rows["scenario"] == scenario) & (rows["side"] == side)]
+    return rows.sort_values("period")
+
+
+def system_load(system: pd.DataFrame, regime: str, side: str) -> go.Figure:
+    """Load of the system through the day in every scenario (Figure 6).
+
+    Parameters
+    ----------
+    system : DataFrame
+        The study's table ``system``: scenario, side, regime, period, load_mw.
+    regime, side : str
+        ``uncontrolled``, ``decentralised`` or ``coordinated``; ``min`` or ``max``.
+    """
+    figure = go.Figure()
+    base = _day(system, 0, "none", "no cars")
+    figure.add_scatter(
+        x=plots.hours(), y=base["load_mw"], name="no cars", line_color=plots.REGIME_COLOURS["base"],
+        line_shape="hv", hovertemplate="%{y:.2f} MW",
+    )  # fmt: skip
+    for scenario in sorted(set(system["scenario"]) - {0}):
+        rows = _day(system, scenario, side, regime)
+        figure.add_scatter(
+            x=plots.hours(), y=rows["load_mw"], name=f"scenario {scenario}", line_shape="hv",
+            line_color=plots.SCENARIO_COLOURS[scenario], hovertemplate="%{y:.2f} MW",
+        )  # fmt: skip
+    figure.update_layout(
+        title_text=f"System load, {regime}, sample with the {_least(side)} energy",
+        xaxis=plots.clock_axis(), yaxis_title_text="load, MW",
+    )  # fmt: skip
+    return plots.describe(
+        figure, f"System load by half-hour in the three scenarios, {regime} charging, {side} side."
+    )
+
+
+def ev_power(schedules: pd.DataFrame, scenario: int, side: str, regime: str) -> go.Figure:
+    """Day-ahead power of the eleven aggregators, stacked by bus (Figures 7(c) and 8).
+
+    Parameters
+    ----------
+    schedules : DataFrame
+        The study's table ``schedules``: scenario, side, regime, bus, period, day_ahead_mw.
+    scenario, side, regime
+        Which case; regime ``decentralised`` or ``coordinated``.
+    """
+    rows = _day(schedules, scenario, side, regime)
+    figure = go.Figure()
+    for bus in sorted(set(rows["bus"])):
+        mine = rows[rows["bus"] == bus]
+        figure.add_bar(
+            x=plots.hours() + PERIOD_H / 2, y=mine["day_ahead_mw"], name=f"bus {bus}",
+            marker_color=plots.BUS_COLOURS[bus], hovertemplate="%{y:.3f} MW",
+        )  # fmt: skip
+    figure.update_layout(
+        title_text=f"Aggregators' day-ahead power, scenario {scenario} {side}, {regime}",
+        barmode="relative", bargap=0, xaxis=plots.clock_axis(), yaxis_title_text="power, MW",
+    )  # fmt: skip
+    return plots.describe(
+        figure, f"Stacked day-ahead power of eleven aggregators by half-hour, {regime}."
+    )
+
+
+def use_of_cap(schedules: pd.DataFrame, scenario: int, side: str, bus: int) -> go.Figure:
+    """One aggregator's power with and without the operator's cap, and the cap (Figure 7(b), (c)).
+
+    Parameters
+    ----------
+    schedules : DataFrame
+        The study's table ``schedules``, with ``cap_mw``.
+    scenario, side, bus
+        Which aggregator.
+    """
+    mine = schedules[schedules["bus"] == bus]
+    figure = go.Figure()
+    capped = _day(mine, scenario, side, "coordinated")
+    figure.add_scatter(
+        x=plots.hours(), y=capped["cap_mw"], name="cap", line_shape="hv",
+        line={"color": plots.REGIME_COLOURS["limit"], "dash": "dash"}, hovertemplate="%{y:.3f} MW",
+    )  # fmt: skip
+    for regime in ("decentralised", "coordinated"):
+        rows = _day(mine, scenario, side, regime)
+        figure.add_scatter(
+            x=plots.hours(), y=rows["day_ahead_mw"], name=regime, line_shape="hv",
+            line_color=plots.REGIME_COLOURS[regime], hovertemplate="%{y:.3f} MW",
+        )  # fmt: skip
+    figure.update_layout(
+        title_text=f"Bus {bus}, scenario {scenario} {side}: power and cap",
+        xaxis=plots.clock_axis(), yaxis_title_text="day-ahead power, MW",
+    )  # fmt: skip
+    return plots.describe(
+        figure, f"Day-ahead power at bus {bus} with and without the operator's cap, by half-hour."
+    )
+
+
+def operation(system: pd.DataFrame, scenario: int, side: str) -> go.Figure:
+    """Generation and power not supplied through the day in every regime (Figure 7(a)).
+
+    Parameters
+    ----------
+    system : DataFrame
+        The study's table ``system``: generation_mw, nsp_mw by period.
+    scenario, side
+        Which case.
+    """
+    figure = go.Figure()
+    for regime in ("no cars", "uncontrolled", "decentralised", "coordinated"):
+        rows = _day(system, scenario, side, regime)
+        colour = plots.REGIME_COLOURS[regime]
+        figure.add_scatter(
+            x=plots.hours(), y=rows["generation_mw"], name=regime, line_shape="hv",
+            line_color=colour, hovertemplate="%{y:.2f} MW",
+        )  # fmt: skip
+        if rows["nsp_mw"].max() > 1e-4:
+            figure.add_scatter(
+                x=plots.hours(), y=rows["nsp_mw"], name=f"not supplied, {regime}",
+                line={"color": colour, "dash": "dot"}, line_shape="hv",
+                hovertemplate="%{y:.3f} MW",
+            )  # fmt: skip
+    figure.update_layout(
+        title_text=f"Generation, scenario {scenario} {side}", xaxis=plots.clock_axis(),
+        yaxis_title_text="power, MW",
+    )  # fmt: skip
+    return plots.describe(
+        figure, "Generation by half-hour without cars and under three regimes of charging."
+    )
+
+
+def _least(side: str) -> str:
+    return "least" if side == "min" else "most"

@@ -1,0 +1,213 @@
+"""Points of the hosting study: one fleet, one regime, all aggregators solved, one OPF day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from evcm import inputs
+from evcm.aggregator import methods, of_fleet
+from evcm.aggregator import model as m
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.arrays import FloatArray
+from evcm.coordination import allocation
+from evcm.coordination.allocation import Rule
+from evcm.coordination.capped import under_cap
+from evcm.errors import InfeasibleError, SolverError
+from evcm.inputs import LOAD_BUSES, PERIOD_H, Scenario
+from evcm.network import case, opf
+from evcm.store import fingerprint
+from evcm.store.results import Store
+from evcm.study.tasks import Progress
+from evcm.trips import cars, fleet
+
+DRAW = 101
+"""Scenario number that keys the draws of grouped fleets."""
+
+NO_FEED_IN_USD_PER_KWH = 1e6
+"""Storage cost at which no price of the market makes feeding in worth while."""
+
+COORDINATION: Rule = "proportional to cars"
+"""Rule behind the regime ``coordinated``."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One fleet under one regime (or, for the limits of caps, one rule).
+
+    `cars` in `groups` equal groups; the first `v2g_share` of the groups may feed in.
+    """
+
+    regime: str
+    cars: int
+    seed: int
+    charger_kw: float
+    v2g_share: float
+    groups: int
+    samples: int
+    gap: float
+
+    @property
+    def name(self) -> str:
+        """Name of the point in the store."""
+        what = self.regime.replace(" ", "-")
+        return (
+            f"hosting/points/{what}-{self.cars}cars-seed{self.seed}-{self.charger_kw:g}kw"
+            f"-v2g{self.v2g_share:g}.parquet"
+        )
+
+    def key(self) -> str:
+        """Fingerprint of the point, the data and the solving code."""
+        return fingerprint.of_content(_code(), fingerprint.of_data(*fingerprint.STUDY_DATA), self)
+
+
+@cache
+def _code() -> str:
+    return fingerprint.of_modules(__name__) + methods.code(*methods.AUTO)
+
+
+def grouped_problems(point: Point) -> list[AggregatorProblem]:
+    """The aggregators' problems of a fleet whose groups all stand for equally many cars."""
+    law = inputs.trip_law()
+    drawn = cars.draw_cars(Scenario(number=DRAW, cars=point.groups, samples=1), law, point.seed, 0)
+    size = np.full(point.groups, point.cars // point.groups)
+    keys = (point.seed, DRAW, 0)
+    grouped = fleet.real_time_fleet(
+        drawn, size, law, keys, point.samples, name=f"{point.cars} cars, seed {point.seed}"
+    )
+    feeds = np.arange(point.groups) < round(point.v2g_share * point.groups)
+    cost = np.where(feeds, grouped.storage_cost_usd_per_kwh, NO_FEED_IN_USD_PER_KWH)
+    grouped = replace(grouped, storage_cost_usd_per_kwh=cost)
+    charger = replace(inputs.charger(), power_kw=point.charger_kw)
+    return [of_fleet.aggregator_problem(grouped, bus, charger=charger) for bus in LOAD_BUSES]
+
+
+def solve_point(point: Point) -> pd.DataFrame:
+    """Solve all aggregators of a point and the OPF day; one row, with the total power by period.
+
+    Where no plan exists, `feasible` is false and the rest is nan: the reason is kept in `note`.
+    """
+    problems = grouped_problems(point)
+    row: dict[str, Any] = asdict(point) | {"feasible": True, "note": ""}
+    try:
+        if point.regime == "coordinated":
+            caps = allocation.allocate(COORDINATION, np.array([p.cars for p in problems], float))
+            problems = [under_cap(p, caps[:, k]) for k, p in enumerate(problems)]
+        plans = [methods.solve(p, gap=point.gap) for p in problems]
+    except InfeasibleError as error:
+        nothing = dict.fromkeys(
+            ("cost_usd", "energy_mwh", "nse_mwh", "peak_mw", "peak_ev_mw", "losses_mwh",
+             "v_min_pu", "gap_found"), np.nan,
+        )  # fmt: skip
+        return pd.DataFrame(
+            [row | nothing | {"feasible": False, "note": str(error)[:300], "power_mw": []}]
+        )
+    power = np.column_stack([plan.day_ahead_mw for plan in plans])
+    row |= day_figures(power) | {
+        "cost_usd": float(sum(plan.cost_usd for plan in plans)),
+        "gap_found": max(plan.gap for plan in plans),
+        "power_mw": power.sum(axis=1).tolist(),
+    }
+    return pd.DataFrame([row])
+
+
+def day_figures(power_mw: FloatArray) -> dict[str, float]:
+    """NSE, peaks, losses and lowest voltage of a day with the aggregators' power (T, K)."""
+    site = case.reference_day()
+    state = opf.assess(site, power_mw)
+    total = power_mw.sum(axis=1)
+    return {
+        "energy_mwh": float(PERIOD_H * total.sum()),
+        "nse_mwh": float(PERIOD_H * state.short_mw.sum()),
+        "peak_mw": float((site.load_p_mw.sum(axis=1) + total).max()),
+        "peak_ev_mw": float(total.max()),
+        "losses_mwh": float(PERIOD_H * state.losses_mw.sum()),
+        "v_min_pu": float(state.v_min_pu.min()),
+    }
+
+
+def largest_fleet(problem: AggregatorProblem, cap_mw: FloatArray) -> float:
+    """Most cars, in the proportions of the problem's groups, that can live with a cap (T,).
+
+    All powers scale with the number of cars, the cap does not. The least u for which a plan keeps
+    below u times the cap is a linear program, and cars / u the most that the cap carries.
+
+    Raises
+    ------
+    InfeasibleError
+        No multiple of the cap is enough.
+    SolverError
+        HiGHS did not reach the optimum.
+    """
+    car, p = m.fleet(problem), problem
+    x = m.variables(p, car)
+    scale = cp.Variable(nonneg=True)
+    cap = np.asarray(cap_mw, float) * scale
+    wide = cp.reshape(cap, (p.periods, 1), order="C") @ np.ones((1, p.samples))
+    program = cp.Problem(
+        cp.Minimize(scale),
+        [
+            *m.charger_limit(p, x), *m.soc_balance(p, car, x), *m.soc_limits(p, x),
+            *m.departure_contract(p, car, x), *m.real_time_limit(p, car, x),
+            *m.real_time_mean(p, x), *m.power_balance(p, car, x),
+            x.day_ahead_mw <= cap, m.traded_mw(p, x) <= wide,
+        ],
+    )  # fmt: skip
+    program.solve(solver=cp.HIGHS, highs_options={"solver": "ipm", "threads": 1})
+    if program.status in (cp.INFEASIBLE, "infeasible_or_unbounded"):
+        raise InfeasibleError(f"{p.label}: no multiple of the cap is enough", bus=p.bus)
+    if program.status != cp.OPTIMAL:
+        raise SolverError(f"{p.label}: largest fleet: HiGHS says {program.status}", bus=p.bus)
+    return problem.cars / max(float(program.value), 1e-9)
+
+
+def _largest_fleets(point: Point) -> pd.DataFrame:
+    """For each aggregator, the fleet at which the rule's caps become too small for its cars."""
+    problems = grouped_problems(point)
+    met = np.array([p.cars for p in problems], float)
+    caps = allocation.allocate(point.regime, met)  # type: ignore[arg-type]
+    share = [largest_fleet(p, caps[:, k]) / p.cars for k, p in enumerate(problems)]
+    return pd.DataFrame(
+        {
+            "rule": point.regime, "seed": point.seed, "bus": LOAD_BUSES,
+            "most_cars": np.array(share) * point.cars,
+        }
+    )  # fmt: skip
+
+
+def _stored(
+    work: Callable[[Point], pd.DataFrame], todo: list[Point], store: Store, jobs: int,
+    progress: Progress, step: str,
+) -> pd.DataFrame:  # fmt: skip
+    """Tables of all points, computing those that are not stored yet."""
+    keys = {point.name: point.key() for point in todo}
+    missing = [point for point in todo if not store.is_fresh(point.name, keys[point.name])]
+    done = len(todo) - len(missing)
+    progress(step, done, len(todo))
+    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=2 * jobs)
+    for _ in parallel(delayed(_keep)(work, p, store, keys[p.name]) for p in missing):
+        done += 1
+        progress(step, done, len(todo))
+    tables = [store.load_table(point.name, keys[point.name]) for point in todo]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _keep(work: Callable[[Point], pd.DataFrame], point: Point, store: Store, key: str) -> None:
+    store.save_table(point.name, key, work(point))
+
+
+def solve_points(todo: list[Point], store: Store, jobs: int, progress: Progress) -> pd.DataFrame:
+    """Every point of the optimised regimes."""
+    return _stored(solve_point, todo, store, jobs, progress, "Hosting, optimised fleets")
+
+
+def largest_fleets(todo: list[Point], store: Store, jobs: int, progress: Progress) -> pd.DataFrame:
+    """Limits of every rule's caps; `regime` of a point is the rule."""
+    return _stored(_largest_fleets, todo, store, jobs, progress, "Hosting, limits of caps")

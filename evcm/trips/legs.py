@@ -1,0 +1,188 @@
+"""Trips: who drives where, when, and the energy it takes by period (2.2, 2.2.1, equations 1-2).
+
+A car leaves home bus From at its departure period, drives to work bus To, and is back home at its
+arrival period. The outbound leg fills periods forward from the departure, the return leg backward
+from the arrival; each full period takes speed x hours x specific consumption / efficiency, the last
+one the remainder, so that a leg takes exactly distance x consumption / efficiency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evcm.arrays import BoolArray, FloatArray, IntArray
+from evcm.errors import Checks
+from evcm.inputs import PERIOD_H, PERIODS, charger
+from evcm.paper import implements
+from evcm.trips import kernels
+
+
+@dataclass(frozen=True, eq=False)
+class Trips:
+    """Where vehicles are and what they use. Arrays are (T, V, N) unless said otherwise.
+
+    `travelling` is X, `energy_kwh` is R at the battery, `at_from` and `at_to` are the presence CS
+    of equations (1) and (2). `work_first` and `work_last` (V, N) are the first and last period of
+    the visit to To (above 48: next day); `no_visit` (V, N) says where the legs leave none.
+    """
+
+    energy_kwh: NDArray[Any]
+    travelling: BoolArray
+    at_from: BoolArray
+    at_to: BoolArray
+    work_first: IntArray
+    work_last: IntArray
+
+    @property
+    def no_visit(self) -> BoolArray:
+        """(V, N) whether the two legs leave no period at the destination."""
+        return np.asarray(self.work_last < self.work_first)
+
+
+def drive(
+    departure: IntArray,
+    arrival: IntArray,
+    distance_km: FloatArray,
+    consumption_kwh_per_km: FloatArray,
+    speed_kmh: FloatArray,
+    discharge_efficiency: float | None = None,
+    dtype: Any = np.float64,
+    threads: int = 1,
+) -> Trips:
+    """Book both legs of every vehicle by period: the adopted form of the pseudo-code (2.2.1).
+
+    Where a slow day makes the legs meet or overlap, both are booked in full (a period then holds
+    the energy of two legs) and the vehicle has no visit to its destination that day.
+
+    Parameters
+    ----------
+    departure, arrival
+        Periods (V, N), 1-based; arrivals above 48 are on the next day.
+    distance_km, consumption_kwh_per_km
+        One-way distance and specific consumption (V).
+    speed_kmh
+        Speed by day and period (N, T).
+    discharge_efficiency
+        eta_dsg, applied once; the paper's charger if left out.
+    dtype
+        Type of the energy array; float32 halves a large fleet.
+    threads
+        Threads to use; the result does not depend on it.
+    """
+    departure, arrival = np.atleast_2d(departure.T).T, np.atleast_2d(arrival.T).T
+    speed = np.atleast_2d(speed_kmh)
+    efficiency = discharge_efficiency or charger().discharge_efficiency
+    _check_days(departure, arrival, distance_km, consumption_kwh_per_km, speed, efficiency)
+    vehicles, days = departure.shape
+    energy = np.zeros((PERIODS, vehicles, days), dtype=dtype)
+    count = np.zeros((PERIODS, vehicles, days), dtype=np.uint8)
+    work_first, work_last = np.empty_like(departure), np.empty_like(departure)
+    each_range(
+        lambda a, z: kernels.fill_trips(
+            a, z, departure, arrival, distance_km, consumption_kwh_per_km / efficiency, speed,
+            PERIOD_H, energy, count, work_first, work_last,
+        ),
+        vehicles, threads,
+    )  # fmt: skip
+    travelling = np.minimum(count, 1, out=count).view(np.bool_)
+    return Trips(
+        energy, travelling, at_home(departure, arrival, travelling),
+        at_work(work_first, work_last, travelling), work_first, work_last,
+    )  # fmt: skip
+
+
+def _check_days(
+    departure: IntArray, arrival: IntArray, distance_km: FloatArray,
+    consumption_kwh_per_km: FloatArray, speed: FloatArray, efficiency: float,
+) -> None:  # fmt: skip
+    checks = Checks("trips")
+    vehicles, days = departure.shape
+    for name, array, shape in (
+        ("arrival", arrival, departure.shape), ("distance_km", distance_km, (vehicles,)),
+        ("consumption_kwh_per_km", consumption_kwh_per_km, (vehicles,)),
+        ("speed_kmh", speed, (days, PERIODS)),
+    ):  # fmt: skip
+        checks.require(np.shape(array) == shape, name, np.shape(array), f"shape {shape}")
+    checks.done()
+    for name, array in (
+        ("distance_km", distance_km), ("consumption_kwh_per_km", consumption_kwh_per_km),
+        ("speed_kmh", speed),
+    ):  # fmt: skip
+        bad = np.asarray(array)[~(np.isfinite(array) & (np.asarray(array) > 0))]
+        checks.require(bad.size == 0, name, bad.ravel()[:1], "finite and > 0")
+    checks.require(0 < efficiency <= 1, "discharge_efficiency", efficiency, "0 < value <= 1")
+    gap = arrival - departure
+    fits = (departure >= 1) & (departure <= PERIODS) & (gap >= 1) & (gap < PERIODS)
+    v = int(np.argmin(fits.all(axis=1))) if vehicles else 0
+    checks.require(
+        bool(fits.all()), f"departure and arrival of vehicle {v}",
+        (departure[v : v + 1].tolist(), arrival[v : v + 1].tolist()),
+        "1 <= departure <= 48 and departure < arrival < departure + 48",
+    )  # fmt: skip
+    checks.done()
+
+
+@implements("1")
+def at_home(departure: IntArray, arrival: IntArray, travelling: BoolArray) -> BoolArray:
+    """CS at From (T, V, N): t > arr or t < dep, through midnight, and not on the road.
+
+    An arrival after midnight (above 48) starts the stay on the next morning.
+    """
+    t = np.arange(1, PERIODS + 1).reshape(-1, 1, 1)
+    inside = (t > arrival) | ((t < departure) & (t + PERIODS > arrival))
+    inside &= ~travelling
+    return np.asarray(inside)
+
+
+@implements("2")
+def at_work(work_first: IntArray, work_last: IntArray, travelling: BoolArray) -> BoolArray:
+    """CS at To (T, V, N): de <= t <= ai, the periods between the two legs."""
+    t = np.arange(1, PERIODS + 1).reshape(-1, 1, 1)
+    inside = (t >= work_first) & (t <= work_last)
+    inside |= (t + PERIODS >= work_first) & (t + PERIODS <= work_last)
+    inside &= ~travelling
+    return np.asarray(inside)
+
+
+def each_range(work: Callable[[int, int], Any], size: int, threads: int) -> list[Any]:
+    """Run ``work(first, end)`` on one range of `size` items per thread; results in order."""
+    check_threads(threads)
+    cuts = np.linspace(0, size, min(threads, max(size, 1)) + 1).astype(int)
+    ranges = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
+    if len(ranges) == 1:
+        return [work(*ranges[0])]
+    with ThreadPoolExecutor(len(ranges)) as pool:
+        return list(pool.map(lambda r: work(*r), ranges))
+
+
+def check_threads(threads: int) -> None:
+    """Raise `InputError` unless `threads` is a sensible number."""
+    checks = Checks("trips")
+    checks.require(1 <= threads <= 1024, "threads", threads, "1..1024")
+    checks.done()
+
+
+def leg_as_printed(
+    distance_km: float, consumption_kwh_per_km: float, speed_kmh: float, efficiency: float
+) -> list[float]:
+    """Energy of a leg by period, kWh, by the pseudo-code to the letter, at one speed.
+
+    Step 4 takes the remainder as ``sv + td - rdt``: a speed where the distance of a period is
+    meant. The book shows what that does; nothing else uses it.
+    """
+    share = 24 / PERIODS
+    covered, energy = 0.0, []
+    while covered <= distance_km:
+        covered += speed_kmh * share
+        if covered <= distance_km:
+            energy.append(speed_kmh * consumption_kwh_per_km / efficiency * share)
+        else:
+            rest = speed_kmh + distance_km - covered
+            energy.append(rest * consumption_kwh_per_km / efficiency)
+    return energy

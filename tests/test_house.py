@@ -1,0 +1,138 @@
+"""The house: rooms on levels, imports downward only, no circle, faces for the outside alone."""
+
+import ast
+import importlib
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LEVELS = (
+    ("errors",), ("arrays", "data"), ("highs", "paper"), ("inputs", "store"), ("trips",),
+    ("network",), ("aggregator",), ("coordination", "feeder", "reinforcement", "building"),
+    ("v2x",), ("study",), ("plots",), ("cli",),
+)  # fmt: skip
+"""Rooms and single modules of evcm/, from the ground up. A room imports from itself and below."""
+
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+FACES = sorted(p.parent.name for p in (ROOT / "evcm").glob("*/__init__.pyi"))
+
+
+@cache
+def modules():
+    files = sorted((ROOT / "evcm").rglob("*.py"))
+    names = {}
+    for file in files:
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return names
+
+
+@cache
+def imports(name):
+    """Modules of evcm that a module imports, those inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(modules()[name].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.split(".")[0] == "evcm"}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "evcm":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in modules() else node.module)
+    return found - {"evcm"}
+
+
+def room(name):
+    return name.split(".")[1] if "." in name else ""
+
+
+def test_every_room_has_a_level():
+    rooms = {room(name) for name in modules()} - {""}
+    assert rooms == set(LEVEL)
+
+
+def test_no_import_goes_upward():
+    upward = [
+        f"{name} imports {other}"
+        for name in modules()
+        for other in imports(name)
+        if room(name) and LEVEL[room(other)] > LEVEL[room(name)]
+    ]
+    assert upward == []
+
+
+def test_no_room_imports_another_of_its_level():
+    across = [
+        f"{name} imports {other}"
+        for name in modules()
+        for other in imports(name)
+        if room(name) != room(other) and room(name)
+        and LEVEL[room(other)] == LEVEL[room(name)]
+    ]  # fmt: skip
+    assert across == []
+
+
+def test_no_import_goes_in_a_circle():
+    done, path = set(), []
+
+    def walk(name):
+        if name in path:
+            pytest.fail(" -> ".join([*path[path.index(name) :], name]))
+        if name in done:
+            return
+        path.append(name)
+        for other in sorted(imports(name)):
+            walk(other)
+        path.pop()
+        done.add(name)
+
+    for name in modules():
+        walk(name)
+
+
+def test_inside_imports_name_files_never_faces():
+    faces = {f"evcm.{face}" for face in FACES}
+    through = [f"{n} imports {o}" for n in modules() for o in imports(n) if o in faces]
+    assert through == []
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_face_offers_what_its_docstring_lists(face):
+    package = importlib.import_module(f"evcm.{face}")
+    listed = set(re.findall(r"`(\w+)`", package.__doc__.split(":", 1)[1]))
+    offered = set(package.__all__)
+    modules_of_room = {name.rpartition(".")[2] for name in modules() if room(name) == face}
+    assert listed - modules_of_room == offered - modules_of_room
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+
+
+def test_one_importer_of_highspy():
+    users = [
+        name
+        for name, file in modules().items()
+        if re.search(r"^\s*(import|from) highspy", file.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert users == ["evcm.highs"]
+
+
+def test_nothing_private_is_shown():
+    """No chapter, example or README line imports a name that starts with an underscore."""
+    private = re.compile(
+        r"^\s*(from evcm[\w.]*\._|from evcm[\w.]* import .*\b_[a-z]|import evcm.*\._)"
+    )
+    pages = [
+        *(ROOT / "book").rglob("*.md"),
+        ROOT / "README.md",
+        *(ROOT / "benchmarks").glob("*.py"),
+    ]
+    shown = [
+        f"{page.name}: {line.strip()}"
+        for page in pages
+        for line in page.read_text("utf-8").splitlines()
+        if private.match(line)
+    ]
+    assert shown == []
