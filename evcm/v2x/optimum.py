@@ -16,12 +16,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-import highspy
 import numpy as np
 from scipy import sparse
 
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, InfeasibleError, SolverError
+from evcm.highs import LP
 from evcm.v2x.kernel import OVERLOAD
 from evcm.v2x.optimum_model import Model, build, first_cuts, uptake
 from evcm.v2x.station import Case, Run, run
@@ -131,57 +131,32 @@ class _Solver:
         self.cuts, self.binaries = 0, 0
         self._binary: set[int] = set()
         p = model.program
-        matrix = p.matrix()
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = p.size, p.rows
-        lp.col_cost_ = np.concatenate(p.cost)
-        lp.col_lower_, lp.col_upper_ = np.concatenate(p.lower), np.concatenate(p.upper)
-        lp.row_lower_, lp.row_upper_ = np.concatenate(p.row_lower), np.concatenate(p.row_upper)
-        lp.offset_ = p.constant
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_ = matrix.indptr
-        lp.a_matrix_.index_ = matrix.indices
-        lp.a_matrix_.value_ = matrix.data
-        self.highs = highspy.Highs()
-        for option, value in (
-            ("output_flag", False),
-            ("threads", 1),
-            ("primal_feasibility_tolerance", 1e-9),
-            ("dual_feasibility_tolerance", 1e-9),
-            ("mip_feasibility_tolerance", 1e-9),
-            ("mip_rel_gap", 0.3 * tolerance),
-            ("mip_abs_gap", 0.3 * tolerance),
-        ):
-            self.highs.setOptionValue(option, value)
-        self.highs.passModel(lp)
+        self.lp = LP(
+            p.matrix().tocsc(), np.concatenate(p.cost), np.concatenate(p.lower),
+            np.concatenate(p.upper), np.concatenate(p.row_lower), np.concatenate(p.row_upper),
+            p.constant,
+        )  # fmt: skip
+        for kind in ("primal", "dual", "mip"):
+            self.lp.option(f"{kind}_feasibility_tolerance", 1e-9)
+        for kind in ("rel", "abs"):
+            self.lp.option(f"mip_{kind}_gap", 0.3 * tolerance)
 
     def add(self, upper: FloatArray, rows: sparse.csr_matrix) -> None:
         """Add rows <= upper."""
         self.cuts += upper.size
-        self.highs.addRows(
-            upper.size, np.full(upper.size, -highspy.kHighsInf), upper, rows.nnz,
-            rows.indptr[:-1].astype(np.int32), rows.indices.astype(np.int32), rows.data,
-        )  # fmt: skip
+        self.lp.add_rows(rows, np.full(upper.size, -np.inf), upper)
 
     def solve(self, time_left_s: float) -> tuple[FloatArray, float]:
         """Solve; return the columns' values and the greatest reward."""
-        # HiGHS counts its time limit from the first run on.
-        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + max(time_left_s, 0.0))
-        self.highs.run()
-        status = self.highs.getModelStatus()
-        if status == highspy.HighsModelStatus.kInfeasible:
+        answer = self.lp.solve(time_limit_s=time_left_s)
+        if answer.status == "infeasible":
             raise InfeasibleError(
                 "the limits cannot all be kept: building load or PV alone breaks one of them; "
                 "price the overload instead (hard_limits=False), or raise the limit"
             )
-        if status != highspy.HighsModelStatus.kOptimal:
-            text = self.highs.modelStatusToString(status)
-            raise SolverError(f"HiGHS stopped without an optimum: {text}", status=text)
-        info = self.highs.getInfo()
-        value = info.objective_function_value
-        if self._binary:
-            value = info.mip_dual_bound
-        return np.array(self.highs.getSolution().col_value), -float(value)
+        if answer.status != "optimal":
+            raise SolverError("HiGHS stopped without an optimum: time limit reached")
+        return answer.column, -answer.bound
 
     def refine(self, solution: FloatArray) -> bool:
         """Add tangents where the taper is exceeded, binaries where a port does both ways."""
@@ -200,15 +175,15 @@ class _Solver:
 
     def _one_way(self, n: int) -> None:
         """x <= X z, y <= Y (1 − z) with z binary."""
-        m, h = self.model, self.highs
+        m, zero, one = self.model, np.zeros(1), np.ones(1)
         most_charge = float(m.program.upper[0][n])
         most_give = float(m.program.upper[1][n])
-        z = h.getNumCol()
-        h.addCol(0.0, 0.0, 1.0, 0, np.zeros(0, np.int32), np.zeros(0))
-        h.changeColIntegrality(z, highspy.HighsVarType.kInteger)
-        inf = highspy.kHighsInf
-        h.addRow(-inf, 0.0, 2, np.array([m.charge[n], z], np.int32), np.array([1.0, -most_charge]))
-        h.addRow(-inf, most_give, 2, np.array([m.give[n], z], np.int32), np.array([1.0, most_give]))
+        z = self.lp.add_columns(zero, zero, one)
+        self.lp.integer(z)
+        entry = [1.0, -most_charge, 1.0, most_give]
+        column = [m.charge[n], z, m.give[n], z]
+        rows = sparse.csr_matrix((entry, ([0, 0, 1, 1], column)), shape=(2, z + 1))
+        self.lp.add_rows(rows, np.full(2, -np.inf), np.array([0.0, most_give]))
         self._binary.add(n)
         self.binaries += 1
 
