@@ -62,7 +62,7 @@ def main() -> None:
     print(f"OPF of a short day: fast {fast_s:.3f} s, PYPOWER loop {loop_s:.2f} s, "
           f"ratio {ratio:.0f}; NSE {fast.nse_mwh:.4f}, {loop.nse_mwh:.4f} MWh")  # fmt: skip
 
-    point = points.Point("decentralised", 8000, 1, charger.power_kw, 1.0, 200, 4, 0.03)
+    point = points.Point("apart", 8000, 1, charger.power_kw, 1.0, 200, 4, 0.03)
     row, point_s = timed(lambda: points.solve_point(point))
     print(f"one fleet of 200 groups, eleven aggregators to 3 %: {point_s:.1f} s, "
           f"NSE {row['nse_mwh'].iloc[0]:.2f} MWh")  # fmt: skip

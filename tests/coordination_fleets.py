@@ -10,5 +10,5 @@ from evcm.study import hosting_points as points
 @cache
 def problems(cars: int, seed: int = 1, groups: int = 44, samples: int = 2):
     """The eleven aggregators of a grouped fleet."""
-    point = points.Point("decentralised", cars, seed, 150.0, 1.0, groups, samples, 0.03)
+    point = points.Point("apart", cars, seed, 150.0, 1.0, groups, samples, 0.03)
     return tuple(points.grouped_problems(point))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from evcm.coordination.regimes import STUDY
 from evcm.inputs import LOAD_BUSES, PERIODS
 
 PEAK_MW = dict(
     zip(LOAD_BUSES, (21.7, 94.2, 47.8, 7.6, 11.2, 29.5, 9.0, 3.5, 6.1, 13.5, 14.9), strict=True)
 )
-REGIMES = ("no cars", "uncontrolled", "decentralised", "coordinated")
+REGIMES = STUDY
 
 
 def transmission(
@@ -35,8 +36,8 @@ def transmission(
                     ev = {
                         "no cars": 0 * hour,
                         "uncontrolled": 0.3 * scenario * np.exp(-((hour - 20) ** 2) / 8),
-                        "decentralised": plug,
-                        "coordinated": 0.6 * plug,
+                        "apart": plug,
+                        "maximum total": 0.6 * plug,
                     }[regime]
                     load = PEAK_MW[bus] * factor
                     v = 1.045 - 0.03 * factor - 0.002 * (bus % 5) - 0.0004 * ev

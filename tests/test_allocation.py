@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from evcm.coordination import allocation
-from evcm.coordination.allocation import RULES
+from evcm.coordination.regimes import RULES
 from evcm.errors import InfeasibleError, InputError
 from evcm.network import caps, case, opf
 from evcm.network.case import Day
@@ -43,7 +43,7 @@ def test_no_rule_gives_more_in_all_than_the_maximum(by_rule):
 
 
 def test_proportional_caps_share_one_factor_that_cannot_grow(by_rule, site):
-    cap = by_rule["proportional to cars"]
+    cap = by_rule["proportional"]
     low, high = caps.cap_shares()
     load = site.aggregator_load_mw
     inside = (cap > low * load + 1e-6) & (cap < high * load - 1e-6)

@@ -55,9 +55,9 @@ def test_hours_outside_the_band_by_hand(day):
 
 
 def test_profile_of_one_bus_is_the_solved_voltage(day):
-    profile = feeder_days.day_profile(day, 1, "max", "coordinated", bus=11)
+    profile = feeder_days.day_profile(day, 1, "max", "maximum total", bus=11)
     labels = day.cases.labels
-    mine = ((labels["regime"] == "coordinated") & (labels["bus"] == 11)).to_numpy()
+    mine = ((labels["regime"] == "maximum total") & (labels["bus"] == 11)).to_numpy()
     at = profile[(profile["node"] == "675") & (profile["phase"] == "b")]
     assert np.allclose(at["v_pu"], day.at("675", "b")[mine])
 
@@ -67,7 +67,7 @@ def test_the_day_without_cars_stands_for_every_scenario(day):
     b = feeder_days.day_profile(day, 0, "none", "no cars")
     assert a.equals(b)
     with pytest.raises(InputError, match="a case that was solved"):
-        feeder_days.day_profile(day, 2, "max", "coordinated")
+        feeder_days.day_profile(day, 2, "max", "maximum total")
 
 
 def test_curve_is_stored_and_made_again_when_the_input_changes(table, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from evcm.study.hosting import Grid
 from evcm.trips import uncontrolled
 
 SMALL = Grid(
-    counts=(2200, 13_200), repeated_counts=(), seeds=(1,), coordinated_seeds=(1,), sweep_counts=(),
+    counts=(2200, 13_200), repeated_counts=(), seeds=(1,), capped_seeds=(1,), sweep_counts=(),
     groups=44, samples=2, days=3, curve_days=2, block=1000, most=12_000,
     uncontrolled_charger_kw=(22.0, 150.0),
 )  # fmt: skip
@@ -78,9 +78,7 @@ def test_the_largest_fleet_is_the_edge_of_what_a_cap_carries():
 
 
 def test_cars_that_may_not_feed_in_do_not():
-    problem = points.grouped_problems(
-        points.Point("decentralised", 2000, 1, 150.0, 0.5, 200, 2, 0.03)
-    )[9]
+    problem = points.grouped_problems(points.Point("apart", 2000, 1, 150.0, 0.5, 200, 2, 0.03))[9]
     barred = problem.storage_cost_usd_per_kwh >= points.NO_FEED_IN_USD_PER_KWH
     assert 0 < barred.sum() < barred.size
     plan = aggregator.solve(problem, gap=0.03)
@@ -102,21 +100,21 @@ def stored(tmp_path_factory):
 def test_tables_tell_the_regimes_apart(stored):
     _, tables = stored
     own = tables["points"].set_index(["regime", "cars"])["nse_mwh"]
-    assert own["decentralised", 2200] == 0.0
-    assert own["decentralised", 13_200] > 0.0
-    assert own["coordinated", 13_200] == 0.0
+    assert own["apart", 2200] == 0.0
+    assert own["apart", 13_200] > 0.0
+    assert own["proportional", 13_200] == 0.0
     free = tables["uncontrolled"].set_index(["charger_kw", "cars"])
     assert free.loc[(150.0, 0), "nse_mwh"] == 0.0
     assert free.loc[(150.0, 13_200), "peak_mw"] > free.loc[(150.0, 0), "peak_mw"]
     most = tables["caps"].groupby("rule")["most_cars"].min()
-    assert most["maximum total"] < most["proportional to cars"]
+    assert most["maximum total"] < most["proportional"]
 
 
 def test_first_counts_name_every_regime(stored):
     first = hosting.first_counts(stored[1]).set_index("regime")
-    assert set(first.index) == {"uncontrolled", "decentralised", "coordinated"}
-    assert first.loc["decentralised", "median"] == 13_200
-    assert np.isinf(first.loc["coordinated", "median"])
+    assert set(first.index) == {"uncontrolled", "apart", "proportional"}
+    assert first.loc["apart", "median"] == 13_200
+    assert np.isinf(first.loc["proportional", "median"])
 
 
 def test_a_second_run_reads_what_is_stored(stored, monkeypatch):
@@ -138,7 +136,7 @@ def test_figures_are_drawn(stored):
     _, tables = stored
     first = hosting.first_counts(tables)
     slide = plots_hosting.slide(tables, first, 150.0)
-    assert {"uncontrolled", "decentralised", "coordinated"} <= {t.name for t in slide.data}
+    assert {"uncontrolled", "apart", "proportional"} <= {t.name for t in slide.data}
     for what in plots_hosting.QUANTITIES:
         assert plots_hosting.quantity(tables, what, 150.0).data
     assert plots_hosting.first_days(tables["uncontrolled_first"], 150.0).data

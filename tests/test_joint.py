@@ -60,7 +60,7 @@ def test_the_common_price_of_the_joint_plan_is_its_cost(joint):
 
 
 def test_the_joint_bound_is_below_every_regime(fleet, joint, own):
-    cap = allocation.allocate("proportional to cars", np.array([p.cars for p in fleet], float))
+    cap = allocation.allocate("proportional", np.array([p.cars for p in fleet], float))
     capped = [aggregator.solve(under_cap(p, cap[:, k]), gap=GAP) for k, p in enumerate(fleet)]
     for plans in (own, capped):
         paid = account(fleet[0], trade_of_plans(plans)).total_usd

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evcm import inputs, plots
+from evcm.coordination.regimes import STUDY
 from evcm.errors import InputError
 from evcm.plots import html
 from evcm.plots import sliders as plots_explore
@@ -172,7 +173,7 @@ def test_adoption_and_pairs_hold_their_data():
 
 def test_day_shows_each_regime_against_the_capacity():
     rows = []
-    for k, regime in enumerate(plots_front.REGIMES):
+    for k, regime in enumerate(STUDY):
         scenario, side = (0, "none") if k == 0 else (3, "max")
         rows += [
             {

@@ -23,7 +23,7 @@ def test_one_line_shows_every_bus_and_branch(day):
 
 
 def test_curves_hold_load_generation_and_losses(day):
-    figure = plots_network.day_curves({"coordinated": day})
+    figure = plots_network.day_curves({"maximum total": day})
     assert [t.name.split(",")[0] for t in figure.data] == ["load", "generation", "losses"]
     assert np.allclose(figure.data[2].y, day.losses_mw)
 

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from evcm import cli
 from evcm.coordination import capped as coordination
+from evcm.coordination import regimes
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs import LOAD_BUSES
 from evcm.study import flow, tables, tasks
@@ -38,14 +39,14 @@ def test_the_key_depends_on_what_is_asked_not_on_the_workers():
 def test_system_summary():
     system = pd.DataFrame(
         {
-            "scenario": 1, "side": "min", "regime": "decentralised", "period": [1, 2],
+            "scenario": 1, "side": "min", "regime": "apart", "period": [1, 2],
             "load_mw": [100.0, 200.0], "generation_mw": [104.0, 205.0], "nsp_mw": [0.0, 3.0],
             "losses_mw": [4.0, 8.0], "v_min_pu": [0.99, 0.95],
         }
     )  # fmt: skip
     transmission = pd.DataFrame(
         {
-            "scenario": 1, "side": "min", "regime": "decentralised", "period": [1, 1, 2, 2],
+            "scenario": 1, "side": "min", "regime": "apart", "period": [1, 1, 2, 2],
             "bus": [13, 14, 13, 14], "nsp_mw": [0.0, 1e-7, 1.0, 2.0],
         }
     )  # fmt: skip
@@ -130,21 +131,21 @@ def finished(tmp_path_factory):
 @pytest.mark.slow
 def test_the_study_runs_whole(finished):
     settings, result, seen = finished
-    assert set(result.system["regime"]) == set(flow.REGIMES)
+    assert set(result.system["regime"]) == set(regimes.STUDY)
     plans = result.aggregators
     assert len(plans) == 2 * len(LOAD_BUSES)
     assert (plans["gap"] <= settings.gap).all()
     assert (plans["bound_usd"] <= plans["cost_usd"] + 1e-9).all()
     summary = tables.system_summary(result.system, result.transmission)
     nse = summary.set_index("regime")["nse_mwh"]
-    assert nse["coordinated"] <= nse["decentralised"] + 1e-6
+    assert nse["maximum total"] <= nse["apart"] + 1e-6
     assert nse["no cars"] == 0
     base = summary.set_index("regime").loc["no cars"]
     assert base["energy_demand_mwh"] == pytest.approx(5486.08, abs=0.01)
     # power by bus and the aggregators' energy are the same thing, seen twice
     ev = result.transmission.groupby("regime")["ev_mw"].sum() * 0.5
     energy = plans.groupby("regime")["energy_mwh"].sum()
-    for regime in ("decentralised", "coordinated"):
+    for regime in ("apart", "maximum total"):
         assert ev[regime] == pytest.approx(energy[regime], abs=1e-9)
     assert ("Aggregators", 11, 11) in seen
 
@@ -153,7 +154,7 @@ def test_the_study_runs_whole(finished):
 def test_plans_keep_within_their_caps(finished):
     _, result, _ = finished
     rows = pd.read_parquet(result.folder / "schedules.parquet")
-    capped = rows[rows["regime"] == "coordinated"]
+    capped = rows[rows["regime"] == "maximum total"]
     assert (capped["day_ahead_mw"] <= capped["cap_mw"] + 1e-6).all()
 
 
@@ -173,7 +174,7 @@ def test_a_second_run_computes_nothing_again(finished, monkeypatch):
 @pytest.mark.slow
 def test_only_what_is_missing_is_solved(finished, monkeypatch):
     settings, result, _ = finished
-    victim = result.folder / "plans/decentralised/scenario1-min-bus05.npz"
+    victim = result.folder / "plans/apart/scenario1-min-bus05.npz"
     record = victim.with_name(victim.name + ".json")
     before = json.loads(record.read_text())
     record.unlink()
@@ -183,7 +184,7 @@ def test_only_what_is_missing_is_solved(finished, monkeypatch):
         tasks, "_solve", lambda task, *rest: solved.append(task.name) or solve(task, *rest)
     )
     flow.run(settings, result.folder)
-    assert solved == ["plans/decentralised/scenario1-min-bus05.npz"]
+    assert solved == ["plans/apart/scenario1-min-bus05.npz"]
     assert json.loads(record.read_text())["key"] == before["key"]
 
 

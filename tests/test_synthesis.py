@@ -28,7 +28,7 @@ def known():
 
 @pytest.fixture(scope="module")
 def curve():
-    table = transmission(sides=("max",), regimes=("no cars", "decentralised"))
+    table = transmission(sides=("max",), regimes=("no cars", "apart"))
     some = (0.02, 0.05, 0.14, 0.5)
     return synthesis.error_curve(synthesis.characterise(table), some, repeats=2)
 

@@ -71,7 +71,7 @@ def hosting(
     ] = 100,
     jobs: Jobs = 2,
 ) -> None:
-    """Find how many cars the network hosts: uncontrolled, decentralised and coordinated.
+    """Find how many cars the network hosts: uncontrolled, apart and under proportional caps.
 
     Writes tables to OUT/hosting. What is stored and still valid is not computed again. A finer
     grid takes longer: about 6 s of processor time for each count and seed.
@@ -84,9 +84,7 @@ def hosting(
 
     _check_out(out, "evcm hosting")
     own = tuple(range(1, seeds + 1))
-    grid = replace(
-        Grid(), seeds=own, coordinated_seeds=own[:2], days=days, curve_days=min(20, days)
-    )
+    grid = replace(Grid(), seeds=own, capped_seeds=own[:2], days=days, curve_days=min(20, days))
     if counts is not None:
         asked = _numbers(counts, "--counts")
         grid = replace(grid, counts=asked, repeated_counts=asked, sweep_counts=asked)
@@ -112,7 +110,7 @@ def compare(
     jobs: Jobs = 2,
     out: Out = Path("results"),
 ) -> None:
-    """Compare all regimes: uncontrolled, decentralised, caps by every rule, loop, joint optimum.
+    """Compare all regimes: uncontrolled, apart, caps by every rule, loop, joint optimum.
 
     Uses the study's plans where they are stored in OUT and writes tables to OUT/coordination.
 

@@ -96,7 +96,7 @@ def _show(result: StudyResult) -> None:
             index="bus", columns=["scenario", "side"], values=["departures", "arrivals"]
         ).to_string()
     )
-    for number, regime in ((2, "decentralised"), (4, "coordinated")):
+    for number, regime in ((2, "apart"), (4, "maximum total")):
         echo(f"\nTable {number}. Day-ahead energy by bus, MWh a day, {regime}")
         echo(tables.energy_by_bus(result.aggregators, regime).round(3).to_string())
     echo("\nTables 3 and 5. The operator's day")

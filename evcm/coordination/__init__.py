@@ -3,7 +3,8 @@
 Names to use, by the module that holds them:
 
 - `capped`: `CappedPlan`, `solve_under_cap`, `under_cap`
-- `allocation`: `RULES`, `allocate`
+- `regimes`: `Case`, `MEANING`, `REGIMES`, `RULES`
+- `allocation`: `allocate`
 - `reallocation`: `Reallocation`, `reallocate`
 - `joint`: `JointPlan`, `joint_problem`, `solve_joint`
 """

@@ -1,4 +1,3 @@
-from .allocation import RULES as RULES
 from .allocation import allocate as allocate
 from .capped import CappedPlan as CappedPlan
 from .capped import solve_under_cap as solve_under_cap
@@ -8,3 +7,7 @@ from .joint import joint_problem as joint_problem
 from .joint import solve_joint as solve_joint
 from .reallocation import Reallocation as Reallocation
 from .reallocation import reallocate as reallocate
+from .regimes import MEANING as MEANING
+from .regimes import REGIMES as REGIMES
+from .regimes import RULES as RULES
+from .regimes import Case as Case

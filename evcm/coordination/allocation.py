@@ -8,19 +8,14 @@ itself: a cap counts as given where the OPF serves load and all caps with no pow
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 
 from evcm.arrays import BoolArray, FloatArray
+from evcm.coordination.regimes import RULES, Rule
 from evcm.errors import Checks, InfeasibleError
 from evcm.network import caps as total_caps
 from evcm.network.case import Day, reference_day
 from evcm.network.opf import SERVED_MW, served, shortage_mw
-
-Rule = Literal["maximum total", "proportional to cars", "max-min fair"]
-RULES: tuple[Rule, ...] = get_args(Rule)
-
 
 STEP_MW = 0.01
 """Increase of a single cap that the network must refuse for the cap to count as final."""
@@ -139,7 +134,7 @@ def allocate(rule: Rule, cars: FloatArray, site: Day | None = None) -> FloatArra
 
     Parameters
     ----------
-    rule : {"maximum total", "proportional to cars", "max-min fair"}
+    rule : {"maximum total", "proportional", "max-min fair"}
         Maximum total is the paper's (54). Proportional to cars maximises, in each period, one
         common factor of MW per car. Max-min fair raises the least cap as far as it goes, then the
         next.
@@ -164,7 +159,7 @@ def allocate(rule: Rule, cars: FloatArray, site: Day | None = None) -> FloatArra
         return np.array(found.cap_mw)
     low, high = total_caps.cap_shares()
     floor, ceiling = low * site.aggregator_load_mw, high * site.aggregator_load_mw
-    by_cars = rule == "proportional to cars"
+    by_cars = rule == "proportional"
     weight = np.asarray(cars, float) if by_cars else np.ones(floor.shape[1])
     nothing = np.zeros_like(floor)
     return fill(site, nothing, ceiling, weight, floor_mw=floor, successive=not by_cars)

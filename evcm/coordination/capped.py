@@ -1,9 +1,9 @@
 """Coordination of aggregators by the operator's caps (2.4.1, equations 54-57).
 
-The operator finds what the network leaves for each aggregator (`evcm.network.caps`); each aggregator is
-solved again with its cap in place of the system's. Where no plan can live with a cap, the
-aggregator asks for the least that would do, and the operator's AC OPF decides whether the network
-can give it.
+The operator finds what the network leaves for each aggregator (`evcm.network.caps`); each
+aggregator is solved again with its cap in place of the system's. Where no plan can live with a cap,
+the aggregator asks for the least that would do, and the operator's AC OPF decides whether the
+network can give it.
 """
 
 from __future__ import annotations

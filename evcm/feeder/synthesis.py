@@ -168,7 +168,7 @@ class Synthetic:
 
 
 def characterise(table: pd.DataFrame, feeders: pd.DataFrame | None = None) -> Characterisation:
-    """Characterise transmission results (columns as in `evcm.feeder.states.feeder_cases`) by period."""
+    """Characterise transmission results (columns of `evcm.feeder.states.feeder_cases`)."""
     cases = feeder_cases(table, feeders)
     periods = np.unique(cases.period)
     rows = tuple(np.flatnonzero(cases.period == p) for p in periods)

@@ -49,7 +49,7 @@ def bounds(trace: Sequence[Trace]) -> go.Figure:
     figure = go.Figure()
     figure.add_scatter(
         x=seconds, y=[event.best_usd for event in trace], mode="lines+markers", name="best plan",
-        line={"shape": "hv", "color": REGIME_COLOURS["coordinated"]},
+        line={"shape": "hv", "color": REGIME_COLOURS["maximum total"]},
         text=[event.action for event in trace],
     )  # fmt: skip
     figure.add_scatter(

@@ -10,17 +10,7 @@ import plotly.graph_objects as go
 from evcm import plots
 from evcm.arrays import FloatArray
 from evcm.inputs import LOAD_BUSES
-
-COLOURS: dict[str, str] = {
-    "uncontrolled": plots.REGIME_COLOURS["uncontrolled"],
-    "decentralised": plots.REGIME_COLOURS["decentralised"],
-    "maximum total": plots.REGIME_COLOURS["coordinated"],
-    "proportional to cars": "#4c8fd6",
-    "max-min fair": "#8d5bb5",
-    "re-allocated": "#5a9e3a",
-    "joint": "#7f8794",
-}
-"""Colour of each regime and rule, the same in every figure here."""
+from evcm.plots import REGIME_COLOURS as COLOURS
 
 
 def _bus_names() -> list[str]:
@@ -93,7 +83,7 @@ def totals(table: pd.DataFrame, scenario: int, side: str) -> go.Figure:
     """
     mine = table[(table["scenario"] == scenario) & (table["side"] == side)]
     figure = go.Figure()
-    for regime in ("uncontrolled", "decentralised", "maximum total", "joint"):
+    for regime in ("uncontrolled", "apart", "maximum total", "joint"):
         rows = mine[mine["regime"] == regime].sort_values("period")
         figure.add_scatter(
             x=plots.hours(), y=rows["power_mw"], name=regime, line_color=COLOURS[regime],

@@ -14,12 +14,6 @@ from evcm.feeder.synthesis import METHODS, Characterisation, draw
 from evcm.inputs import PERIODS
 from evcm.study.feeder_days import CASE
 
-REGIME_COLOURS: dict[str, str] = {
-    "no cars": plots.REGIME_COLOURS["base"],
-    "uncontrolled": plots.REGIME_COLOURS["uncontrolled"],
-    "decentralised": plots.REGIME_COLOURS["decentralized"],
-    "coordinated": plots.REGIME_COLOURS["coordinated"],
-}
 PHASE_SHIFT = {"a": -0.14, "b": 0.0, "c": 0.14}
 PHASE_DASH = {"a": "solid", "b": "dash", "c": "dot"}
 METHOD_NAMES: dict[str, str] = {
@@ -113,7 +107,7 @@ def node_day(profiles: Mapping[str, pd.DataFrame], node: str) -> go.Figure:
             day = day.sort_values("period")
             figure.add_scatter(
                 x=plots.hours(), y=day["v_pu"], name=f"{regime}, {phase}", legendgroup=regime,
-                line={"color": REGIME_COLOURS.get(regime), "dash": PHASE_DASH[str(phase)]},
+                line={"color": plots.REGIME_COLOURS.get(regime), "dash": PHASE_DASH[str(phase)]},
                 hovertemplate="%{y:.4f} pu",
             )  # fmt: skip
     _band(figure)
@@ -144,7 +138,7 @@ def far_hours(quality: pd.DataFrame, nodes: tuple[str, ...], scenario: int, side
         worst = rows[rows["node"].isin(nodes)].groupby("node")["hours_under"].max()
         figure.add_bar(
             x=[f"node {n}" for n in nodes], y=[worst.get(n, np.nan) for n in nodes], name=regime,
-            marker_color=REGIME_COLOURS.get(regime), hovertemplate="%{y:.2f} h",
+            marker_color=plots.REGIME_COLOURS.get(regime), hovertemplate="%{y:.2f} h",
         )  # fmt: skip
     figure.update_layout(
         title_text=f"Hours below the band, scenario {scenario}, {side}", barmode="group",
@@ -167,8 +161,8 @@ def unbalance_day(states: FeederStates, node: str, scenario: int, side: str) -> 
             continue
         sums = rows.groupby("period")[["weighted", "feeders"]].sum()
         figure.add_scatter(
-            x=plots.hours(PERIODS), y=sums["weighted"] / sums["feeders"], name=str(case[2]),
-            line_color=REGIME_COLOURS.get(str(case[2])), hovertemplate="%{y:.3f} %",
+            x=plots.hours(PERIODS), y=sums["weighted"] / sums["feeders"], name=case[2],
+            line_color=plots.REGIME_COLOURS.get(str(case[2])), hovertemplate="%{y:.3f} %",
         )  # fmt: skip
     figure.update_layout(
         title_text=f"Voltage unbalance at node {node}", xaxis=plots.clock_axis(),

@@ -16,7 +16,7 @@ QUANTITIES: dict[str, str] = {
 }
 """Columns that can be drawn against the number of cars, and their axis titles."""
 
-OPTIMISED = ("decentralised", "coordinated")
+OPTIMISED = ("apart", "proportional")
 
 
 def _own(points: pd.DataFrame, regime: str, charger_kw: float, share: float) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def slide(tables: dict[str, pd.DataFrame], first: pd.DataFrame, charger_kw: floa
 
 def _mark_first(figure: go.Figure, first: pd.DataFrame) -> None:
     """Shade the range in which a regime starts to fail, and name its median."""
-    places = {"uncontrolled": "top left", "decentralised": "top right"}
+    places = {"uncontrolled": "top left", "apart": "top right"}
     for k, row in enumerate(first.to_dict("records")):
         regime, median = str(row["regime"]), float(row["median"])
         if np.isfinite(median) and np.isfinite(row["p95"]):

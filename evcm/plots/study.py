@@ -9,10 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from evcm import plots
+from evcm.coordination.regimes import STUDY
 from evcm.inputs import PERIOD_H
-
-REGIMES = ("no cars", "uncontrolled", "decentralised", "coordinated")
-"""Regimes in the order in which they are compared."""
 
 
 def adoption(growth: Sequence[Mapping[str, Any]]) -> go.Figure:
@@ -26,7 +24,7 @@ def adoption(growth: Sequence[Mapping[str, Any]]) -> go.Figure:
     regions, percent = [g["region"] for g in growth], [g["percent"] for g in growth]
     bars = go.Bar(
         x=percent, y=regions, orientation="h", text=[f"+{p} %" for p in percent],
-        textposition="auto", marker_color=plots.REGIME_COLOURS["coordinated"],
+        textposition="auto", marker_color=plots.REGIME_COLOURS["maximum total"],
         hovertemplate="%{y}: +%{x} %<extra></extra>",
     )  # fmt: skip
     figure = go.Figure(bars)
@@ -52,15 +50,15 @@ def day(system: pd.DataFrame, scenario: int, side: str, capacity_mw: float) -> g
         Capacity of the system, MW, drawn as a limit.
     """
     figure = go.Figure()
-    for regime in REGIMES:
+    for regime in STUDY:
         rows = system[system["regime"] == regime]
-        if regime != REGIMES[0]:
+        if regime != STUDY[0]:
             rows = rows[(rows["scenario"] == scenario) & (rows["side"] == side)]
         rows = rows.sort_values("period")
         figure.add_scatter(
             x=(rows["period"] - 1) * 0.5, y=rows["load_mw"], name=regime, mode="lines",
             line={"color": plots.REGIME_COLOURS[regime], "width": 2.2, "shape": "hv",
-                  "dash": "dot" if regime == REGIMES[0] else "solid"},
+                  "dash": "dot" if regime == STUDY[0] else "solid"},
             hovertemplate="%{y:.1f} MW",
         )  # fmt: skip
     figure.add_hline(
@@ -74,7 +72,7 @@ def day(system: pd.DataFrame, scenario: int, side: str, capacity_mw: float) -> g
     return plots.describe(
         figure,
         f"Load of the system over a day in scenario {scenario}, {side} sample: without cars, and "
-        "with uncontrolled, decentralised and coordinated charging, against the capacity of "
+        "uncontrolled, apart and under caps of maximum total, against the capacity of "
         f"{capacity_mw:.0f} MW.",
     )
 
@@ -88,7 +86,7 @@ def sentence(summary: pd.DataFrame, scenario: int, side: str) -> str:
         `evcm.study.tables.system_summary`.
     """
     parts = []
-    for regime in REGIMES[1:]:
+    for regime in STUDY[1:]:
         rows = summary[
             (summary["regime"] == regime)
             & (summary["scenario"] == scenario)
@@ -120,7 +118,7 @@ def beside(
     figure = go.Figure()
     for name, table, colour in (
         ("published", published, "published"),
-        ("ours, proven", ours, "coordinated"),
+        ("ours, proven", ours, "maximum total"),
     ):
         figure.add_bar(
             x=table[key].astype(str), y=table[value], name=name,
@@ -149,7 +147,7 @@ def system_load(system: pd.DataFrame, regime: str, side: str) -> go.Figure:
     system : DataFrame
         The study's table ``system``: scenario, side, regime, period, load_mw.
     regime, side : str
-        ``uncontrolled``, ``decentralised`` or ``coordinated``; ``min`` or ``max``.
+        ``uncontrolled``, ``apart`` or ``maximum total``; ``min`` or ``max``.
     """
     figure = go.Figure()
     base = _day(system, 0, "none", "no cars")
@@ -180,7 +178,7 @@ def ev_power(schedules: pd.DataFrame, scenario: int, side: str, regime: str) -> 
     schedules : DataFrame
         The study's table ``schedules``: scenario, side, regime, bus, period, day_ahead_mw.
     scenario, side, regime
-        Which case; regime ``decentralised`` or ``coordinated``.
+        Which case; regime ``apart`` or ``maximum total``.
     """
     rows = _day(schedules, scenario, side, regime)
     figure = go.Figure()
@@ -211,12 +209,12 @@ def use_of_cap(schedules: pd.DataFrame, scenario: int, side: str, bus: int) -> g
     """
     mine = schedules[schedules["bus"] == bus]
     figure = go.Figure()
-    capped = _day(mine, scenario, side, "coordinated")
+    capped = _day(mine, scenario, side, "maximum total")
     figure.add_scatter(
         x=plots.hours(), y=capped["cap_mw"], name="cap", line_shape="hv",
         line={"color": plots.REGIME_COLOURS["limit"], "dash": "dash"}, hovertemplate="%{y:.3f} MW",
     )  # fmt: skip
-    for regime in ("decentralised", "coordinated"):
+    for regime in ("apart", "maximum total"):
         rows = _day(mine, scenario, side, regime)
         figure.add_scatter(
             x=plots.hours(), y=rows["day_ahead_mw"], name=regime, line_shape="hv",
@@ -242,7 +240,7 @@ def operation(system: pd.DataFrame, scenario: int, side: str) -> go.Figure:
         Which case.
     """
     figure = go.Figure()
-    for regime in ("no cars", "uncontrolled", "decentralised", "coordinated"):
+    for regime in STUDY:
         rows = _day(system, scenario, side, regime)
         colour = plots.REGIME_COLOURS[regime]
         figure.add_scatter(

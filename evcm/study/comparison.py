@@ -30,9 +30,9 @@ from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import allocation
 from evcm.coordination import joint as joint_optimum
-from evcm.coordination.allocation import RULES, Rule
 from evcm.coordination.joint import Account, Trade, account, trade_of_plans, trade_of_uncontrolled
 from evcm.coordination.reallocation import Reallocation, fits, no_cap_mw, peak_use_mw, reallocate
+from evcm.coordination.regimes import RULES, Case, Regime, Rule
 from evcm.errors import InfeasibleError
 from evcm.inputs import LOAD_BUSES, PERIOD_H
 from evcm.network import opf
@@ -50,6 +50,7 @@ def allocation_row(
     case: CaseRun, k: int, rule: str, cap_mw: FloatArray, plan: AggregatorPlan, raised: float,
     free: AggregatorPlan,
 ) -> dict[str, object]:  # fmt: skip
+    """What a rule costs one aggregator: a row of ``allocation``."""
     use = peak_use_mw(plan)
     return {
         "scenario": case.number,
@@ -72,6 +73,7 @@ def allocation_row(
 def regime_row(
     case: CaseRun, regime: str, trade: Trade, priced: Account, bound_usd: float
 ) -> dict[str, object]:
+    """One regime's day: a row of ``regimes``."""
     day = opf.study_day(trade.day_ahead_mw)
     return {
         "scenario": case.number,
@@ -94,6 +96,7 @@ def regime_row(
 
 
 def loop_row(case: CaseRun, loop: Reallocation) -> dict[str, object]:
+    """How the loop ended: a row of ``loop``."""
     return {
         "scenario": case.number,
         "side": case.side,
@@ -107,6 +110,7 @@ def loop_row(case: CaseRun, loop: Reallocation) -> dict[str, object]:
 
 
 def total_table(case: CaseRun, regime: str, trade: Trade) -> pd.DataFrame:
+    """Day-ahead power of all aggregators: rows of ``totals``."""
     total = trade.total_mw
     return pd.DataFrame(
         {
@@ -120,8 +124,8 @@ def total_table(case: CaseRun, regime: str, trade: Trade) -> pd.DataFrame:
 
 
 TABLES = ("regimes", "allocation", "loop", "totals")
-REGIMES = ("uncontrolled", "decentralised", *RULES, "re-allocated", "joint")
-"""Regimes in the order in which the tables list them."""
+COMPARED: tuple[Regime, ...] = ("uncontrolled", "apart", *RULES, "re-allocated", "joint")
+"""Regimes that the tables compare."""
 
 RULE_GAP = 1e-2
 """Gap of the plans that only this comparison needs, as a share of turnover."""
@@ -146,7 +150,7 @@ class CaseRun:
 
     def task(self, k: int, regime: str, gap: float, cap_mw: FloatArray | None = None) -> PlanTask:
         """Plan of aggregator k as a stored task."""
-        return PlanTask((self.number, self.side, regime), self.problems[k], gap, cap_mw)
+        return PlanTask(Case(self.number, self.side, regime), self.problems[k], gap, cap_mw)
 
 
 def run(settings: Settings, out: Path, progress: Progress = quiet) -> dict[str, pd.DataFrame]:
@@ -220,10 +224,10 @@ def build_cases(settings: Settings) -> list[CaseRun]:
 def _solve_own(cases: list[CaseRun], store: Store, settings: Settings, progress: Progress) -> None:
     """Plans that do not depend on other plans: the study's two regimes, then without any cap."""
     every = range(len(LOAD_BUSES))
-    own = [c.task(k, "decentralised", settings.gap) for c in cases for k in every]
+    own = [c.task(k, "apart", settings.gap) for c in cases for k in every]
     solve_plans(own, store, settings.jobs, progress, "Aggregators")
     cap = study_caps().cap_mw
-    one_shot = [c.task(k, "coordinated", settings.gap, cap[:, k]) for c in cases for k in every]
+    one_shot = [c.task(k, "maximum total", settings.gap, cap[:, k]) for c in cases for k in every]
     solve_plans(one_shot, store, settings.jobs, progress, "Aggregators under caps")
     free = [_free_task(c, k) for c in cases for k in every]
     solve_plans(free, store, settings.jobs, progress, "Aggregators without caps")
@@ -301,11 +305,7 @@ def _compare(
     """Tables of one case."""
     every = range(len(LOAD_BUSES))
     free = [stored_plan(store, _free_task(case, k)) for k in every]
-    plans = {
-        "decentralised": [
-            stored_plan(store, case.task(k, "decentralised", settings.gap)) for k in every
-        ]
-    }
+    plans = {"apart": [stored_plan(store, case.task(k, "apart", settings.gap)) for k in every]}
     by_bus = []
     for rule in RULES:
         caps = allocation.allocate(rule, case.cars_met)
@@ -326,7 +326,7 @@ def _compare(
     trades["joint"] = Trade(np.array(record["power_mw"]), plan.real_time_mw, plan.cost.battery_usd)
     seen = {regime: sum(p.cost_usd for p in found) for regime, found in plans.items()}
     regimes, totals = [], []
-    for regime in REGIMES:
+    for regime in COMPARED:
         priced = account(case.problems[0], trades[regime], seen.get(regime, np.nan))
         bound = float(record["bound_usd"])  # type: ignore[arg-type]
         regimes.append(regime_row(case, regime, trades[regime], priced, bound))
@@ -345,7 +345,7 @@ def _rule_plan(
 ) -> tuple[AggregatorPlan, float]:  # fmt: skip
     """The plan under a rule's cap and by how many percent the cap had to rise for one to exist."""
     if rule == "maximum total":
-        task = case.task(k, "coordinated", settings.gap, cap_mw)
+        task = case.task(k, "maximum total", settings.gap, cap_mw)
     elif fits(free, cap_mw):
         return free, 0.0
     else:

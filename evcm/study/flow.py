@@ -19,13 +19,13 @@ import pandas as pd
 from evcm import inputs
 from evcm.aggregator import methods, of_fleet
 from evcm.arrays import FloatArray
+from evcm.coordination.regimes import NO_CARS, Case, Regime
 from evcm.errors import Checks
 from evcm.inputs import LOAD_BUSES, PERIODS
 from evcm.network import caps
 from evcm.store import fingerprint
 from evcm.store.results import Store
 from evcm.study.tasks import (
-    Case,
     PlanTask,
     Progress,
     output_folder,
@@ -36,13 +36,6 @@ from evcm.study.tasks import (
 from evcm.trips import fleet, montecarlo, uncontrolled
 from evcm.trips.fleet import Fleet
 from evcm.trips.montecarlo import SIDES, MonteCarlo, Side
-
-REGIMES = ("no cars", "uncontrolled", "decentralised", "coordinated")
-"""Regimes of charging, in the order in which the study compares them."""
-
-NO_CARS: Case = (0, "none", "no cars")
-"""The case without cars."""
-
 
 STUDY_GAP = 2e-3
 """Gap of the study's plans, as a share of turnover; half of it takes 40 % longer."""
@@ -110,12 +103,12 @@ def run(settings: Settings, out: Path, progress: Progress = quiet) -> StudyResul
     }
 
     own = solve_plans(
-        _tasks(fleets, settings, "decentralised"), store, settings.jobs, progress, "Aggregators"
+        _tasks(fleets, settings, "apart"), store, settings.jobs, progress, "Aggregators"
     )
     cap_mw = caps.study_caps().cap_mw
     progress("Caps", PERIODS, PERIODS)
     capped = solve_plans(
-        _tasks(fleets, settings, "coordinated", cap_mw),
+        _tasks(fleets, settings, "maximum total", cap_mw),
         store, settings.jobs, progress, "Aggregators under caps",
     )  # fmt: skip
     aggregators = pd.concat([own, capped], ignore_index=True)
@@ -159,7 +152,7 @@ def _simulate(settings: Settings, number: int) -> MonteCarlo:
 def _tasks(
     fleets: dict[tuple[int, Side], Fleet],
     settings: Settings,
-    regime: str,
+    regime: Regime,
     cap_mw: FloatArray | None = None,
 ) -> list[PlanTask]:
     tasks = []
@@ -167,7 +160,7 @@ def _tasks(
         for k, bus in enumerate(LOAD_BUSES):
             problem = of_fleet.aggregator_problem(cars, bus)
             cap = None if cap_mw is None else cap_mw[:, k]
-            tasks.append(PlanTask((number, side, regime), problem, settings.gap, cap))
+            tasks.append(PlanTask(Case(number, side, regime), problem, settings.gap, cap))
     return tasks
 
 
@@ -175,7 +168,9 @@ def _uncontrolled_mw(
     simulations: list[MonteCarlo], sides: tuple[Side, ...]
 ) -> dict[Case, FloatArray]:
     return {
-        (s.scenario.number, side, "uncontrolled"): uncontrolled.charge_at_once(s.cars(side)).mean_mw
+        Case(s.scenario.number, side, "uncontrolled"): uncontrolled.charge_at_once(
+            s.cars(side)
+        ).mean_mw
         for s in simulations
         for side in sides
     }

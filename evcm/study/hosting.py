@@ -2,7 +2,7 @@
 
 *Uncontrolled*: days of 30,000 cars are drawn one after another and their first n cars counted in,
 so that every day has a first n at which power goes unsupplied; the spread over days is the Monte
-Carlo interval. *Decentralised* and *coordinated*: 200 groups with growing weights stand for the
+Carlo interval. *Apart* and *proportional*: 200 groups with growing weights stand for the
 fleet, each aggregator is solved to optimality, alone or under caps proportional to its cars. The
 count at which caps become too small for the cars' trips needs no grid: everything but the caps
 scales with the fleet, so one linear program per aggregator gives it.
@@ -19,7 +19,7 @@ import pandas as pd
 from evcm import inputs
 from evcm.aggregator import methods
 from evcm.arrays import FloatArray, IntArray
-from evcm.coordination import allocation
+from evcm.coordination.regimes import RULES
 from evcm.errors import Checks
 from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS, Charger, Scenario
 from evcm.network import case, opf
@@ -53,7 +53,7 @@ class Grid:
     )  # fmt: skip
     repeated_counts: tuple[int, ...] = (5000, 6000, 7000, 8000, 10_000)
     seeds: tuple[int, ...] = (1, 2, 3, 4)
-    coordinated_seeds: tuple[int, ...] = (1, 2)
+    capped_seeds: tuple[int, ...] = (1, 2)
     sweep_counts: tuple[int, ...] = (8000, 15_000, 30_000)
     sweep_charger_kw: tuple[float, ...] = (22.0,)
     sweep_v2g_share: tuple[float, ...] = (0.25, 0.5)
@@ -139,16 +139,16 @@ def _points(grid: Grid) -> list[points.Point]:
 
     kw, found = inputs.charger().power_kw, []
     for regime, seeds in (
-        ("decentralised", grid.seeds),
-        ("coordinated", grid.coordinated_seeds),
+        ("apart", grid.seeds),
+        ("proportional", grid.capped_seeds),
     ):
         for k, seed in enumerate(seeds):
             counts = grid.counts if k == 0 else grid.repeated_counts
             found += [make(regime, seed, n, kw, 1.0) for n in counts]
     first = grid.seeds[0]
     for n in grid.sweep_counts:
-        found += [make("decentralised", first, n, x, 1.0) for x in grid.sweep_charger_kw]
-        found += [make("decentralised", first, n, kw, x) for x in grid.sweep_v2g_share]
+        found += [make("apart", first, n, x, 1.0) for x in grid.sweep_charger_kw]
+        found += [make("apart", first, n, kw, x) for x in grid.sweep_v2g_share]
     return found
 
 
@@ -156,8 +156,8 @@ def _fleets(grid: Grid) -> list[points.Point]:
     kw = inputs.charger().power_kw
     return [
         points.Point(rule, grid.groups, seed, kw, 1.0, grid.groups, grid.samples, grid.gap)
-        for rule in allocation.RULES
-        for seed in grid.coordinated_seeds
+        for rule in RULES
+        for seed in grid.capped_seeds
     ]
 
 

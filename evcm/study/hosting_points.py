@@ -18,7 +18,6 @@ from evcm.aggregator import model as m
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import allocation
-from evcm.coordination.allocation import Rule
 from evcm.coordination.capped import under_cap
 from evcm.errors import InfeasibleError, SolverError
 from evcm.inputs import LOAD_BUSES, PERIOD_H, Scenario
@@ -33,9 +32,6 @@ DRAW = 101
 
 NO_FEED_IN_USD_PER_KWH = 1e6
 """Storage cost at which no price of the market makes feeding in worth while."""
-
-COORDINATION: Rule = "proportional to cars"
-"""Rule behind the regime ``coordinated``."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +93,8 @@ def solve_point(point: Point) -> pd.DataFrame:
     problems = grouped_problems(point)
     row: dict[str, Any] = asdict(point) | {"feasible": True, "note": ""}
     try:
-        if point.regime == "coordinated":
-            caps = allocation.allocate(COORDINATION, np.array([p.cars for p in problems], float))
+        if point.regime == "proportional":
+            caps = allocation.allocate("proportional", np.array([p.cars for p in problems], float))
             problems = [under_cap(p, caps[:, k]) for k, p in enumerate(problems)]
         plans = [methods.solve(p, gap=point.gap) for p in problems]
     except InfeasibleError as error:

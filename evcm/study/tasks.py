@@ -16,14 +16,12 @@ from evcm.aggregator.plan import AggregatorPlan, load_plan, save_plan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import capped as coordination
+from evcm.coordination.regimes import Case
 from evcm.inputs import LOAD_BUSES
 from evcm.network import opf
 from evcm.network.tables import bus_table, system_table
 from evcm.store import fingerprint
 from evcm.store.results import Store
-
-Case = tuple[int, str, str]
-"""Scenario number, side (min, max) and regime."""
 
 Progress = Callable[[str, int, int], None]
 """Called as (step, done, total) whenever something is done."""
@@ -41,8 +39,10 @@ class PlanTask:
     @property
     def name(self) -> str:
         """Name of the plan in the store."""
-        scenario, side, regime = self.case
-        return f"plans/{regime}/scenario{scenario}-{side}-bus{self.problem.bus:02d}.npz"
+        case = self.case
+        return (
+            f"plans/{case.regime}/scenario{case.scenario}-{case.side}-bus{self.problem.bus:02d}.npz"
+        )
 
     def key(self) -> str:
         """Fingerprint of the problem, the cap, the gap and the code of its method."""
@@ -107,12 +107,9 @@ def solve_plans(
         progress(step, done, len(tasks))
     rows = []
     for task in tasks:
-        scenario, side, regime = task.case
         record = store.record(task.name)
         facts = {k: v for k, v in record.items() if k not in ("versions", "made")}
-        rows.append(
-            {"scenario": scenario, "side": side, "regime": regime, "bus": task.problem.bus} | facts
-        )
+        rows.append({**task.case._asdict(), "bus": task.problem.bus} | facts)
     return pd.DataFrame(rows)
 
 
@@ -127,11 +124,14 @@ def stored_plan(store: Store, task: PlanTask) -> AggregatorPlan:
 
 def schedules_mw(rows: pd.DataFrame) -> dict[Case, FloatArray]:
     """Day-ahead power by period and load bus (T, 11) of every case."""
-    found = {}
-    for case, group in rows.groupby(["scenario", "side", "regime"], sort=False):
-        by_bus = dict(zip(group["bus"], group["day_ahead_mw"], strict=True))
-        found[case] = np.column_stack([by_bus[bus] for bus in LOAD_BUSES])
-    return found  # type: ignore[return-value]
+    powers: dict[Case, dict[int, list[float]]] = {}
+    for row in rows.to_dict("records"):
+        found = powers.setdefault(Case(row["scenario"], row["side"], row["regime"]), {})
+        found[row["bus"]] = row["day_ahead_mw"]
+    return {
+        case: np.column_stack([by_bus[bus] for bus in LOAD_BUSES])
+        for case, by_bus in powers.items()
+    }
 
 
 def solve_days(
@@ -141,14 +141,13 @@ def solve_days(
     code = fingerprint.of_modules("evcm.network.opf")
     systems, buses = [], []
     for done, (case, ev_mw) in enumerate(powers_mw.items()):
-        scenario, side, regime = case
-        stem = f"opf/{regime}/scenario{scenario}-{side}"
+        stem = f"opf/{case.regime}/scenario{case.scenario}-{case.side}"
         key = fingerprint.of_content(code, fingerprint.of_data("network", "load"), ev_mw)
         names = [f"{stem}-system.parquet", f"{stem}-buses.parquet"]
         if not all(store.is_fresh(name, key) for name in names):
             day = opf.study_day(ev_mw)
             for name, table in zip(names, (system_table(day), bus_table(day, ev_mw)), strict=True):
-                labelled = table.assign(scenario=scenario, side=side, regime=regime)
+                labelled = table.assign(**case._asdict())
                 store.save_table(name, key, labelled, {"seconds": day.seconds})
         systems.append(store.load_table(names[0], key))
         buses.append(store.load_table(names[1], key))
