@@ -11,8 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = (
-    ("errors",), ("arrays", "data"), ("highs", "paper"), ("inputs", "store"), ("trips",),
-    ("network",), ("aggregator",), ("coordination", "feeder", "reinforcement", "building"),
+    ("errors",), ("arrays", "data"), ("highs", "paper"), ("store",), ("network",),
+    ("inputs",), ("trips",), ("aggregator",),
+    ("coordination", "feeder", "reinforcement", "building"),
     ("v2x",), ("study",), ("plots",), ("cli",),
 )  # fmt: skip
 """Rooms and single modules of evcm/, from the ground up. A room imports from itself and below."""

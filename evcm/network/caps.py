@@ -10,9 +10,15 @@ import numpy as np
 from evcm import data
 from evcm.arrays import FloatArray, freeze
 from evcm.errors import Checks
-from evcm.inputs import load_profile
 from evcm.network import injections, opf
-from evcm.network.case import Day, Network, bus_load_mvar, bus_load_mw, ieee14
+from evcm.network.case import (
+    Day,
+    Network,
+    bus_load_mvar,
+    bus_load_mw,
+    ieee14,
+    reference_load_factor,
+)
 from evcm.network.opf import METHODS, Method, check_loads, solve_injections
 
 GAP = 2e-9
@@ -118,7 +124,7 @@ def study_caps(
 ) -> Caps:
     """Caps on the reference day of the study, 48 periods and 11 aggregators."""
     net = ieee14(as_published) if network is None else network
-    factor = load_profile().load_factor
+    factor = reference_load_factor()
     load_p, load_q = bus_load_mw(factor, None, net), bus_load_mvar(factor, net)
     return solve_caps(net, load_p, load_q, method=method)
 

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evcm import data
-from evcm.arrays import BoolArray, FloatArray, IntArray, freeze
+from evcm.arrays import BoolArray, FloatArray, IntArray, freeze, read_only
 from evcm.errors import Checks
-from evcm.inputs import LOAD_BUSES, load_profile
 from evcm.paper import implements
 
 PQ, PV, SLACK = 1, 2, 3
@@ -197,7 +196,7 @@ def ieee14(as_published: bool = False) -> Network:
         p_max_mw=generator["p_max_mw"].to_numpy(),
         q_min_mvar=generator["q_min_mvar"].to_numpy(),
         q_max_mvar=generator["q_max_mvar"].to_numpy(),
-        ev_bus=place(np.array(LOAD_BUSES)),
+        ev_bus=np.flatnonzero(bus["load_mw"].to_numpy() > 0),
     )
     return published_variant(net) if as_published else net
 
@@ -283,7 +282,13 @@ class Day:
         return load
 
 
+@cache
+def reference_load_factor() -> FloatArray:
+    """Load factor of the reference day by period, read-only. (T,)"""
+    return read_only(data.read_table("load/profile.csv")["load_factor"].to_numpy(float))
+
+
 def reference_day(as_published: bool = False) -> Day:
     """The reference day of the study on the IEEE 14-bus system."""
-    net, factor = ieee14(as_published), load_profile().load_factor
+    net, factor = ieee14(as_published), reference_load_factor()
     return Day(net, bus_load_mw(factor, None, net), bus_load_mvar(factor, net))

@@ -18,15 +18,24 @@ from numpy.typing import NDArray
 
 from evcm.arrays import BoolArray, FloatArray, freeze
 from evcm.errors import Checks, InfeasibleError, SolverError
-from evcm.inputs import PERIOD_H, load_profile
 from evcm.network import injections
-from evcm.network.case import Day, Network, bus_load_mvar, bus_load_mw, ieee14
+from evcm.network.case import (
+    Day,
+    Network,
+    bus_load_mvar,
+    bus_load_mw,
+    ieee14,
+    reference_load_factor,
+)
 from evcm.network.injections import Injections
 from evcm.network.interior import solve
 from evcm.paper import implements
 
 Method = Literal["fast", "pypower"]
 METHODS: tuple[Method, ...] = ("fast", "pypower")
+
+PERIOD_H = 0.5
+"""Length of a period in hours."""
 
 NEGLIGIBLE_MW = 1e-6
 """An interior point stops just inside its bounds; less than this not supplied counts as none."""
@@ -235,7 +244,7 @@ def study_day(
 ) -> OpfDay:
     """The reference day of the study with the aggregators' power `ev_mw` (48, 11) on top of it."""
     net = ieee14(as_published) if network is None else network
-    factor = load_profile().load_factor
+    factor = reference_load_factor()
     load_p = bus_load_mw(factor, ev_mw, net)
     return solve_day(net, load_p, bus_load_mvar(factor, net), method=method)
 

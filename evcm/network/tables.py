@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, Fault, InputError
-from evcm.inputs import LOAD_BUSES, PERIODS
 from evcm.network import opf
 from evcm.network.caps import Caps
 from evcm.network.case import Network
 from evcm.network.opf import OpfDay
 from evcm.store.files import read_csv
+
+PERIODS = 48
 
 _BUS_COLUMN = re.compile(r"(?:bus)?_?0*(\d+)(?:_mw)?", re.IGNORECASE)
 
@@ -142,7 +143,7 @@ def bus_table(day: opf.OpfDay, ev_mw: FloatArray) -> pd.DataFrame:
     numbers = day.network.bus_number
     periods = day.load_mw.size
     ev = np.zeros(day.v_pu.shape)
-    ev[:, [list(numbers).index(bus) for bus in LOAD_BUSES]] = ev_mw
+    ev[:, day.network.ev_bus] = ev_mw
     return pd.DataFrame(
         {
             "period": np.repeat(np.arange(1, periods + 1), len(numbers)),
