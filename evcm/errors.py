@@ -5,8 +5,10 @@ The command line turns every `EvcmError` into one message on standard error and 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 class EvcmError(Exception):
@@ -25,7 +27,14 @@ class Fault:
         return f"{self.field}: got {_short(self.value)}; allowed: {self.allowed}"
 
 
+def printable(text: str) -> str:
+    """The text with control characters escaped, fit for a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def _short(value: object, limit: int = 80) -> str:
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
@@ -36,7 +45,7 @@ class InputError(EvcmError, ValueError):
     def __init__(self, subject: str, faults: list[Fault]) -> None:
         self.subject = subject
         self.faults = list(faults)
-        super().__init__(subject + ": " + "; ".join(str(f) for f in self.faults))
+        super().__init__(printable(subject + ": " + "; ".join(str(f) for f in self.faults)))
 
 
 class InfeasibleError(EvcmError):
@@ -53,6 +62,39 @@ class SolverError(EvcmError):
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.details = details
+
+
+class Certificate(ABC):
+    """What a re-check without the solver found; the base of every certificate.
+
+    A subclass says in `subject` what it certifies, and in `violations` what is wrong.
+    """
+
+    subject = "certificate"
+
+    @abstractmethod
+    def violations(self) -> tuple[str, ...]:
+        """Every rule that is broken, by how much, and what is allowed; empty when all hold."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is violated."""
+        return not self.violations()
+
+    def require(self) -> Self:
+        """Return self, or raise `SolverError` with every violation."""
+        found = self.violations()
+        if found:
+            raise SolverError(f"{self.subject}: {'; '.join(found)}", violations=found)
+        return self
+
+    def beyond(self, allowed: Mapping[str, float]) -> tuple[str, ...]:
+        """Violations of the fields in `allowed`; what is no number is one."""
+        return tuple(
+            f"{name} is off by {getattr(self, name):.3g}; allowed: {most:g}"
+            for name, most in allowed.items()
+            if not getattr(self, name) <= most
+        )
 
 
 class Checks:
@@ -76,6 +118,11 @@ class Checks:
         if not holds:
             self.faults.append(Fault(field, value, allowed))
         return bool(holds)
+
+    def name(self, value: object, field: str = "name") -> bool:
+        """Record a fault unless `value` is a text of 1 to 200 printable characters."""
+        good = isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
+        return self.require(good, field, value, "1 to 200 printable characters")
 
     def done(self) -> None:
         """Raise `InputError` if anything was recorded."""

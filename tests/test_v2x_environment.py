@@ -1,5 +1,8 @@
 """Gymnasium: registration, spaces, masks, projection, vector environment."""
 
+import ast
+from pathlib import Path
+
 import gymnasium as gym
 import numba
 import numpy as np
@@ -8,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 import evcm.v2x
 from evcm.errors import InfeasibleError, InputError
-from evcm.v2x import kernel
+from evcm.v2x import arrivals, kernel
 from evcm.v2x.environment import LEVELS, ChargingStation
 from evcm.v2x.projection import Limits, ProjectLimits, _convex, limits, project
 from evcm.v2x.rewards import BALANCED, SERVICE, TRACKING_ONLY, Weights
@@ -258,3 +261,69 @@ def test_threaded_kernels_in_plain_python():
         )
     np.testing.assert_allclose(out, observation, atol=1e-6)
     np.testing.assert_allclose(value, reward, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_new_episode_shows_no_power_of_the_last_one(compiled):
+    env = ChargingStations(4, example_world(5, "home"))
+    env.reset(seed=3)
+    env.flows.transformer_kw[:] = 7.0
+    start_all = kernel.start_all if compiled else kernel.start_all.py_func
+    start_all(
+        env.layout, env.arrays, env.state, arrivals.arrival_tables(), 3, 0, env.steps, env.flows,
+        env._obs, env._full,
+    )  # fmt: skip
+    assert not env.flows.transformer_kw.any()
+    assert not env._obs[:, kernel.GLOBAL_FEATURES + 3].any()
+
+
+def test_autoreset_and_reset_start_alike():
+    world = example_world(3, "home")
+    env = ChargingStations(2, world, steps=4, copy=True)
+    env.reset(seed=1)
+    for _ in range(4):
+        observation = env.step(np.ones((2, world.ports), dtype=np.float32))[0]
+    assert not observation[:, kernel.GLOBAL_FEATURES + 3].any()
+
+
+PARALLEL = [
+    (path, node)
+    for path in sorted(Path(kernel.__file__).parents[1].rglob("*.py"))
+    for node in ast.walk(ast.parse(path.read_text("utf-8")))
+    if isinstance(node, ast.FunctionDef) and any(
+        isinstance(keyword, ast.keyword) and keyword.arg == "parallel"
+        for decorator in node.decorator_list for keyword in ast.walk(decorator)
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "node"), PARALLEL, ids=[n.name for _, n in PARALLEL])
+def test_no_parallel_kernel_writes_through_a_field(path, node):
+    """Numba drops such a store: its dead-code pass does not see that it reaches an argument."""
+    written = [
+        target
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Assign | ast.AugAssign)
+        for target in (inner.targets if isinstance(inner, ast.Assign) else [inner.target])
+        if isinstance(target, ast.Subscript)
+    ]
+    assert [ast.unparse(t) for t in written if "." in ast.unparse(t.value)] == []
+
+
+def test_actions_that_are_no_numbers_are_refused():
+    world = example_world(2)
+    env, tenths = ChargingStations(2, world), ChargingStations(2, world, discrete=True)
+    env.reset(seed=1)
+    tenths.reset(seed=1)
+    bad = np.zeros((2, world.ports), dtype=np.float32)
+    bad[1, 0] = np.nan
+    with pytest.raises(InputError, match=r"actions\[1, 0\]: got nan; allowed: a finite number"):
+        env.step(bad)
+    with pytest.raises(InputError, match=r"actions\[0, 0\]: got -1"):
+        tenths.step(np.full((2, world.ports), -1))
+    one = ChargingStation(world, discrete=True)
+    one.reset(seed=1)
+    with pytest.raises(InputError, match=r"action\[0\]: got 20.5; allowed: a whole number"):
+        one.step(np.full(world.ports, 20.5))
+    with pytest.raises(InputError, match="action"):
+        ChargingStation(world).step(np.full(world.ports, np.inf))

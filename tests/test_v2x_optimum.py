@@ -245,10 +245,32 @@ def test_broken_traces_are_named(tmp_path):
     path.write_text("{")
     with pytest.raises(InputError, match="JSON"):
         trace.load(path)
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(InputError, match="new name"):
-        trace.save(finished, tmp_path / "taken")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "taken"]
+    for name in ("an\x1b[31mgry", "", "x" * 201, 7):
+        path.write_text(json.dumps({**content, "name": name}))
+        with pytest.raises(InputError, match="name") as caught:
+            trace.load(path)
+        assert "\x1b" not in str(caught.value)
+
+
+def test_a_trace_replaces_its_own_files_and_no_others(tmp_path):
+    finished = run(make_case(example_world(2), seed=3, steps=4), wild(1))
+    folder = trace.save(finished, tmp_path / "run")
+    (folder / "notes.txt").write_text("mine")
+    trace.save(finished, folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+    trace.load(folder).replay()
+    # A file of the same name that is no trace is somebody's.
+    for own in (tmp_path / "package.json", folder / "trace.json"):
+        own.write_text('{"name": "mine"}')
+        target = folder if own.name == "trace.json" else own
+        with pytest.raises(InputError, match="--force"):
+            trace.save(finished, target)
+        assert own.read_text() == '{"name": "mine"}'
+        trace.save(finished, target, force=True)
+        trace.load(target).replay()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["package.json", "run"]
+    with pytest.raises(InputError, match=r"file for name\.json"):
+        trace.save(finished, folder / "notes.txt")
 
 
 def test_command_line(tmp_path):

@@ -9,11 +9,11 @@ import numpy as np
 from evcm.arrays import FloatArray
 from evcm.building.inputs import available_kw, lay_out
 from evcm.building.plan import Plan
-from evcm.errors import SolverError
+from evcm.errors import Certificate
 
 
 @dataclass(frozen=True)
-class BuildingCertificate:
+class BuildingCertificate(Certificate):
     """Largest violation of each rule, in kW, kWh or USD; numbers in brackets are the paper's.
 
     cost (7), balance (8), reserve (9), limits (10), commitment (11), ramps (12)-(13), binaries
@@ -33,23 +33,11 @@ class BuildingCertificate:
     burning_kw: float
     gap: float
 
-    def require(self) -> BuildingCertificate:
-        """Return self if every violation is within its tolerance.
+    subject = "building certificate"
 
-        Raises
-        ------
-        SolverError
-            A violation is larger; says which.
-        """
-        for f in fields(self):
-            error = getattr(self, f.name)
-            allowed = 1e-4 if f.name == "gap" else TOLERANCE
-            if not error <= allowed:
-                raise SolverError(
-                    f"building certificate: {f.name} is off by {error:.3g}; allowed: {allowed:g}",
-                    check=f.name, error=error,
-                )  # fmt: skip
-        return self
+    def violations(self) -> tuple[str, ...]:
+        """Rules that are off by more than `TOLERANCE`, and a gap above 0.01 %."""
+        return self.beyond({f.name: TOLERANCE for f in fields(self)} | {"gap": 1e-4})
 
 
 TOLERANCE = 2e-5

@@ -99,6 +99,7 @@ class PvGroup:
 
     def __post_init__(self) -> None:
         c = Checks(f"PV group {self.name}")
+        c.name(self.name)
         for name in ("cost_usd_per_kwh", "cost_usd_per_h", "start_usd", "stop_usd", "rated_kw"):
             value = getattr(self, name)
             c.require(np.isfinite(value) and value >= 0, name, value, "a number >= 0")

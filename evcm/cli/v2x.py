@@ -27,6 +27,7 @@ PlaceName = Annotated[str, typer.Option(help="workplace, public or home.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the sessions.")]
 Steps = Annotated[int, typer.Option(min=1, help="Steps of the run.")]
 Minutes = Annotated[float, typer.Option(min=0.1, max=1440, help="Minutes of a step.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over files that are no trace.")]
 Day = Annotated[int, typer.Option(min=0, max=6, help="Day of the week, 0 is Monday.")]
 
 
@@ -50,6 +51,7 @@ def run_command(
     steps: Steps = 96,
     minutes: Minutes = 15.0,
     day: Day = 0,
+    force: Force = False,
 ) -> None:
     """Run one day of a station under RULE, certify it and save its trace."""
     from evcm.v2x import trace
@@ -58,7 +60,7 @@ def run_command(
     case = _case(chargers, place, seed, steps, minutes, day)
     finished = _run(case, rule)
     certify(finished).require()
-    trace.save(finished, out)
+    trace.save(finished, out, force)
     _print(finished)
     typer.echo(f"trace      {out}")
 
@@ -75,6 +77,7 @@ def optimum_command(
     time_limit: Annotated[
         float, typer.Option("--time-limit", min=1e-3, metavar="S", help="Seconds at most.")
     ] = 600.0,
+    force: Force = False,
 ) -> None:
     """Prove the best run of TRACE's sessions, prices and loads, and replay it."""
     from evcm.v2x import trace
@@ -88,7 +91,7 @@ def optimum_command(
     _print(best.run)
     typer.echo(f"solved in  {best.seconds:.2f} s ({best.columns} columns, {best.rows} rows)")
     if out is not None:
-        trace.save(best.run, out)
+        trace.save(best.run, out, force)
         typer.echo(f"trace      {out}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 
 import numpy as np
@@ -40,7 +41,8 @@ def classes(sessions: Sessions, plan: Plan) -> go.Figure:
         mine = np.array([n >= 0 and sessions.kind[n] == kind for n in number.ravel()])
         t, bay = np.nonzero(mine.reshape(number.shape) & (plan.charge_kw > 1e-6))
         figure.add_scatter(
-            x=[b.horizon.clock(int(k)) for k in t], y=bay + 1, mode="markers", name=kind,
+            x=[b.horizon.clock(int(k)) for k in t], y=bay + 1, mode="markers",
+            name=html.escape(kind),
             marker={"symbol": "square", "size": 15, "color": CLASS_COLOURS.get(kind, GRID)},
             text=[f"{plan.charge_kw[k, j]:.1f} kW" for k, j in zip(t, bay, strict=True)],
             hovertemplate="bay %{y}: %{text}",
@@ -56,7 +58,9 @@ def dispatch(plan: Plan, title: str = "Dispatch") -> go.Figure:
     clock, figure = _clock(plan), go.Figure()
     for k, group in enumerate(plan.building.groups):
         colour = PV_COLOURS[k % len(PV_COLOURS)]
-        figure.add_bar(x=clock, y=plan.power_kw[:, k], name=group.name, marker_color=colour)
+        figure.add_bar(
+            x=clock, y=plan.power_kw[:, k], name=html.escape(group.name), marker_color=colour
+        )
     figure.add_bar(x=clock, y=plan.grid_kw, name="grid", marker_color=GRID)
     if plan.bank_out_kw.max() + plan.bank_in_kw.max() > 1e-6:
         net = plan.bank_out_kw - plan.bank_in_kw

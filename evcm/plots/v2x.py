@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -220,7 +221,7 @@ def _controls(figure: go.Figure, scene: _Scene, shown: Sequence[int]) -> None:
     play = {**still, "frame": {"duration": 160, "redraw": True}, "fromcurrent": True}
     low = min(float(scene.run.transformer_kw.min()), 0.0)
     figure.update_layout(
-        title={"text": f"{scene.run.case.world.name}: {scene.run.name}"},
+        title={"text": html.escape(f"{scene.run.case.world.name}: {scene.run.name}")},
         height=760,
         barmode="overlay",
         hovermode="closest",
@@ -318,7 +319,7 @@ def days(runs: Mapping[str, Run]) -> go.Figure:
     )  # fmt: skip
     for n, (name, run) in enumerate(runs.items()):
         figure.add_scatter(
-            x=hours, y=run.transformer_kw.sum(axis=1), name=name.replace("_", " "),
+            x=hours, y=run.transformer_kw.sum(axis=1), name=html.escape(name.replace("_", " ")),
             line={"shape": "hv", "color": SERIES[n]},
         )  # fmt: skip
     limit = s.import_limit_kw.sum(axis=1)

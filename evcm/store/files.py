@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,31 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_own(targets: Iterable[Path], ours: bool, subject: str, force: bool = False) -> None:
+    """Refuse to write over files that are not the project's own.
+
+    Parameters
+    ----------
+    targets : iterable of Path
+        Files that are about to be written.
+    ours : bool
+        Whether those that are there were written by the same command.
+    subject : str
+        Who wants to write, for the message.
+    force : bool
+        Write over them all the same.
+
+    Raises
+    ------
+    InputError
+        Names every file that would be lost.
+    """
+    lost = [path for path in targets if path.exists() or path.is_symlink()]
+    if lost and not ours and not force:
+        allowed = "a new name, or --force to write over it"
+        raise InputError(subject, [Fault("file", str(path), allowed) for path in lost])
 
 
 def _umask() -> int:

@@ -6,13 +6,13 @@ form; everything else is re-evaluated in numpy from the sessions, the commands a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evcm.arrays import FloatArray
-from evcm.errors import SolverError
+from evcm.errors import Certificate
 from evcm.v2x.kernel import TERMS
 from evcm.v2x.station import Run
 
@@ -21,7 +21,7 @@ SUBSTEPS = 400
 
 
 @dataclass(frozen=True)
-class StationCertificate:
+class StationCertificate(Certificate):
     """Largest errors of a run.
 
     energy: size of grid − Δbattery − losses over the throughput. battery_kwh: against the numerical
@@ -39,23 +39,11 @@ class StationCertificate:
     terms: float
     reward_usd: float
 
-    def require(self) -> StationCertificate:
-        """Return self if every error is within its tolerance.
+    subject = "station certificate"
 
-        Raises
-        ------
-        SolverError
-            An error is larger; says which.
-        """
-        for f in fields(self):
-            error = getattr(self, f.name)
-            if not error <= TOLERANCES[f.name]:
-                raise SolverError(
-                    f"station certificate: {f.name} is off by {error:.3g}; allowed: "
-                    f"{TOLERANCES[f.name]:g}",
-                    check=f.name, error=error,
-                )  # fmt: skip
-        return self
+    def violations(self) -> tuple[str, ...]:
+        """Errors above `TOLERANCES`."""
+        return self.beyond(TOLERANCES)
 
 
 TOLERANCES = {

@@ -154,6 +154,15 @@ class ChargingStation(gym.Env[Any, Any]):
     def command_kw(self, action: Any) -> FloatArray:
         """Commands (P,) in kW that an action means."""
         share = np.asarray(action, dtype=float)
+        checks, shape = Checks("charging station step"), (self.world.ports,)
+        if checks.require(share.shape == shape, "action", share.shape, str(shape)):
+            good, allowed = np.isfinite(share), "a finite number"
+            if self.discrete:
+                allowed = f"a whole number in 0..{LEVELS - 1}"
+                good = (share >= 0) & (share < LEVELS) & (share == np.floor(share))
+            for port in np.flatnonzero(~good):
+                checks.require(False, f"action[{port}]", float(share[port]), allowed)
+        checks.done()
         if self.discrete:
             share = (share - (LEVELS // 2)) / (LEVELS // 2)
         return np.asarray(np.clip(share, -1.0, 1.0) * self._port_kw)

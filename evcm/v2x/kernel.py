@@ -389,6 +389,13 @@ def observe(layout, series, state, b, steps, flows, out):  # type: ignore[no-unt
 
 
 @nb.njit(cache=True)
+def _rest(flows, b):  # type: ignore[no-untyped-def]
+    """No power through the transformers of run b: nothing has happened yet."""
+    for m in range(flows.transformer_kw.shape[1]):
+        flows.transformer_kw[b, m] = 0.0
+
+
+@nb.njit(cache=True)
 def _weighted(terms, weights):  # type: ignore[no-untyped-def]
     total = 0.0
     for n in range(weights.size):
@@ -396,14 +403,9 @@ def _weighted(terms, weights):  # type: ignore[no-untyped-def]
     return total
 
 
-@nb.njit(cache=True)
-def step_one(layout, series, state, action, normalised, flows, weights, steps, obs, reward):  # type: ignore[no-untyped-def]
-    """Step run 0 alone, without threads."""
-    advance(layout, series, state, 0, action, normalised, flows)
-    reward[0] = _weighted(flows.terms[0], weights)
-    observe(layout, series, state, 0, steps, flows, obs[0])
-
-
+# A store through a field of a named tuple in the body of a parallel loop is dropped (Numba 0.68):
+# its dead-code pass does not see that the field is an argument's. So the bodies below write to
+# arrays that are arguments themselves, and call functions for everything else.
 @nb.njit(cache=True, parallel=True)
 def step_all(layout, series, state, action, normalised, flows, weights, steps, obs, reward):  # type: ignore[no-untyped-def]
     """Step every run; runs are independent, so the threads cannot change a bit."""
@@ -420,5 +422,5 @@ def start_all(layout, series, state, table, seed, episode, steps, flows, obs, fu
     for b in nb.prange(state.t.size):
         hour = (start_hour + state.offset[b] * step_h) % 168.0
         full[b] = start(layout, state, b, table, seed, episode, b, hour, step_h, steps)
-        flows.transformer_kw[b, :] = 0.0
+        _rest(flows, b)
         observe(layout, series, state, b, steps, flows, obs[b])

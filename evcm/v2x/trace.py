@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+import os
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import pandas as pd
 
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, Fault, InputError
-from evcm.store.files import write_json
+from evcm.store.files import require_own, write_json, write_parquet
 from evcm.v2x.ageing import Ageing
 from evcm.v2x.arrivals import Sessions
 from evcm.v2x.kernel import TERMS
@@ -42,6 +42,12 @@ class Trace:
     command_kw: FloatArray
     reward: float
 
+    def __post_init__(self) -> None:
+        c = Checks("trace")
+        c.name(self.name)
+        c.require(math.isfinite(self.reward), "reward", self.reward, "a finite number")
+        c.done()
+
     def replay(self, tolerance: float = 0.0) -> Run:
         """Run the commands again.
 
@@ -58,40 +64,56 @@ class Trace:
         return again
 
 
-def of_run(run: Run) -> Trace:
-    """The trace of a finished run."""
-    return Trace(run.case, run.name, run.command_kw, run.reward)
-
-
-def save(run: Run, path: str | Path) -> Path:
+def save(run: Run, path: str | Path, force: bool = False) -> Path:
     """Save a run; see the module for the forms. Whole or not at all.
+
+    A trace that stands at `path` is replaced, file by file; other files in its folder stay.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    path : path
+        ``name.json``, or a folder that is made if it is not there.
+    force : bool
+        Write over files that are no trace.
 
     Raises
     ------
     InputError
-        The parent folder does not exist, or the folder's name is taken by something else.
+        The parent folder does not exist, or a file that is no trace would be lost.
     """
     path = Path(path)
-    if path.suffix == ".json":
-        write_json(path, _jsonable({**_header(run), **_tables(run)}))
-        return path
     checks = Checks(str(path))
     checks.require(path.parent.is_dir(), "folder", str(path.parent), "an existing folder")
-    taken = path.exists() and not (path / "trace.json").is_file()
-    checks.require(not taken, "name", str(path), "a new name, or a trace to replace")
+    single = path.suffix == ".json"
+    good = not path.is_dir() if single else path.is_dir() or not path.exists()
+    checks.require(good, "name", str(path), "a file for name.json, else a folder")
     checks.done()
-    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        write_json(folder / "trace.json", _jsonable(_header(run)))
+    header = path if single else path / "trace.json"
+    own = [header] if single else [header, *(path / f"{name}.parquet" for name in _TABLES)]
+    require_own(own, header.is_file() and _is_trace(header), str(path), force)
+    if single:
+        write_json(path, _jsonable({**_header(run), **_tables(run)}))
+        return path
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         for name, table in _tables(run).items():
-            table.to_parquet(folder / f"{name}.parquet", index=False)
-        if path.exists():
-            shutil.rmtree(path)
-        folder.chmod(0o755)
-        folder.rename(path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            write_parquet(Path(folder) / f"{name}.parquet", table)
+        write_json(Path(folder) / "trace.json", _jsonable(_header(run)))
+        path.mkdir(exist_ok=True)
+        # Without its header a folder is no trace: what is interrupted here is not taken for one.
+        header.unlink(missing_ok=True)
+        for file in [*own[1:], header]:
+            os.replace(Path(folder) / file.name, file)
     return path
+
+
+def _is_trace(header: Path) -> bool:
+    try:
+        content = json.loads(header.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def load(path: str | Path) -> Trace:
@@ -103,12 +125,12 @@ def load(path: str | Path) -> Trace:
         The file is missing, is not a trace, or has a version that this code does not know.
     """
     path = Path(path)
-    header_path = path if path.suffix == ".json" else path / "trace.json"
+    header_path = path / "trace.json" if path.is_dir() else path
     if not header_path.is_file():
         raise InputError(str(path), [Fault("file", "missing", "a trace: name.json or a folder")])
     try:
         header = json.loads(header_path.read_text("utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(str(path), [Fault("content", str(error), "JSON")]) from error
     checks = Checks(str(path))
     form = header.get("format") if isinstance(header, dict) else None
@@ -116,14 +138,14 @@ def load(path: str | Path) -> Trace:
         checks.require(header.get("version") == VERSION, "version", header.get("version"), "1")
     checks.done()
     try:
-        if path.suffix == ".json":
+        if header_path == path:
             tables = {name: pd.DataFrame(header[name]) for name in _TABLES}
         else:
             tables = {name: pd.read_parquet(path / f"{name}.parquet") for name in _TABLES}
         return _trace(header, tables)
     except InputError:
         raise
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, AttributeError, OverflowError) as error:
         raise InputError(str(path), [Fault("content", repr(error), "a whole trace")]) from error
 
 

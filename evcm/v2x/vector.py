@@ -14,7 +14,6 @@ from evcm.errors import Checks
 from evcm.v2x import kernel
 from evcm.v2x.arrivals import arrival_tables
 from evcm.v2x.environment import LEVELS
-from evcm.v2x.kernel import TERMS
 from evcm.v2x.rewards import BALANCED, Weights
 from evcm.v2x.series import Series, series_arrays, week_series
 from evcm.v2x.world import World, example_world
@@ -139,15 +138,12 @@ class ChargingStations(VectorEnv[Any, Any, Any]):
     ) -> tuple[Float32Array, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
         """Hold actions (num_envs, P) for one step in every run."""
         action = np.asarray(actions)
+        self._check(action)
         if self.discrete:
             half = LEVELS // 2
             action = ((action - half) / half).astype(np.float32)
         elif action.dtype != np.float32:
             action = action.astype(np.float32)
-        if action.shape != (self.num_envs, self.world.ports):
-            checks = Checks("charging stations step")
-            checks.require(False, "actions", action.shape, f"({self.num_envs}, {self.world.ports})")
-            checks.done()
         kernel.step_all(
             self.layout, self.arrays, self.state, np.ascontiguousarray(action), True, self.flows,
             self._weights, self.steps, self._obs, self._reward,
@@ -165,6 +161,23 @@ class ChargingStations(VectorEnv[Any, Any, Any]):
         self._start()
         return self._out(self._obs), reward, self._no, self._yes, infos
 
+    def _check(self, action: NDArray[Any]) -> None:
+        checks = Checks("charging stations step")
+        shape = (self.num_envs, self.world.ports)
+        if not checks.require(action.shape == shape, "actions", action.shape, str(shape)):
+            checks.done()
+        # One sum tells whether all are finite; only where it does not is each looked at.
+        if self.discrete:
+            good = (action >= 0) & (action < LEVELS) & (action == np.floor(action))
+            allowed = f"a whole number in 0..{LEVELS - 1}"
+        elif np.isfinite(action.sum()):
+            return
+        else:
+            good, allowed = np.isfinite(action), "a finite number"
+        for run, port in np.argwhere(~good)[:3]:
+            checks.require(False, f"actions[{run}, {port}]", action[run, port], allowed)
+        checks.done()
+
     def _out(self, array: NDArray[Any]) -> NDArray[Any]:
         return array.copy() if self._copy else array
 
@@ -175,8 +188,3 @@ class ChargingStations(VectorEnv[Any, Any, Any]):
         arrival = np.take_along_axis(s.rows[..., 0], n, axis=2)[..., 0]
         present = (s.pointer < s.visits) & (arrival <= s.t[:, None])
         return np.asarray(present, dtype=np.int8)
-
-    @staticmethod
-    def term_names() -> tuple[str, ...]:
-        """Names of the columns of ``infos["terms"]``."""
-        return TERMS

@@ -42,6 +42,7 @@ class ChargerType:
 
     def __post_init__(self) -> None:
         c = Checks(f"charger {self.name}")
+        c.name(self.name)
         c.require(self.kind in ("ac", "dc"), "kind", self.kind, "ac or dc")
         c.require(self.phases in (1, 2, 3), "phases", self.phases, "1, 2 or 3")
         c.require(self.voltage_v > 0, "voltage_v", self.voltage_v, "> 0")
@@ -73,6 +74,7 @@ class CarModel:
 
     def __post_init__(self) -> None:
         c = Checks(f"car {self.name}")
+        c.name(self.name)
         c.require(self.capacity_kwh > 0, "capacity_kwh", self.capacity_kwh, "> 0")
         c.require(self.ac_kw > 0, "ac_kw", self.ac_kw, "> 0")
         for name in ("dc_kw", "discharge_kw", "share"):
@@ -95,6 +97,7 @@ class Lot:
 
     def __post_init__(self) -> None:
         c = Checks(f"lot {self.name}")
+        c.name(self.name)
         c.require(self.place in PLACES, "place", self.place, ", ".join(PLACES))
         c.require(len(self.chargers) >= 1, "chargers", len(self.chargers), "at least one")
         _check_limits(c, self.import_limit_kw, self.export_limit_kw)
@@ -114,6 +117,7 @@ class Transformer:
 
     def __post_init__(self) -> None:
         c = Checks(f"transformer {self.name}")
+        c.name(self.name)
         c.require(len(self.lots) >= 1, "lots", len(self.lots), "at least one")
         _check_limits(c, self.import_limit_kw, self.export_limit_kw)
         for name in ("building_peak_kw", "pv_rated_kw"):
@@ -150,6 +154,8 @@ class World:
 
     def __post_init__(self) -> None:
         c = Checks(f"world {self.name}")
+        c.name(self.name)
+        c.name(self.bus, "bus")
         c.require(len(self.transformers) >= 1, "transformers", len(self.transformers), ">= 1")
         c.require(sum(k.share for k in self.cars) > 0, "cars", len(self.cars), "a share above 0")
         if any(h.kind == "dc" for h in self.chargers):
