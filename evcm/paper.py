@@ -1,20 +1,20 @@
 """Registry: which function is which printed equation.
 
 Equations stand in ``data/paper/<paper>.toml``: number, section, title, the printed form, the
-adopted form where it differs, the reason, and the test that justifies the change. Functions are
-tagged with `implements`; `implementations` imports the package and lists them. The book's paper
-map, notation and errata pages are made from here.
+adopted form where it differs, the reason, and the test that justifies the change; so do the
+chapters that explain them, and the paper's figures and tables. Functions are tagged with
+`implements`; `implementations` reads the tags in the package's source. The command
+``evcm equation`` and the book's paper map, notation and errata pages are made from here.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from evcm import data
 from evcm.errors import Checks
@@ -24,7 +24,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 MAIN = "ingenius34"
 """Key of the paper that the study implements."""
 
-_tags: dict[tuple[str, str], list[Callable[..., Any]]] = {}
+ROLES = {
+    "model": "is the equation, in its adopted form",
+    "bound": "sets the limits of a variable that the equation needs",
+    "certificate": "re-checks the equation without a solver",
+    "print": "is the equation as printed, kept to compare",
+}
+"""What a tagged function is to an equation, in the order in which it is shown."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +82,52 @@ class Symbol:
     paper: str = MAIN
 
 
-def implements(*numbers: str, paper: str = MAIN) -> Callable[[F], F]:
-    """Tag a function or class as the implementation of equations: ``@implements("45", "46")``."""
+class Implementation(NamedTuple):
+    """A function that is an equation: its role (`ROLES`), its name, and where it stands."""
 
-    def tag(function: F) -> F:
-        for number in numbers:
-            _tags.setdefault((paper, number), []).append(function)
-        return function
+    role: str
+    name: str
+    path: str
+    line: int
 
-    return tag
+    @property
+    def place(self) -> str:
+        """``path:line``, from the folder that holds the package."""
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A figure or table of the paper: where the book reproduces it, with what, and how far."""
+
+    kind: str
+    number: int
+    title: str
+    chapter: str
+    made_by: str
+    note: str = ""
+
+
+def implements(*numbers: str, role: str = "model", paper: str = MAIN) -> Callable[[F], F]:
+    """Tag a function or class: ``@implements("45", "46", role="certificate")``.
+
+    Parameters
+    ----------
+    numbers
+        Printed numbers, as literals: the registry reads them in the source.
+    role
+        One of `ROLES`.
+    paper
+        Key of the paper, the name of its file in ``data/paper``.
+
+    See Also
+    --------
+    implementations : All tagged functions of a paper.
+    """
+    checks = Checks("implements")
+    checks.require(role in ROLES, "role", role, ", ".join(ROLES))
+    checks.done()
+    return lambda function: function
 
 
 @cache
@@ -117,15 +160,52 @@ def errata(paper: str = MAIN) -> tuple[Erratum, ...]:
     return tuple(Erratum(paper=paper, **entry) for entry in content.get("erratum", []))
 
 
-def implementations(paper: str = MAIN) -> dict[str, tuple[Callable[..., Any], ...]]:
-    """Functions by equation number, after every module of the package has been imported."""
-    import evcm
-
-    for module in pkgutil.walk_packages(evcm.__path__, "evcm."):
-        importlib.import_module(module.name)
-    return {n: tuple(fs) for (p, n), fs in _tags.items() if p == paper}
+@cache
+def exhibits(paper: str = MAIN) -> tuple[Exhibit, ...]:
+    """Figures and tables of a paper, each in the order of its numbers."""
+    content = data.read_toml(f"paper/{paper}.toml")
+    return tuple(Exhibit(**entry) for entry in content.get("exhibit", []))
 
 
-def reference(function: Callable[..., Any]) -> str:
-    """``evcm.module.function`` of a tagged function."""
-    return f"{inspect.getmodule(function).__name__}.{function.__qualname__}"  # type: ignore[union-attr]
+@cache
+def chapters(paper: str = MAIN) -> dict[str, str]:
+    """Label of the chapter of the book that explains each equation, by number."""
+    content = data.read_toml(f"paper/{paper}.toml")
+    return {n: c["label"] for c in content.get("chapter", []) for n in _numbers(c["equations"])}
+
+
+def _numbers(spans: Iterable[str]) -> Iterator[str]:
+    for span in spans:
+        first, _, last = span.partition("-")
+        yield from map(str, range(int(first), int(last or first) + 1))
+
+
+@cache
+def implementations(paper: str = MAIN) -> dict[str, tuple[Implementation, ...]]:
+    """Functions by equation number, the model first; read in the source, nothing is imported."""
+    found: dict[str, list[Implementation]] = {}
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        for key, number, implementation in _tagged(file):
+            if key == paper:
+                found.setdefault(number, []).append(implementation)
+    rank = list(ROLES).index
+    return {n: tuple(sorted(found[n], key=lambda i: rank(i.role))) for n in sorted(found, key=int)}
+
+
+def _tagged(file: Path) -> Iterator[tuple[str, str, Implementation]]:
+    """Paper, number and function of every tag in a file."""
+    text = file.read_text("utf-8")
+    if "@implements(" not in text:
+        return
+    path = file.relative_to(Path(__file__).parents[1])
+    module = ".".join(path.with_suffix("").parts)
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            continue
+        for tag in node.decorator_list:
+            if isinstance(tag, ast.Call) and getattr(tag.func, "id", "") == "implements":
+                words = {str(k.arg): ast.literal_eval(k.value) for k in tag.keywords}
+                name, role = f"{module}.{node.name}", words.get("role", "model")
+                made = Implementation(role, name, path.as_posix(), node.lineno)
+                for number in map(ast.literal_eval, tag.args):
+                    yield words.get("paper", MAIN), number, made

@@ -29,7 +29,7 @@ from evcm import plots
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the tools lie beside the package
 
-from book._tools import build as book  # noqa: E402
+from book._tools import build as book
 from book._tools import registry
 
 ASSETS = Path(__file__).parent / "assets"
@@ -175,7 +175,7 @@ def run_notebook(path: Path, notebook: Any) -> Any:
 
 
 class Source(SphinxDirective):
-    """``{evcm-source} evcm.trips.legs.draw``: the source of a function as it stands in the package."""
+    """``{evcm-source} evcm.trips.legs.draw``: source of a function as it stands in the package."""
 
     required_arguments = 1
 
@@ -246,7 +246,7 @@ class Registry(SphinxDirective):
 
 
 class Api(SphinxDirective):
-    """``{evcm-api} evcm.trips.legs evcm.trips.montecarlo``: reference of modules, from their docstrings.
+    """``{evcm-api} evcm.trips.legs evcm.trips.cars``: reference of modules, from their docstrings.
 
     A name that ends in ``.*`` stands for a package and all its public modules.
     """

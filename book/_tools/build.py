@@ -55,6 +55,12 @@ def code(chapter: Path) -> str:
     return "\n".join(line for line in lines if not line.lstrip().startswith((":", "%", "!")))
 
 
+def labels(root: Path = ROOT) -> frozenset[str]:
+    """Labels of all pages of the book."""
+    texts = (page.read_text("utf-8") for page in chapters(root))
+    return frozenset(w for t in texts for w in re.findall(r"^\(([\w-]+)\)=$", t, re.MULTILINE))
+
+
 def is_executed(chapter: Path) -> bool:
     """Whether a page is a notebook (it has code cells)."""
     return bool(CELL.search(chapter.read_text("utf-8")))

@@ -5,27 +5,17 @@ Each function returns MyST text; a page shows it with ``{evcm-registry} function
 
 from __future__ import annotations
 
-import re
-from functools import cache
-from pathlib import Path
+from collections.abc import Sequence
 
 from book._tools import build as book
 from evcm import data, paper
-from evcm.paper import MAIN, Equation
+from evcm.paper import MAIN, Equation, Implementation
 from evcm.plots.pages import display_math, table
 from evcm.store import measured, results
 from evcm.study import stored
 
-CHAPTERS = {
-    "2.2.2": "monte_carlo",
-    "2.3": "aggregators",
-    "2.4": "operator",
-    "2.4.1": "coordination_caps",
-}
-"""Chapter that explains the equations of a section."""
-
-PRICE_EQUATIONS = frozenset(map(str, [6, 7, 8, *range(22, 29), *range(31, 43)]))
-"""Equations of section 2.3 that the chapter on the price explains."""
+WORDS = {"model": "Model", "bound": "Bound", "certificate": "Certificate", "print": "As printed"}
+"""How the roles of functions are headed on a page."""
 
 KINDS = {
     "correction": "the print does not hold",
@@ -34,21 +24,9 @@ KINDS = {
 }
 
 
-@cache
-def labels(root: Path = book.ROOT) -> frozenset[str]:
-    """Labels of all pages of the book."""
-    found: set[str] = set()
-    for page in book.chapters(root):
-        found |= set(re.findall(r"^\(([\w-]+)\)=$", page.read_text("utf-8"), re.MULTILINE))
-    return frozenset(found)
-
-
 def chapter_of(equation: Equation) -> str:
     """Label of the chapter that explains an equation, empty where there is none."""
-    label = CHAPTERS.get(equation.section, "")
-    if equation.section == "2.3" and equation.number in PRICE_EQUATIONS and "price" in labels():
-        label = "price"
-    return label if label in labels() else ""
+    return paper.chapters(equation.paper).get(equation.number, "")
 
 
 def function_link(name: str) -> str:
@@ -64,23 +42,36 @@ def paper_map(section: str, key: str = MAIN) -> str:
     for equation in paper.equations(key):
         if equation.section != section:
             continue
-        names = dict.fromkeys(paper.reference(f) for f in functions.get(equation.number, ()))
-        blocks.append(_map_entry(equation, list(names)))
+        blocks.append(_map_entry(equation, functions.get(equation.number, ())))
     return "\n\n".join(blocks)
 
 
-def _map_entry(equation: Equation, names: list[str]) -> str:
+def _map_entry(equation: Equation, functions: Sequence[Implementation]) -> str:
     label = f"eq-{equation.number}" if equation.paper == MAIN else ""
     lines = [f"({label})=\n" if label else ""]
     lines.append(f"**({equation.number}) {equation.title}**")
     if equation.corrected:
         lines.append(f" · {equation.kind}, see {{ref}}`errata`")
     lines.append("\n\n" + display_math(equation.adopted or equation.printed, equation.number))
-    code = ", ".join(map(function_link, names)) or "no function of its own (see its reason)"
-    lines.append(f"\n\nCode: {code}.")
+    parts = []
+    for role in paper.ROLES:
+        names = [function_link(f.name) for f in functions if f.role == role]
+        if names:
+            parts.append(f"{WORDS[role]}: " + ", ".join(names))
     if chapter_of(equation):
-        lines.append(f" Chapter: {{ref}}`{chapter_of(equation)}`.")
+        parts.append(f"Chapter: {{ref}}`{chapter_of(equation)}`")
+    lines.append("\n\n" + ". ".join(parts) + ".")
     return "".join(lines)
+
+
+def exhibits(kind: str, key: str = MAIN) -> str:
+    """Table of the paper's figures or tables: where each is reproduced, and by what."""
+    rows = []
+    for e in paper.exhibits(key):
+        if e.kind == kind:
+            made = ", ".join(map(function_link, e.made_by.split()))
+            rows.append([e.number, e.title, f"{{ref}}`{e.chapter}`", made, e.note])
+    return table([kind, "shows", "chapter", "made by", "note"], rows)
 
 
 def coverage(key: str = MAIN) -> str:

@@ -184,19 +184,20 @@ def big_m_variables(problem: AggregatorProblem) -> BigMVariables:
     )
 
 
-@implements("25")
+@implements("25", role="print")
 def bought_and_sold(x: m.Variables, y: BigMVariables) -> m.Constraints:
     """P^EM = P^EM+ - P^EM-."""
     return [x.day_ahead_mw == y.bought_mw - y.sold_mw]
 
 
-@implements("26")
+@implements("26", role="print")
 def effective_power(y: BigMVariables) -> cp.Expression:
     """Day-ahead power that pays a step's rise of price, P^EMeffect+ - P^EMeffect- (T, B-1)."""
     return y.effect_bought - y.effect_sold
 
 
 @implements("27", "28")
+@implements("27", "28", role="print")
 def indicators(
     problem: AggregatorProblem, x: m.Variables, y: BigMVariables, m_big: float, as_printed: bool
 ) -> m.Constraints:
@@ -215,7 +216,8 @@ def indicators(
     return constraints
 
 
-@implements("31", "32", "33", "34", "35", "36")
+@implements("33", "36")
+@implements("31", "32", "33", "34", "35", "36", role="print")
 def day_ahead_effects(y: BigMVariables, m_big: float, as_printed: bool) -> m.Constraints:
     """Bought and sold power where the indicator is 1, and 0 elsewhere."""
     steps = y.indicator.shape[1]
@@ -225,7 +227,8 @@ def day_ahead_effects(y: BigMVariables, m_big: float, as_printed: bool) -> m.Con
     ]
 
 
-@implements("37", "38", "39", "40", "41", "42")
+@implements("39", "42")
+@implements("37", "38", "39", "40", "41", "42", role="print")
 def real_time_effects(
     x: m.Variables, y: BigMVariables, m_big: float, as_printed: bool
 ) -> m.Constraints:
@@ -253,7 +256,7 @@ def _column(vector: cp.Expression, copies: int) -> cp.Expression:
     return cp.reshape(vector, (vector.size, 1), order="C") @ np.ones((1, copies))
 
 
-@implements("22", "23", "24")
+@implements("22", "23", "24", role="print")
 def big_m_cost_usd(problem: AggregatorProblem, x: m.Variables, y: BigMVariables) -> cp.Expression:
     """Day-ahead and real-time cost; the first step's price is paid on all power."""
     mwh = 1000.0 * problem.period_h

@@ -15,6 +15,7 @@ from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import SolverError
+from evcm.paper import implements
 
 TOLERANCE = 1e-3
 """Largest residual allowed, in kW or kWh."""
@@ -64,6 +65,7 @@ class PlanCertificate:
         return not self.faults
 
 
+@implements("5", role="certificate")
 def check_plan(problem: AggregatorProblem, plan: AggregatorPlan) -> PlanCertificate:
     """Re-evaluate a plan and say what is wrong with it, if anything."""
     residuals, fed_mw, net_mw, drawn_usd = _car_residuals(problem, plan)
@@ -115,6 +117,7 @@ def certify_plan(problem: AggregatorProblem, plan: AggregatorPlan) -> PlanCertif
     return certificate
 
 
+@implements("13", "15", role="certificate")
 def _arrivals(problem: AggregatorProblem) -> Iterator[tuple[int, BoolArray, FloatArray]]:
     """Period, which cars begin a visit in it, and with how much energy (NaN elsewhere)."""
     T = problem.periods
@@ -130,6 +133,7 @@ def _arrivals(problem: AggregatorProblem) -> Iterator[tuple[int, BoolArray, Floa
             driven = np.where(problem.travelling[t], driven + problem.trip_energy_kwh[t], 0.0)
 
 
+@implements("9", "14", "16", "17", "18", "19", "20", "21", role="certificate")
 def _car_residuals(
     problem: AggregatorProblem, plan: AggregatorPlan
 ) -> tuple[dict[str, float], FloatArray, FloatArray, FloatArray]:
@@ -167,6 +171,7 @@ def _car_residuals(
     return worst, fed, net, drawn
 
 
+@implements("10", "11", "12", "29", "30", "56", "57", role="certificate")
 def _market_residuals(
     problem: AggregatorProblem, plan: AggregatorPlan, fed_mw: FloatArray, net_mw: FloatArray
 ) -> dict[str, float]:
@@ -195,6 +200,7 @@ def _market_residuals(
     return {key: 1000.0 * float(value.max(initial=0.0)) for key, value in found.items()}
 
 
+@implements("6", "7", "8", "22", "23", "24", "25", "26", role="certificate")
 def _trade_costs(problem: AggregatorProblem, plan: AggregatorPlan) -> tuple[float, FloatArray]:
     """Day-ahead cost, and real-time cost in each sample (N,), USD."""
     edge, price = problem.price.edge_mw, problem.price.price_usd_per_kwh

@@ -244,7 +244,7 @@ class DayAheadSteps:
     not_negative: cp.Constraint
 
 
-@implements("22", "25", "26", "27")
+@implements("22", "25", "26", "31", "32", "34", "35")
 def day_ahead_steps(
     problem: AggregatorProblem, choices: StepChoices, x: Variables, relaxed: bool
 ) -> DayAheadSteps:
@@ -276,7 +276,7 @@ class RealTimeSteps:
     constraints: Constraints
 
 
-@implements("23", "24", "28")
+@implements("23", "24", "37", "38", "40", "41")
 def real_time_steps(
     problem: AggregatorProblem,
     choices: StepChoices,

@@ -10,6 +10,7 @@ from evcm.arrays import FloatArray
 from evcm.building.inputs import available_kw, lay_out
 from evcm.building.plan import Plan
 from evcm.errors import Certificate
+from evcm.paper import implements
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ TOLERANCE = 2e-5
 """Allowed violation; HiGHS keeps rows to 1e-7 and binaries to 1e-6 of up to a few hundred kW."""
 
 
+@implements("7", "8", "9", "10", "11", "12", "13", "14", role="certificate", paper="building")
 def certify(plan: Plan) -> BuildingCertificate:
     """Re-evaluate a plan without the solver's model; call ``require()`` on the answer."""
     b = plan.building

@@ -28,7 +28,7 @@ def _over(value: FloatArray, low: FloatArray | float, high: FloatArray | float) 
     return np.asarray(np.maximum(np.maximum(low - value, value - high), 0.0))
 
 
-@implements("47")
+@implements("47", role="certificate")
 def active_flow_pu(network: Network, v_pu: FloatArray, angle_rad: FloatArray) -> FloatArray:
     """Active power into each branch, from end and to end (47). (T, nl, 2)
 
@@ -43,7 +43,7 @@ def active_flow_pu(network: Network, v_pu: FloatArray, angle_rad: FloatArray) ->
     return np.stack([into_from, into_to], axis=2)
 
 
-@implements("48")
+@implements("48", role="certificate")
 def reactive_flow_pu(network: Network, v_pu: FloatArray, angle_rad: FloatArray) -> FloatArray:
     """Reactive power into each branch, from end and to end (48). (T, nl, 2)"""
     y = network.admittance_pu()
@@ -71,7 +71,7 @@ def _at_generators(network: Network, power: FloatArray) -> FloatArray:
     return total
 
 
-@implements("45", "54")
+@implements("45", "54", role="certificate")
 def active_balance(
     network: Network,
     generation_p_mw: FloatArray,
@@ -87,7 +87,7 @@ def active_balance(
     return np.abs((supply - demand_p_mw - shunt) / network.base_mva - flow)
 
 
-@implements("46")
+@implements("46", role="certificate")
 def reactive_balance(
     network: Network,
     generation_q_mvar: FloatArray,
@@ -102,7 +102,7 @@ def reactive_balance(
     return np.abs((supply - demand_q_mvar - shunt) / network.base_mva - flow)
 
 
-@implements("49")
+@implements("49", role="certificate")
 def flow_limit(network: Network, v_pu: FloatArray, angle_rad: FloatArray) -> FloatArray:
     """Excess of S_km = sqrt(P_km^2 + Q_km^2) over the branch's limit, both ends (49)."""
     p = active_flow_pu(network, v_pu, angle_rad)
@@ -111,13 +111,13 @@ def flow_limit(network: Network, v_pu: FloatArray, angle_rad: FloatArray) -> Flo
     return _over(np.hypot(p, q), 0.0, limit)
 
 
-@implements("50")
+@implements("50", role="certificate")
 def voltage_limit(network: Network, v_pu: FloatArray) -> FloatArray:
     """Excess of a voltage over its limits (50)."""
     return _over(v_pu, network.v_min_pu, network.v_max_pu)
 
 
-@implements("51")
+@implements("51", role="certificate")
 def angle_limit(network: Network, angle_rad: FloatArray) -> FloatArray:
     """Angles (51): the slack's is zero, no other is further than half a turn from it."""
     off = _over(angle_rad, -np.pi, np.pi)
@@ -125,25 +125,26 @@ def angle_limit(network: Network, angle_rad: FloatArray) -> FloatArray:
     return off
 
 
-@implements("52")
+@implements("52", role="certificate")
 def active_generation_limit(network: Network, generation_p_mw: FloatArray) -> FloatArray:
     """Excess of active generation over its limits (52)."""
     return _over(generation_p_mw, network.p_min_mw, network.p_max_mw) / network.base_mva
 
 
-@implements("53")
+@implements("53", role="certificate")
 def reactive_generation_limit(network: Network, generation_q_mvar: FloatArray) -> FloatArray:
     """Excess of reactive generation over its limits (53)."""
     return _over(generation_q_mvar, network.q_min_mvar, network.q_max_mvar) / network.base_mva
 
 
+@implements("44", role="certificate")
 def nsp_limit(network: Network, nsp_mw: FloatArray, load_p_mw: FloatArray) -> FloatArray:
     """Excess of power not supplied over 0..max(0, Pd) at PQ buses, and over 0 elsewhere."""
     most = np.where(network.sheddable, np.maximum(load_p_mw, 0.0), 0.0)
     return _over(nsp_mw, 0.0, most) / network.base_mva
 
 
-@implements("55")
+@implements("55", role="certificate")
 def cap_limit(caps: Caps) -> FloatArray:
     """Excess of a cap over its range, shares of its bus's load (55)."""
     load = np.maximum(caps.load_p_mw[:, caps.network.ev_bus], 0.0)

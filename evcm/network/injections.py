@@ -78,7 +78,7 @@ def generation(network: Network, periods: int) -> Injections:
     )
 
 
-@implements("45")
+@implements("44", "45", role="bound")
 def not_supplied(network: Network, load_p_mw: FloatArray) -> Injections:
     """NSP of (45): at a PQ bus part of a load may go unsupplied, never its reactive part."""
     bus = np.flatnonzero(network.sheddable)

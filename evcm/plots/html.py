@@ -58,10 +58,12 @@ def spec(figure: go.Figure | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def height(spec: Mapping[str, Any]) -> int:
+    """Height of a figure in pixels."""
     return int(spec.get("layout", {}).get("height") or 400)
 
 
 def block(kind: str, alt: str, content: Mapping[str, Any], height: int, controls: str = "") -> str:
+    """HTML of a figure: its controls, the place where it is drawn, and its data."""
     # "<" is escaped, so that no text inside can end the script element.
     data = json.dumps(content, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     label = html.escape(alt, quote=True)

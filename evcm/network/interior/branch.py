@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evcm.arrays import FloatArray, IntArray
+from evcm.paper import implements
 
 
 class Grid(NamedTuple):
@@ -41,6 +42,7 @@ def _jit(function: Any) -> Any:
     return nb.njit(cache=True, nogil=True, error_model="numpy")(function)
 
 
+@implements("47", "48")
 @_jit
 def branch_terms(
     y: FloatArray, d: float, vf: float, vt: float, value: FloatArray, first: FloatArray

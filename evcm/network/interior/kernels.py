@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from evcm.arrays import FloatArray, IntArray
 from evcm.network.interior.blocks import factor, solve_refined
 from evcm.network.interior.branch import Grid, branch_second, branch_terms, hold, scatter
+from evcm.paper import implements
 
 SOLVED, ITERATIONS, SINGULAR, DIVERGED = 0, 1, 2, 3
 """How a solve ended."""
@@ -46,6 +47,7 @@ def _largest_step(s: FloatArray, ds: FloatArray, on: NDArray[np.bool_]) -> float
     return step
 
 
+@implements("45", "46", "49", "50", "51")
 @_jit
 def interior_point(
     g: Grid,
