@@ -1,6 +1,6 @@
-"""Write requirements.txt and requirements-dev.txt: exact versions of what is installed here.
+"""Write requirements.txt, requirements-dev.txt and requirements-lab.txt: exact versions.
 
-The roots are the dependencies in pyproject.toml (run and book), the build backend and the tools
+What is installed here is pinned. The roots are the dependencies in pyproject.toml (run and book), the build backend and the tools
 below; everything that they require, for any Python from 3.11 to 3.13 on Linux, is pinned with
 ``name==version`` and nothing else.
 """
@@ -19,7 +19,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ["hatchling", "editables"]
 DEV = ["ruff", "mypy", "pandas-stubs", "scipy-stubs", "pytest", "pytest-xdist", "hypothesis",
-       "playwright", "psutil", "nbclient", "packaging"]  # fmt: skip
+       "playwright", "psutil", "nbclient", "packaging", "axe-playwright-python"]  # fmt: skip
+LAB = ["jupyterlab", "jupytext"]
 PYTHONS = ("3.11", "3.12", "3.13")
 
 
@@ -62,11 +63,14 @@ def normal(name: str) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the three files."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     run = closure(project["dependencies"] + project["optional-dependencies"]["book"] + BUILD)
     dev = {name: pin for name, pin in closure(DEV).items() if name not in run}
-    for name, pins in (("requirements.txt", run), ("requirements-dev.txt", dev)):
+    lab = {name: pin for name, pin in closure(LAB).items() if name not in run}
+    for name, pins in (
+        ("requirements.txt", run), ("requirements-dev.txt", dev), ("requirements-lab.txt", lab),
+    ):  # fmt: skip
         lines = [pins[key] for key in sorted(pins)]
         (ROOT / name).write_text("\n".join(lines) + "\n", "utf-8")
         print(f"{name}: {len(lines)} packages")
