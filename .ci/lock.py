@@ -1,6 +1,6 @@
 """Write requirements.txt, requirements-dev.txt and requirements-lab.txt: exact versions.
 
-What is installed here is pinned. The roots are the dependencies in pyproject.toml (run and book), the build backend and the tools
+The roots are the dependencies in pyproject.toml (run and book), the build backend and the tools
 below; everything that they require, for any Python from 3.11 to 3.13 on Linux, is pinned with
 ``name==version`` and nothing else.
 """
