@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from book._tools import build as book
+from book._tools import pages
 from evcm.store import fingerprint
 from tests import browser as b
 
@@ -53,6 +54,27 @@ def test_pages_have_a_label_of_their_own_name(page):
 def test_code_of_a_chapter_is_python_without_cell_options():
     for page in book.chapters():
         compile(book.code(page), str(page), "exec")
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in book.chapters() if book.is_executed(p)], ids=lambda p: p.stem
+)
+def test_cells_in_view_are_short_and_hold_no_check(page):
+    """At most 12 lines of 76 columns; plumbing and asserts are folded, solutions are gated."""
+    cells = pages.cells(page.read_text("utf-8"))
+    faults = {cell.line: cell.faults() for cell in cells if cell.in_view and cell.faults()}
+    assert faults == {}
+
+
+def test_a_long_cell_in_view_is_a_fault():
+    wide, checked = "x = 1  # " + 70 * "w", "assert x"
+    page = "```{code-cell} python\n%s\n```\n"
+    assert [c.faults() for c in pages.cells(page % wide)] == [["79 columns"]]
+    assert [c.faults() for c in pages.cells(page % checked)] == [["an assert"]]
+    assert [c.faults() for c in pages.cells(page % ("x = 1\n" * 13))] == [["13 lines"]]
+    assert not any(c.in_view for c in pages.cells(page % (":tags: [hide-input]\n" + checked)))
+    gate = "```{solution-start} a\n```\n\n%s\n```{solution-end}\n```\n"
+    assert not any(c.in_view for c in pages.cells(gate % (page % checked)))
 
 
 def edited(monkeypatch, name):
