@@ -24,7 +24,7 @@ from evcm.aggregator import AggregatorProblem, load_problem, of_fleet, solve
 from evcm.aggregator.bigm import solve_big_m
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.model import build_model
-from evcm.aggregator.model import fleet as plugged
+from evcm.aggregator.plugged import list_plugged as plugged
 from evcm.aggregator.steps import reachable_steps
 from evcm.store import measured
 from evcm.trips import fleet, montecarlo

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from evcm import data
-from evcm.arrays import FloatArray, freeze
+from evcm.arrays import FloatArray, freeze, read_only
 from evcm.errors import Checks
 from evcm.paper import implements
 
@@ -119,43 +120,87 @@ class TripLaw:
         c.done()
 
 
-@dataclass(frozen=True)
-class Battery:
-    """Car battery (2.3.1), kWh. `departure_soc_kwh` is the hand-over contract S_dep."""
+Figure = Any
+"""One number for all cars, or one for each vehicle group (V,)."""
 
-    capacity_kwh: float
-    soc_min_kwh: float
-    soc_max_kwh: float
-    departure_soc_kwh: float
+
+class _Figures:
+    """Equality and hash of a frozen dataclass whose fields are numbers or vectors."""
+
+    def _key(self) -> tuple[object, ...]:
+        values = [np.asarray(getattr(self, f.name), float) for f in fields(self)]  # type: ignore[arg-type]
+        return tuple((v.shape, v.tobytes()) for v in values)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _freeze(self, c: Checks) -> bool:
+        """Keep vectors as read-only floats; report what is no number or vector."""
+        good = True
+        for f in fields(self):  # type: ignore[arg-type]
+            value = np.asarray(getattr(self, f.name))
+            good &= c.require(
+                value.dtype.kind in "iuf" and value.ndim <= 1 and value.size > 0,
+                f.name, getattr(self, f.name), "a number, or one number per vehicle",
+            )  # fmt: skip
+            if good and value.ndim:
+                object.__setattr__(self, f.name, read_only(value))
+        return good
+
+
+@dataclass(frozen=True, eq=False)
+class Battery(_Figures):
+    """Car battery (2.3.1), kWh; every figure is one number, or one for each vehicle group (V,).
+
+    `departure_soc_kwh` is the hand-over contract S_dep.
+    """
+
+    capacity_kwh: Figure
+    soc_min_kwh: Figure
+    soc_max_kwh: Figure
+    departure_soc_kwh: Figure
 
     def __post_init__(self) -> None:
         c = Checks("battery")
-        c.require(self.capacity_kwh > 0, "capacity_kwh", self.capacity_kwh, "> 0")
-        c.require(
-            0 <= self.soc_min_kwh <= self.soc_max_kwh <= self.capacity_kwh,
-            "soc_min_kwh, soc_max_kwh", (self.soc_min_kwh, self.soc_max_kwh),
-            "0 <= soc_min_kwh <= soc_max_kwh <= capacity_kwh",
-        )  # fmt: skip
-        c.require(
-            self.soc_min_kwh <= self.departure_soc_kwh <= self.soc_max_kwh,
-            "departure_soc_kwh", self.departure_soc_kwh, "soc_min_kwh..soc_max_kwh",
-        )  # fmt: skip
+        if self._freeze(c):
+            low, high = np.asarray(self.soc_min_kwh), np.asarray(self.soc_max_kwh)
+            c.require(bool(np.all(self.capacity_kwh > 0)), "capacity_kwh", self.capacity_kwh, "> 0")
+            c.require(
+                bool(np.all((low >= 0) & (low <= high) & (high <= self.capacity_kwh))),
+                "soc_min_kwh, soc_max_kwh", (self.soc_min_kwh, self.soc_max_kwh),
+                "0 <= soc_min_kwh <= soc_max_kwh <= capacity_kwh",
+            )  # fmt: skip
+            c.require(
+                bool(np.all((low <= self.departure_soc_kwh) & (self.departure_soc_kwh <= high))),
+                "departure_soc_kwh", self.departure_soc_kwh, "soc_min_kwh..soc_max_kwh",
+            )  # fmt: skip
         c.done()
 
 
-@dataclass(frozen=True)
-class Charger:
-    """Charger of one plugged-in car: power limit in kW and efficiencies both ways."""
+@dataclass(frozen=True, eq=False)
+class Charger(_Figures):
+    """Charger of one plugged-in car: power limit in kW and efficiencies both ways.
 
-    power_kw: float
-    charge_efficiency: float
-    discharge_efficiency: float
+    Every figure is one number, or one for each vehicle group (V,).
+    """
+
+    power_kw: Figure
+    charge_efficiency: Figure
+    discharge_efficiency: Figure
 
     def __post_init__(self) -> None:
         c = Checks("charger")
-        c.require(self.power_kw > 0, "power_kw", self.power_kw, "> 0")
-        for name in ("charge_efficiency", "discharge_efficiency"):
-            c.require(0 < getattr(self, name) <= 1, name, getattr(self, name), "0 < value <= 1")
+        if self._freeze(c):
+            c.require(bool(np.all(self.power_kw > 0)), "power_kw", self.power_kw, "> 0")
+            for name in ("charge_efficiency", "discharge_efficiency"):
+                value = np.asarray(getattr(self, name))
+                c.require(
+                    bool(np.all((value > 0) & (value <= 1))),
+                    name, getattr(self, name), "0 < value <= 1",
+                )  # fmt: skip
         c.done()
 
 

@@ -14,6 +14,7 @@ from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.infeasible import least_cap
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import AggregatorPlan
+from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import power_range, reachable_steps
 from evcm.errors import InfeasibleError, InputError
@@ -373,3 +374,46 @@ def test_methods_are_checked_and_options_choose_the_model() -> None:
     plan = solve(p.with_options(risk_weight=0.5), "auto", gap=1e-3)
     assert "CVaR" in plan.status
     assert solve(p, "model").method == "model"
+
+
+def test_charging_only_cars_beside_cars_that_feed() -> None:
+    problem = random_problem(4, vehicles=4, periods=12)
+    all_feed = certified(problem, 1e-5)
+    mixed = problem.with_options(feeds_in=np.array([True, False, False, True]))
+    plan = certified(mixed, 1e-5)
+    assert not plan.discharge_kw[:, 1:3].any()
+    assert plan.cost_usd >= all_feed.bound_usd - 1e-9
+    none = certified(problem.with_options(feeds_in=np.zeros(4, bool)), 1e-5)
+    assert none.cost_usd == pytest.approx(
+        certified(problem.with_options(allow_v2g=False), 1e-5).cost_usd, rel=2e-5
+    )
+
+
+def test_kinds_that_are_equal_cost_what_one_kind_costs() -> None:
+    problem = random_problem(5, vehicles=3)
+    split = problem.with_options(
+        battery=Battery(np.full(3, 80.0), np.full(3, 12.0), np.full(3, 76.0), np.full(3, 60.0)),
+        charger=Charger(np.full(3, 20.0), np.full(3, 0.9), np.full(3, 0.9)),
+    )
+    assert certified(split, 1e-6).cost_usd == pytest.approx(certified(problem).cost_usd, rel=1e-5)
+
+
+def test_given_prices_by_hand() -> None:
+    # 10 kWh from the grid, in the period of three whose price is the least; below 0, buying earns.
+    base = one_car()
+    prices = np.array([0.02, 0.03, 0.01, 0.04])
+    plan = certified(base.with_options(price=PriceSeries(prices), allow_v2g=False))
+    plugged = base.available[:, 0, 0]
+    assert plan.cost_usd == pytest.approx(10 * prices[plugged].min(), abs=1e-9)
+
+
+def test_real_time_prices_of_their_own_cost_more_than_one_price() -> None:
+    rng = np.random.default_rng(3)
+    problem = random_problem(6, vehicles=3)
+    day = rng.uniform(-0.02, 0.08, problem.periods)
+    one = certified(problem.with_options(price=PriceSeries(day)), 1e-6)
+    apart = PriceSeries(day, day + 0.02, day - 0.02)
+    plan = certified(problem.with_options(price=apart), 1e-6)
+    assert plan.cost_usd >= one.cost_usd - 1e-9
+    risky = problem.with_options(price=apart, risk_weight=0.5, risk_alpha=0.6)
+    certified(risky, 1e-6)

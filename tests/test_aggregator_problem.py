@@ -10,9 +10,11 @@ from instances import random_problem
 
 from evcm.aggregator import load_problem, save_problem
 from evcm.aggregator.infeasible import require_reachable
+from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.visits import _count, _fill, find_visits
 from evcm.errors import InfeasibleError, InputError
+from evcm.inputs import Battery, Charger
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "eva"
 TOOLS = REFERENCE.parents[1] / "tools"
@@ -93,7 +95,9 @@ def _in_python(available, travelling, energy, departure):  # type: ignore[no-unt
     total = int(_count.py_func(available).sum())
     ints = [np.empty(total, np.int32) for _ in range(4)]
     arrival = np.empty(total)
-    _fill.py_func(available, travelling, energy, departure, *ints, arrival)
+    _fill.py_func(
+        available, travelling, energy, np.full(available.shape[1], departure), *ints, arrival
+    )
     return Visits(*ints, arrival)
 
 
@@ -150,6 +154,36 @@ def test_an_instance_survives_the_round_trip(tmp_path: Path) -> None:
         assert p.battery == q.battery
         assert p.charger == q.charger
         assert p.system_cap_mw == q.system_cap_mw
+
+
+def test_vehicles_of_different_kinds_survive_the_round_trip(tmp_path: Path) -> None:
+    p = random_problem(3, vehicles=3)
+    q = p.with_options(
+        battery=Battery(np.array([40.0, 60.0, 80.0]), 4.0, np.array([40.0, 57.0, 76.0]), 30.0),
+        charger=Charger(np.array([7.4, 11.0, 22.0]), np.array([0.9, 0.92, 0.95]), 0.9),
+        feeds_in=np.array([True, False, True]),
+        price=PriceSeries(np.linspace(-0.02, 0.05, 12), np.full((12, 2), 0.06), np.full(12, -0.03)),
+    )
+    save_problem(tmp_path / "p.npz", q)
+    again = load_problem(tmp_path / "p.npz")
+    assert (again.battery, again.charger) == (q.battery, q.charger)
+    np.testing.assert_array_equal(again.feeds_in, q.feeds_in)
+    np.testing.assert_array_equal(again.price.buy_usd_per_kwh, q.price.buy_usd_per_kwh)
+    np.testing.assert_array_equal(q.discharge_step_kwh, q.period_h * np.array([7.4, 0.0, 22.0]))
+
+
+def test_figures_that_do_not_fit_are_named() -> None:
+    p = random_problem(3, vehicles=3)
+    with pytest.raises(InputError, match=r"charger_kw: got shape \(2,\)"):
+        p.with_options(charger=Charger(np.array([7.0, 8.0]), 0.9, 0.9))
+    with pytest.raises(InputError, match="11 periods"):
+        p.with_options(price=PriceSeries(np.zeros(11)))
+    with pytest.raises(InputError, match=r"feeds_in\[2\]: got 3"):
+        p.with_options(feeds_in=np.array([1, 3, 0]))
+    with pytest.raises(InputError, match="sell_usd_per_kwh, period 2"):
+        PriceSeries(np.zeros(3), np.zeros(3), np.array([0.0, 0.1, 0.0]))
+    with pytest.raises(InputError, match="soc_min_kwh <= soc_max_kwh"):
+        Battery(80.0, np.array([10.0, 90.0]), 76.0, 60.0)
 
 
 def test_files_that_are_no_instance(tmp_path: Path) -> None:

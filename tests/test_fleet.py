@@ -144,7 +144,7 @@ def test_every_visit_can_restore_its_leg(single):
         assert visits.length.min() >= 1
         need = problem.battery.departure_soc_kwh - visits.arrival_soc_kwh
         assert (need > 0).all()
-        assert (need <= problem.charge_step_kwh * visits.length).all()
+        assert (need <= problem.charge_step_kwh[visits.vehicle] * visits.length).all()
         energy += need.sum()
     assert energy == pytest.approx(single.trips.energy_kwh.sum(), rel=1e-9)
 

@@ -26,6 +26,7 @@ from evcm.aggregator import model as m
 from evcm.aggregator.infeasible import raise_infeasible, require_reachable
 from evcm.aggregator.model_solver import run_highs
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
+from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, SolverError
@@ -165,13 +166,13 @@ def least_big_m(problem: AggregatorProblem) -> float:
     """An M_big (MW) that no load or power within the plugs exceeds."""
     power = float(2 * problem.plugged_mw.max())
     load = problem.system_load_mw
-    edge = problem.price.edge_mw
+    edge = problem.price_steps.edge_mw
     return power + float(max(load.max() - edge.min(), edge.max() - load.min(), 0.0)) + 1.0
 
 
 def big_m_variables(problem: AggregatorProblem) -> BigMVariables:
     """Variables of (25)-(42)."""
-    T, cells, B = problem.periods, problem.periods * problem.samples, len(problem.price) - 1
+    T, cells, B = problem.periods, problem.periods * problem.samples, len(problem.price_steps) - 1
     return BigMVariables(
         bought_mw=cp.Variable(T, nonneg=True),
         sold_mw=cp.Variable(T, nonneg=True),
@@ -202,7 +203,7 @@ def indicators(
     problem: AggregatorProblem, x: m.Variables, y: BigMVariables, m_big: float, as_printed: bool
 ) -> m.Constraints:
     """PQP_b = 1 where the load lies above the lower edge of step b, day-ahead and in real time."""
-    edge = problem.price.edge_mw[:-1]
+    edge = problem.price_steps.edge_mw[:-1]
     day = _column(x.day_ahead_mw + problem.system_load_mw, edge.size)
     real = m.traded_mw(problem, x) + problem.system_load_mw[:, None]
     real = _column(cp.vec(real, order="C"), edge.size)
@@ -260,7 +261,7 @@ def _column(vector: cp.Expression, copies: int) -> cp.Expression:
 def big_m_cost_usd(problem: AggregatorProblem, x: m.Variables, y: BigMVariables) -> cp.Expression:
     """Day-ahead and real-time cost; the first step's price is paid on all power."""
     mwh = 1000.0 * problem.period_h
-    price = problem.price.price_usd_per_kwh
+    price = problem.price_steps.price_usd_per_kwh
     rise: FloatArray = np.diff(price)
     weight = np.tile(problem.probability, problem.periods)
     trade = x.deficit_mw - x.surplus_mw
@@ -272,21 +273,23 @@ def big_m_cost_usd(problem: AggregatorProblem, x: m.Variables, y: BigMVariables)
 
 def build_big_m(
     problem: AggregatorProblem, m_big: float | None = None, as_printed: bool = False
-) -> tuple[cp.Problem, m.Fleet, m.Variables]:
+) -> tuple[cp.Problem, Plugged, m.Variables]:
     """The big-M model as CVXPY has it; `m_big` in MW."""
     m_big = least_big_m(problem) if m_big is None else m_big
     checks = Checks("big-M model")
     checks.require(m_big > 0, "m_big", m_big, "> 0 MW")
     checks.require(problem.risk_weight == 0, "risk_weight", problem.risk_weight, "0")
-    checks.require(len(problem.price) > 1, "price", len(problem.price), "at least two steps")
+    checks.require(
+        len(problem.price_steps) > 1, "price", len(problem.price_steps), "at least two steps"
+    )
     checks.done()
-    cars = m.fleet(problem)
+    cars = list_plugged(problem)
     x, y = m.variables(problem, cars), big_m_variables(problem)
     wear = problem.wear_usd_per_kwh[cars.vehicle] * problem.probability[cars.sample]
     constraints = [
-        *m.charger_limit(problem, x),
+        *m.charger_limit(problem, cars, x),
         *m.soc_balance(problem, cars, x),
-        *m.soc_limits(problem, x),
+        *m.soc_limits(problem, cars, x),
         *m.departure_contract(problem, cars, x),
         *m.midnight_soc(problem, cars, x),
         *m.degradation(cars, x),
@@ -355,7 +358,7 @@ def solve_big_m(
         plan=plan,
         columns=int(columns),
         rows=int(rows),
-        binaries=T * (N + 1) * (len(problem.price) - 1),
+        binaries=T * (N + 1) * (len(problem.price_steps) - 1),
         seconds=seconds,
         status=outcome.status,
     )

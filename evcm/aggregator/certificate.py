@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from evcm.aggregator.plan import AggregatorPlan
+from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import SolverError
+from evcm.inputs import Figure
 from evcm.paper import implements
 
 TOLERANCE = 1e-3
@@ -117,11 +119,17 @@ def certify_plan(problem: AggregatorProblem, plan: AggregatorPlan) -> PlanCertif
     return certificate
 
 
+def _each(problem: AggregatorProblem, figure: Figure) -> FloatArray:
+    """A figure of battery or charger for every vehicle, (V, 1)."""
+    return np.broadcast_to(np.asarray(figure, float), problem.vehicles)[:, None]
+
+
 @implements("13", "15", role="certificate")
 def _arrivals(problem: AggregatorProblem) -> Iterator[tuple[int, BoolArray, FloatArray]]:
     """Period, which cars begin a visit in it, and with how much energy (NaN elsewhere)."""
     T = problem.periods
     driven = np.zeros(problem.available.shape[1:])
+    departure = _each(problem, problem.battery.departure_soc_kwh)
     every = problem.travelling.all(axis=0)
     whole = problem.trip_energy_kwh.sum(axis=0, dtype=float) if every.any() else None
     for lap in range(2):  # the first lap only finds the leg that is under way at midnight
@@ -129,7 +137,7 @@ def _arrivals(problem: AggregatorProblem) -> Iterator[tuple[int, BoolArray, Floa
             if lap:
                 start = problem.available[t] & ~problem.available[t - 1]
                 used = driven if whole is None else np.where(every, whole, driven)
-                yield t, start, np.where(start, problem.battery.departure_soc_kwh - used, np.nan)
+                yield t, start, np.where(start, departure - used, np.nan)
             driven = np.where(problem.travelling[t], driven + problem.trip_energy_kwh[t], 0.0)
 
 
@@ -140,6 +148,13 @@ def _car_residuals(
     """Residuals of (14)-(21); power fed back and net demand (T, N) MW; wear (N,) USD."""
     T, N = problem.periods, problem.samples
     battery, charger, dt = problem.battery, problem.charger, problem.period_h
+    power, efficiency, feeding, least, most, departure = (
+        _each(problem, figure)
+        for figure in (
+            charger.power_kw, charger.charge_efficiency, charger.discharge_efficiency,
+            battery.soc_min_kwh, battery.soc_max_kwh, battery.departure_soc_kwh,
+        )
+    )  # fmt: skip
     weight = problem.group_size / 1000.0
     wear = problem.group_size * problem.degradation_slope / 100 * problem.storage_cost_usd_per_kwh
     worst: dict[str, float] = {}
@@ -153,20 +168,22 @@ def _car_residuals(
         end = plugged & ~problem.available[(t + 1) % T]
         charge, discharge, soc = plan.charge_kw[t], plan.discharge_kw[t], plan.soc_kwh[t]
         before = np.where(start, arrival, plan.soc_kwh[t - 1])
-        gained = dt * (charger.charge_efficiency * charge - discharge)
+        gained = dt * (efficiency * charge - discharge)
         note("sign (16)", np.maximum(-charge, -discharge))
         note("unplugged (14)", np.where(plugged, 0.0, np.abs(charge) + np.abs(discharge)))
-        note("charger (14)", charge + discharge - charger.power_kw)
+        note("charger (14)", charge + discharge - power)
         note("balance (17)(18)", np.where(plugged, np.abs(soc - before - gained), 0.0))
-        note("soc_min (19)", np.where(plugged, battery.soc_min_kwh - soc, 0.0))
-        note("soc_max (19)", np.where(plugged, soc - battery.soc_max_kwh, 0.0))
-        note("departure", np.where(end, battery.departure_soc_kwh - soc, 0.0))
+        note("soc_min (19)", np.where(plugged, least - soc, 0.0))
+        note("soc_max (19)", np.where(plugged, soc - most, 0.0))
+        note("departure", np.where(end, departure - soc, 0.0))
         if not problem.allow_v2g:
             note("no V2G", discharge)
+        elif problem.feeds_in is not None:
+            note("charging only", np.where(problem.feeds_in[:, None], 0.0, discharge))
         if t == 0 and problem.midnight_soc_kwh is not None:
             note("midnight (20)", np.where(plugged, np.abs(soc - problem.midnight_soc_kwh), 0.0))
         drawn += wear @ np.where(plugged, np.maximum(before - soc, 0.0), 0.0)
-        fed[t] = charger.discharge_efficiency * (weight @ discharge)
+        fed[t] = weight @ (feeding * discharge)
         net[t] = weight @ charge - fed[t]
     return worst, fed, net, drawn
 
@@ -182,8 +199,8 @@ def _market_residuals(
         name, limit = "real-time limit (10)", fed_mw
     else:
         name = "real-time limit (plugs)"
-        limit = np.stack([problem.group_size @ plugged for plugged in problem.available])
-        limit = limit * problem.charger.power_kw / 1000.0
+        power_kw = problem.group_size * _each(problem, problem.charger.power_kw)[:, 0]
+        limit = np.stack([power_kw @ plugged for plugged in problem.available]) / 1000.0
     found = {
         "trade sign (10)": np.maximum(-sold, -bought),
         name: sold + bought - limit,
@@ -203,6 +220,14 @@ def _market_residuals(
 @implements("6", "7", "8", "22", "23", "24", "25", "26", role="certificate")
 def _trade_costs(problem: AggregatorProblem, plan: AggregatorPlan) -> tuple[float, FloatArray]:
     """Day-ahead cost, and real-time cost in each sample (N,), USD."""
+    real_time = plan.deficit_mw - plan.surplus_mw
+    if isinstance(problem.price, PriceSeries):
+        mwh = 1000.0 * problem.period_h
+        buy, sell = problem.price.real_time_usd_per_kwh(problem.samples)
+        return (
+            float(mwh * (problem.price.day_ahead_usd_per_kwh @ plan.day_ahead_mw)),
+            mwh * (buy * plan.deficit_mw - sell * plan.surplus_mw).sum(axis=0),
+        )
     edge, price = problem.price.edge_mw, problem.price.price_usd_per_kwh
 
     def paid(load: FloatArray, power: FloatArray) -> FloatArray:
@@ -212,7 +237,6 @@ def _trade_costs(problem: AggregatorProblem, plan: AggregatorPlan) -> tuple[floa
         return np.asarray(price[step] * power * 1000.0 * problem.period_h)
 
     load = problem.system_load_mw + plan.day_ahead_mw
-    real_time = plan.deficit_mw - plan.surplus_mw
     return (
         float(paid(load, plan.day_ahead_mw).sum()),
         paid(load[:, None] + real_time, real_time).sum(axis=0),

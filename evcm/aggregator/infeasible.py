@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 import numpy as np
-from scipy import sparse
+import scipy.sparse as sp
 
+from evcm.aggregator.plugged import car_rows, diagonal, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.vehicle_lp import VehicleLP, build_vehicle_lp
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import InfeasibleError, SolverError
 from evcm.highs import LP
+
+LIMIT_S = 1800.0
+"""Longest that one of the two linear programs may take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,24 +54,22 @@ def least_cap(problem: AggregatorProblem) -> LeastCap:
     InfeasibleError
         No plan exists under any cap.
     """
-    lp = build_vehicle_lp(problem, np.full(problem.periods, np.inf))
-    if lp is None:
-        raise SolverError(f"{problem.label}: no power is within reach")
     T = problem.periods
     scale = problem.trading_cap_mw
     if scale is None:
         scale = np.full(T, problem.system_cap_mw)
-    share = _least(lp, np.asarray(scale)[:, None])
-    raised = _least(lp, np.eye(T))
+    share = _least(problem, np.asarray(scale)[:, None])
+    raised = _least(problem, np.eye(T))
     if raised is None:
         raise InfeasibleError(
             f"{problem.label}: no plan exists, whatever the caps: the cars' schedules and the "
             "limits on real-time trade contradict one another",
             bus=problem.bus,
         )
-    visits, charger = problem.visits, problem.charger
-    lack = np.maximum(problem.battery.departure_soc_kwh - visits.arrival_soc_kwh, 0.0)
-    lack = np.nan_to_num(lack) * problem.group_size[visits.vehicle] / charger.charge_efficiency
+    visits, k = problem.visits, problem.figures
+    v = visits.vehicle
+    lack = np.maximum(k.departure_soc_kwh[v] - visits.arrival_soc_kwh, 0.0)
+    lack = np.nan_to_num(lack) * (problem.group_size / k.charge_efficiency)[v]
     return LeastCap(
         np.inf if share is None else float(share[0]),
         raised,
@@ -78,27 +79,48 @@ def least_cap(problem: AggregatorProblem) -> LeastCap:
     )
 
 
-def _least(lp: VehicleLP, columns: FloatArray) -> FloatArray | None:
-    """Least sum of w >= 0 such that caps + columns @ w admit a plan; None where none does."""
-    problem = lp.problem
+def _least(problem: AggregatorProblem, columns: FloatArray) -> FloatArray | None:
+    """Least sum of w >= 0 such that caps + columns @ w admit a plan; None where none does.
+
+    Columns: the cars' x (3 K), P (T), w. Rows: cars; |E - P| <= limit; mean; caps on E.
+    """
     T, N, count = problem.periods, problem.samples, columns.shape[1]
-    program = LP(lp.matrix, np.zeros_like(lp.cost), lp.low, lp.high, lp.row_low, lp.row_high)
-    first = program.add_columns(np.ones(count), np.zeros(count), np.full(count, np.inf))
-    cell = np.arange(T * N)
-    t, j = np.nonzero(columns)
-    row = (t[:, None] * N + np.arange(N)).ravel()
-    rows: sparse.csr_matrix = sparse.csr_matrix(
-        (
-            np.r_[np.ones(T * N), np.repeat(-columns[t, j], N)],
-            (np.r_[cell, row], np.r_[lp.first_e + cell, np.repeat(first + j, N)]),
-        ),
-        shape=(T * N, program.columns),
+    cars = list_plugged(problem)
+    k = car_rows(problem, cars)
+    feeding = diagonal(problem.figures.discharge_efficiency[cars.vehicle])
+    fed = cars.total @ feeding @ k.discharge_kw
+    power = cars.total @ k.charge_kw - fed
+    given = cars.total @ k.offset_kw
+    each = sp.kron(sp.eye_array(T), np.ones((N, 1)))
+    mean = sp.kron(sp.eye_array(T), problem.probability[None])
+    v2g = float(problem.real_time_limit == "v2g")
+    plug = (1 - v2g) * problem.plugged_mw.ravel()
+    wide = sp.csr_array(np.repeat(columns, N, axis=0))
+    matrix = sp.block_array(
+        [
+            [k.rows, None, None],
+            [power + v2g * fed, -each, None],
+            [power - v2g * fed, -each, None],
+            [mean @ power, -sp.eye_array(T), None],
+            [power, None, -wide],
+        ]
     )
-    program.add_rows(rows, np.full(T * N, -np.inf), np.repeat(problem.cap_mw, N))
-    answer = program.solve("ipm")
+    none, free = np.full(T * N, -np.inf), np.full(T, np.inf)
+    program = LP(
+        sp.csc_matrix(matrix),
+        np.concatenate([np.zeros(3 * cars.size + T), np.ones(count)]),
+        np.concatenate([k.low, -free, np.zeros(count)]),
+        np.concatenate([k.high, free, np.full(count, np.inf)]),
+        np.concatenate([k.row_low, given - plug, none, mean @ given, none]),
+        np.concatenate([k.row_high, -none, given + plug, mean @ given,
+                        np.repeat(problem.cap_mw, N) + given]),
+    )  # fmt: skip
+    answer = program.solve("ipm", LIMIT_S)
     if answer.status == "infeasible":
         return None
-    return np.maximum(answer.column[first:], 0.0)
+    if answer.status != "optimal":
+        raise SolverError(f"{problem.label}: the least caps were not found in {LIMIT_S:g} s")
+    return np.maximum(answer.column[-count:], 0.0)
 
 
 def raise_infeasible(problem: AggregatorProblem) -> NoReturn:
@@ -160,12 +182,13 @@ def require_reachable(problem: AggregatorProblem) -> None:
         ``vehicle``, ``sample``, ``first_period``, ``last_period`` (all 1-based), ``lacking_kwh``
         and ``count``.
     """
-    visits, battery = problem.visits, problem.battery
-    step = problem.charge_step_kwh
+    visits, k = problem.visits, problem.figures
+    step = problem.charge_step_kwh[visits.vehicle]
+    departure = k.departure_soc_kwh[visits.vehicle]
     arrival = visits.arrival_soc_kwh
     # Soc bounds bind from the first period on; the contract at the end of the visit.
-    need_first = battery.soc_min_kwh - (arrival + step)
-    need_last = battery.departure_soc_kwh - (arrival + step * visits.length)
+    need_first = k.soc_min_kwh[visits.vehicle] - (arrival + step)
+    need_last = departure - (arrival + step * visits.length)
     lacking = np.where(visits.always_plugged, 0.0, np.maximum(need_first, need_last))
     lacking = np.maximum(lacking, np.where(visits.always_plugged, 0.0, -arrival))
     if problem.midnight_soc_kwh is not None:
@@ -181,8 +204,8 @@ def require_reachable(problem: AggregatorProblem) -> None:
     others = f"; {count} visits are too short in all" if count > 1 else ""
     raise InfeasibleError(
         f"{where}: the visit is too short, {lacking[worst]:.3f} kWh are missing. The car arrives "
-        f"with {arrival[worst]:.3f} kWh, must leave with {battery.departure_soc_kwh:g} kWh and "
-        f"can gain at most {step:g} kWh in a period{others}",
+        f"with {arrival[worst]:.3f} kWh, must leave with {departure[worst]:g} kWh and "
+        f"can gain at most {step[worst]:g} kWh in a period{others}",
         vehicle=v + 1, sample=n + 1, first_period=first, last_period=last,
         lacking_kwh=float(lacking[worst]), count=count,
     )  # fmt: skip
@@ -190,14 +213,18 @@ def require_reachable(problem: AggregatorProblem) -> None:
 
 def _lacking_at_midnight(problem: AggregatorProblem) -> FloatArray:
     """Energy that visits over midnight lack for the given charge after period 1 (20)."""
-    visits, battery = problem.visits, problem.battery
+    visits = problem.visits
     assert problem.midnight_soc_kwh is not None
-    up, down = problem.charge_step_kwh, problem.discharge_step_kwh
+    departure = problem.figures.departure_soc_kwh[visits.vehicle]
+    up, down = (
+        problem.charge_step_kwh[visits.vehicle],
+        problem.discharge_step_kwh[visits.vehicle],
+    )
     given = np.asarray(problem.midnight_soc_kwh, float)[visits.vehicle, visits.sample]
     before = (-visits.start) % problem.periods + 1  # periods up to and with period 1
     after = visits.length - before
     over = (before <= visits.length) & ~visits.always_plugged
     lacking = np.maximum(given - (visits.arrival_soc_kwh + up * before), 0.0)
     lacking = np.maximum(lacking, visits.arrival_soc_kwh - down * before - given)
-    lacking = np.maximum(lacking, battery.departure_soc_kwh - (given + up * after))
+    lacking = np.maximum(lacking, departure - (given + up * after))
     return np.where(over, lacking, 0.0)

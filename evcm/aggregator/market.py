@@ -80,7 +80,7 @@ def find_steps(
     real_time: tuple[FloatArray, FloatArray],
 ) -> Steps:
     """Steps within reach, given the range of P (T,) and of E (T, N)."""
-    price, edge = problem.price.price_usd_per_kwh, problem.price.edge_mw[:-1]
+    price, edge = problem.price_steps.price_usd_per_kwh, problem.step_edge_mw
     differs = np.diff(price) > 0  # the last price goes on above the last edge
     edge = edge[differs]
     price = price[np.r_[True, differs]] * 1000.0 * problem.period_h

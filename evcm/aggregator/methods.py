@@ -15,10 +15,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Literal
+
+import numpy as np
 
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.plan import AggregatorPlan
+from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.errors import Checks
 from evcm.store import fingerprint
@@ -43,7 +47,16 @@ LARGE_FLEET = 60_000
 
 def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
     """Options of the problem that a method does not know, in words."""
-    return ["CVaR"] if method != "model" and problem.risk_weight > 0 else []
+    if method == "model":
+        return []
+    figures = (getattr(part, f.name) for part in (problem.battery, problem.charger)
+               for f in fields(part))  # fmt: skip
+    missing = {
+        "CVaR": problem.risk_weight > 0,
+        "vehicles of different kinds": problem.feeds_in is not None or any(map(np.ndim, figures)),
+        "given prices": isinstance(problem.price, PriceSeries),
+    }
+    return [name for name, asked in missing.items() if asked]
 
 
 def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:

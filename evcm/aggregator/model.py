@@ -24,79 +24,14 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
+from evcm.aggregator.plugged import Plugged, list_plugged
+from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, clipped, real_time_interval, real_time_pairs
 from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.paper import implements
 
 Constraints = list[cp.Constraint]
-
-
-@dataclass(frozen=True, eq=False)
-class Fleet:
-    """The K triples (period, vehicle, sample) in which a car is plugged in, as flat indices.
-
-    Attributes
-    ----------
-    period, vehicle, sample : (K,)
-        Indices of each triple.
-    previous : (K, K) sparse
-        Takes a vector over triples to the value one period before in the same visit.
-    arrival_soc_kwh : (K,)
-        Charge before the first period of a visit, 0 elsewhere.
-    ends : (K,) bool
-        Last period of a visit.
-    total : (T N, K) sparse
-        Sum over the cars of each (period, sample), kW per car to MW.
-    """
-
-    period: IntArray
-    vehicle: IntArray
-    sample: IntArray
-    previous: sp.csr_array
-    arrival_soc_kwh: FloatArray
-    ends: BoolArray
-    total: sp.csr_array
-
-    @property
-    def size(self) -> int:
-        """K."""
-        return int(self.period.size)
-
-    def spread(self, problem: AggregatorProblem, values: FloatArray) -> FloatArray:
-        """Values over triples as a (T, V, N) array, 0 where no car is plugged in."""
-        full = np.zeros(problem.available.shape)
-        full[self.period, self.vehicle, self.sample] = values
-        return full
-
-
-def fleet(problem: AggregatorProblem) -> Fleet:
-    """Index the plugged-in triples of a problem."""
-    period, vehicle, sample = np.nonzero(problem.available)
-    size, T, N = period.size, problem.periods, problem.samples
-    position = np.full(problem.available.shape, -1)
-    position[period, vehicle, sample] = np.arange(size)
-    visits = problem.visits
-    begins = ~visits.always_plugged
-    first = position[visits.start[begins], visits.vehicle[begins], visits.sample[begins]]
-    arrival = np.zeros(size)
-    arrival[first] = visits.arrival_soc_kwh[begins]
-    inside = np.ones(size, bool)
-    inside[first] = False
-    rows = np.flatnonzero(inside)
-    columns = position[period[rows] - 1, vehicle[rows], sample[rows]]
-    return Fleet(
-        period=period,
-        vehicle=vehicle,
-        sample=sample,
-        previous=sp.csr_array((np.ones(rows.size), (rows, columns)), shape=(size, size)),
-        arrival_soc_kwh=arrival,
-        ends=~problem.available[(period + 1) % T, vehicle, sample],
-        total=sp.csr_array(
-            (problem.group_size[vehicle] / 1000.0, (period * N + sample, np.arange(size))),
-            shape=(T * N, size),
-        ),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +47,7 @@ class Variables:
     deficit_mw: cp.Variable
 
 
-def variables(problem: AggregatorProblem, cars: Fleet) -> Variables:
+def variables(problem: AggregatorProblem, cars: Plugged) -> Variables:
     """G2B, B2G, soc, deg; P^EM, P+, P-."""
     T, N = problem.periods, problem.samples
     return Variables(
@@ -127,42 +62,50 @@ def variables(problem: AggregatorProblem, cars: Fleet) -> Variables:
 
 
 @implements("14", "16")
-def charger_limit(problem: AggregatorProblem, x: Variables) -> Constraints:
-    """0 <= G2B, 0 <= B2G, G2B + B2G <= P_max; without V2G, B2G = 0."""
+def charger_limit(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
+    """0 <= G2B, 0 <= B2G, G2B + B2G <= P_max; B2G = 0 for cars that only charge."""
+    k = problem.figures
     limits = [
         x.charge_kw >= 0,
         x.discharge_kw >= 0,
-        x.charge_kw + x.discharge_kw <= problem.charger.power_kw,
+        x.charge_kw + x.discharge_kw <= k.power_kw[cars.vehicle],
     ]
-    return limits if problem.allow_v2g else [*limits, x.discharge_kw == 0]
+    only = np.flatnonzero(~k.feeds_in[cars.vehicle])
+    return [*limits, x.discharge_kw[only] == 0] if only.size else limits
 
 
 @implements("17", "18")
-def soc_balance(problem: AggregatorProblem, cars: Fleet, x: Variables) -> Constraints:
+def soc_balance(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
     """soc_t = soc_{t-1} + Δt (η_chg G2B - B2G) while plugged in, through midnight.
 
     Before the first period of a visit stands the charge with which the car arrives.
     """
-    gained = problem.charger.charge_efficiency * x.charge_kw - x.discharge_kw
+    efficiency = problem.figures.charge_efficiency[cars.vehicle]
+    gained = cp.multiply(efficiency, x.charge_kw) - x.discharge_kw
     before = cars.previous @ x.soc_kwh + cars.arrival_soc_kwh
     return [x.soc_kwh == before + problem.period_h * gained]
 
 
 @implements("19")
-def soc_limits(problem: AggregatorProblem, x: Variables) -> Constraints:
+def soc_limits(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
     """SoC_min <= soc <= SoC_max."""
-    return [x.soc_kwh >= problem.battery.soc_min_kwh, x.soc_kwh <= problem.battery.soc_max_kwh]
+    k = problem.figures
+    return [
+        x.soc_kwh >= k.soc_min_kwh[cars.vehicle],
+        x.soc_kwh <= k.soc_max_kwh[cars.vehicle],
+    ]
 
 
-def departure_contract(problem: AggregatorProblem, cars: Fleet, x: Variables) -> Constraints:
+def departure_contract(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
     """Soc >= S_dep at the end of a visit: the hand-over contract, not printed in the paper."""
     if not cars.ends.any():
         return []
-    return [x.soc_kwh[np.flatnonzero(cars.ends)] >= problem.battery.departure_soc_kwh]
+    at = np.flatnonzero(cars.ends)
+    return [x.soc_kwh[at] >= problem.figures.departure_soc_kwh[cars.vehicle[at]]]
 
 
 @implements("20")
-def midnight_soc(problem: AggregatorProblem, cars: Fleet, x: Variables) -> Constraints:
+def midnight_soc(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
     """soc_1 = given charge, an option."""
     at = np.flatnonzero(cars.period == 0)
     if problem.midnight_soc_kwh is None or not at.size:
@@ -171,26 +114,30 @@ def midnight_soc(problem: AggregatorProblem, cars: Fleet, x: Variables) -> Const
 
 
 @implements("21")
-def degradation(cars: Fleet, x: Variables) -> Constraints:
+def degradation(cars: Plugged, x: Variables) -> Constraints:
     """Deg >= soc_{t-1} - soc_t, deg >= 0."""
     before = cars.previous @ x.soc_kwh + cars.arrival_soc_kwh
     return [x.worn_kwh >= before - x.soc_kwh, x.worn_kwh >= 0]
 
 
 def cars_power_mw(
-    problem: AggregatorProblem, cars: Fleet, power_kw: cp.Expression
+    problem: AggregatorProblem, cars: Plugged, power_kw: cp.Expression
 ) -> cp.Expression:
     """Sum of a power over the cars, (T, N) MW."""
     return cp.reshape(cars.total @ power_kw, (problem.periods, problem.samples), order="C")
 
 
+def fed_kw(problem: AggregatorProblem, cars: Plugged, x: Variables) -> cp.Expression:
+    """Power that each car feeds into the grid, η_dsg B2G (K,) kW."""
+    return cp.multiply(problem.figures.discharge_efficiency[cars.vehicle], x.discharge_kw)
+
+
 @implements("10")
-def real_time_limit(problem: AggregatorProblem, cars: Fleet, x: Variables) -> Constraints:
+def real_time_limit(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
     """0 <= P+ + P- <= energy fed back; with the limit "plug", <= power of the plugs in use."""
     limit: cp.Expression | FloatArray = problem.plugged_mw
     if problem.real_time_limit == "v2g":
-        fed_kw = problem.charger.discharge_efficiency * x.discharge_kw
-        limit = cars_power_mw(problem, cars, fed_kw)
+        limit = cars_power_mw(problem, cars, fed_kw(problem, cars, x))
     return [x.surplus_mw >= 0, x.deficit_mw >= 0, x.surplus_mw + x.deficit_mw <= limit]
 
 
@@ -201,9 +148,9 @@ def real_time_mean(problem: AggregatorProblem, x: Variables) -> Constraints:
 
 
 @implements("12")
-def power_balance(problem: AggregatorProblem, cars: Fleet, x: Variables) -> Constraints:
+def power_balance(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
     """P^EM + P- - P+ = Σ_v n_v (G2B - η_dsg B2G)."""
-    net_kw = x.charge_kw - problem.charger.discharge_efficiency * x.discharge_kw
+    net_kw = x.charge_kw - fed_kw(problem, cars, x)
     return [traded_mw(problem, x) == cars_power_mw(problem, cars, net_kw)]
 
 
@@ -290,6 +237,8 @@ def real_time_steps(
     Σ_b z_ab = z_a, Σ_b p_ab = p_a, Σ_ab y_ab = power of the cars; p_ab lies in step a and y_ab in
     step b where z_ab = 1.
     """
+    if isinstance(problem.price, PriceSeries):
+        return _real_time_series(problem, problem.price, x)
     pair, sample, b = real_time_pairs(problem, choices, day.period, day.step, exact_periods)
     if not pair.size:
         return None
@@ -311,8 +260,24 @@ def real_time_steps(
         cp.multiply(low_b, z) <= y,
         y <= cp.multiply(high_b, z),
     ]
-    price = problem.price.price_usd_per_kwh
-    return RealTimeSteps(sample, price[a], price[b], y - p, constraints)
+    price = problem.step_price_usd_per_kwh
+    return RealTimeSteps(sample, price[period, a], price[period, b], y - p, constraints)
+
+
+def _real_time_series(
+    problem: AggregatorProblem, price: PriceSeries, x: Variables
+) -> RealTimeSteps:
+    """Given prices: a deficit pays one, a surplus earns the other; no step is chosen."""
+    T, N = problem.periods, problem.samples
+    buy, sell = price.real_time_usd_per_kwh(N)
+    day_ahead = np.broadcast_to(price.day_ahead_usd_per_kwh[:, None], (T, N)).ravel()
+    return RealTimeSteps(
+        np.tile(np.arange(N), 2 * T),
+        np.concatenate([day_ahead, day_ahead]),
+        np.concatenate([buy.ravel(), sell.ravel()]),
+        cp.hstack([cp.vec(x.deficit_mw, order="C"), -cp.vec(x.surplus_mw, order="C")]),
+        [],
+    )
 
 
 def _choice(size: int, relaxed: bool, name: str) -> cp.Variable:
@@ -331,7 +296,7 @@ def _sums(group_of: IntArray, groups: int) -> sp.csr_array:
 
 @implements("5", "6", "7", "8", "9")
 def expected_cost_usd(
-    problem: AggregatorProblem, cars: Fleet, x: Variables, day: DayAheadSteps,
+    problem: AggregatorProblem, cars: Plugged, x: Variables, day: DayAheadSteps,
     real: RealTimeSteps | None, zero_mean: bool = True,
 ) -> cp.Expression:  # fmt: skip
     """Day-ahead energy, the extra price of real-time trade, and battery wear.
@@ -339,7 +304,7 @@ def expected_cost_usd(
     Where (11) does not hold (`zero_mean=False`), trade costs its whole price.
     """
     mwh = 1000.0 * problem.period_h
-    day_ahead = mwh * (problem.price.price_usd_per_kwh[day.step] @ day.power_mw)
+    day_ahead = mwh * (problem.step_price_usd_per_kwh[day.period, day.step] @ day.power_mw)
     wear = (problem.wear_usd_per_kwh[cars.vehicle] * problem.probability[cars.sample]) @ x.worn_kwh
     if real is None:
         return day_ahead + wear
@@ -349,14 +314,14 @@ def expected_cost_usd(
 
 
 def conditional_value_at_risk_usd(
-    problem: AggregatorProblem, cars: Fleet, x: Variables, day: DayAheadSteps,
+    problem: AggregatorProblem, cars: Plugged, x: Variables, day: DayAheadSteps,
     real: RealTimeSteps | None,
 ) -> tuple[cp.Expression, Constraints]:  # fmt: skip
     """CVaR_α of the cost of a day: min over η of η + E[(C_n - η)+] / (1 - α)."""
     mwh = 1000.0 * problem.period_h
     every = np.ones((problem.samples, 1))
     cost = every @ cp.reshape(
-        mwh * (problem.price.price_usd_per_kwh[day.step] @ day.power_mw), (1,), order="C"
+        mwh * (problem.step_price_usd_per_kwh[day.period, day.step] @ day.power_mw), (1,), order="C"
     )
     wear = sp.csr_array(
         (problem.wear_usd_per_kwh[cars.vehicle], (cars.sample, np.arange(cars.size))),
@@ -397,7 +362,7 @@ class Model:
     """The model as CVXPY has it, with the parts that an answer is read from."""
 
     cvxpy: cp.Problem
-    cars: Fleet
+    cars: Plugged
     x: Variables
     day: DayAheadSteps
 
@@ -407,7 +372,7 @@ def build_model(
     choices: StepChoices,
     exact_periods: BoolArray,
     relaxed: bool = False,
-    cars: Fleet | None = None,
+    cars: Plugged | None = None,
     variant: Variant | None = None,
 ) -> Model:
     """Equations (5)-(24), (29), (30), (56), (57) for the open price steps.
@@ -421,19 +386,19 @@ def build_model(
         Periods with real-time prices; elsewhere their cost is bounded by 0 from below.
     relaxed : bool
         Let the choices be fractions: the linear relaxation.
-    cars : Fleet, optional
+    cars : Plugged, optional
         Of the same problem, to spare indexing it again.
     variant : Variant, optional
         Changes to the model, for the value of stochastic planning.
     """
-    cars, variant = cars or fleet(problem), variant or Variant()
+    cars, variant = cars or list_plugged(problem), variant or Variant()
     x = variables(problem, cars)
     day = day_ahead_steps(problem, choices, x, relaxed)
     real = real_time_steps(problem, choices, x, day, exact_periods, relaxed)
     constraints = [
-        *charger_limit(problem, x),
+        *charger_limit(problem, cars, x),
         *soc_balance(problem, cars, x),
-        *soc_limits(problem, x),
+        *soc_limits(problem, cars, x),
         *departure_contract(problem, cars, x),
         *midnight_soc(problem, cars, x),
         *degradation(cars, x),

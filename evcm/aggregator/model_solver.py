@@ -22,8 +22,10 @@ import cvxpy as cp
 import numpy as np
 
 from evcm.aggregator.infeasible import raise_infeasible, require_reachable
-from evcm.aggregator.model import Fleet, Model, Variant, build_model, fleet
+from evcm.aggregator.model import Model, Variant, build_model
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
+from evcm.aggregator.plugged import list_plugged
+from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import (
     StepChoices,
@@ -101,7 +103,7 @@ class _Search:
         self.variant = variant
         self.began = time.perf_counter()
         self.limit_s = np.inf if limit_s is None else limit_s
-        self.cars: Fleet = fleet(problem)
+        self.cars = list_plugged(problem)
         self.bound_usd = -np.inf
         self.plan: AggregatorPlan | None = None
 
@@ -293,8 +295,9 @@ def _exact_prices(
 def _evaded(search: _Search, plan: AggregatorPlan, exact: BoolArray) -> BoolArray:
     """Periods (T,) without exact real-time prices in which a plan has a real-time cost."""
     problem = search.problem
-    load = (problem.system_load_mw + plan.day_ahead_mw)[:, None] + plan.real_time_mw
-    paid = problem.price.payment(load, plan.real_time_mw) @ problem.probability * problem.period_h
+    if isinstance(problem.price, PriceSeries):  # exact from the start
+        return np.zeros(problem.periods, bool)
+    paid = problem.real_time_payment_usd(plan.day_ahead_mw, plan.real_time_mw) @ problem.probability
     evaded = np.where(exact, 0.0, paid)
     return np.asarray(evaded > max(1e-9, 0.1 * search.gap_usd / problem.periods))
 

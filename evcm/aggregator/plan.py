@@ -119,7 +119,7 @@ def _soc_kernel(charge, discharge, soc, vehicle, sample, start, length, arrival,
         now = soc[periods - 1, v, n] if np.isnan(arrival[i]) else arrival[i]
         t = start[i]
         for _ in range(length[i]):
-            now += dt * (efficiency * charge[t, v, n] - discharge[t, v, n])
+            now += dt * (efficiency[v] * charge[t, v, n] - discharge[t, v, n])
             soc[t, v, n] = now
             t += 1
             if t == periods:
@@ -132,8 +132,7 @@ def day_ahead_cost_usd(problem: AggregatorProblem, day_ahead_mw: FloatArray) -> 
 
     At an edge of the price curve the better neighbour counts (both are admissible).
     """
-    load = problem.system_load_mw + day_ahead_mw
-    return float(problem.period_h * problem.price.payment(load, day_ahead_mw).sum())
+    return float(problem.day_ahead_payment_usd(day_ahead_mw).sum())
 
 
 @implements("7", "8", "23", "24")
@@ -141,8 +140,7 @@ def real_time_cost_by_sample_usd(
     problem: AggregatorProblem, day_ahead_mw: FloatArray, real_time_mw: FloatArray
 ) -> FloatArray:
     """Cost of real-time energy in each sample (N,); negative where sales earn more."""
-    load = (problem.system_load_mw + day_ahead_mw)[:, None] + real_time_mw
-    return np.asarray(problem.period_h * problem.price.payment(load, real_time_mw).sum(axis=0))
+    return np.asarray(problem.real_time_payment_usd(day_ahead_mw, real_time_mw).sum(axis=0))
 
 
 @implements("9", "21")
@@ -262,15 +260,15 @@ def plan_from_cars(
     """
     np.maximum(charge_kw, 0.0, out=charge_kw)
     np.maximum(discharge_kw, 0.0, out=discharge_kw)
-    v, charger = problem.visits, problem.charger
+    v, k = problem.visits, problem.figures
     _soc_kernel(
         charge_kw, discharge_kw, soc_kwh, v.vehicle, v.sample, v.start, v.length,
-        v.arrival_soc_kwh, problem.period_h, charger.charge_efficiency,
+        v.arrival_soc_kwh, problem.period_h, k.charge_efficiency,
     )  # fmt: skip
     weight = problem.group_size / 1000.0
     cars_mw = np.stack(
         [
-            weight @ (charge_kw[t] - charger.discharge_efficiency * discharge_kw[t])
+            weight @ (charge_kw[t] - k.discharge_efficiency[:, None] * discharge_kw[t])
             for t in range(problem.periods)
         ]
     )

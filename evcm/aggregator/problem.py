@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.visits import Visits, find_visits
 from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import Checks, Fault, InputError
@@ -28,7 +29,29 @@ VECTORS = (
     ("system_load_mw", ("T",)),
     ("trading_cap_mw", ("T",)),
     ("midnight_soc_kwh", ("V", "N")),
+    ("feeds_in", ("V",)),
 )
+
+FIGURES = (
+    "soc_min_kwh", "soc_max_kwh", "departure_soc_kwh",
+    "power_kw", "charge_efficiency", "discharge_efficiency",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class VehicleFigures:
+    """Battery and charger of every vehicle group, (V,) each, in kWh, kW and shares.
+
+    `feeds_in` tells which may discharge.
+    """
+
+    soc_min_kwh: FloatArray
+    soc_max_kwh: FloatArray
+    departure_soc_kwh: FloatArray
+    power_kw: FloatArray
+    charge_efficiency: FloatArray
+    discharge_efficiency: FloatArray
+    feeds_in: BoolArray
 
 
 def check_scalars(p: AggregatorProblem, c: Checks) -> None:
@@ -75,14 +98,34 @@ def check_shapes(p: AggregatorProblem, c: Checks) -> tuple[int, int, int] | None
         object.__setattr__(p, name, array)
     if len(c.faults) > before:
         return None
+    names = {"power_kw": "charger_kw", "capacity_kwh": "battery_kwh"}
+    for part in (p.battery, p.charger):
+        for f in fields(part):
+            shape = np.shape(getattr(part, f.name))
+            c.require(
+                shape in ((), (sizes["V"],)), names.get(f.name, f.name), f"shape {shape}",
+                f"one number, or V = {sizes['V']} numbers",
+            )  # fmt: skip
+    if isinstance(p.price, PriceSeries):
+        series = p.price
+        c.require(
+            series.periods == sizes["T"], "price", f"{series.periods} periods",
+            f"T = {sizes['T']} as in other arrays",
+        )  # fmt: skip
+        c.require(
+            series.samples in (1, sizes["N"]), "price", f"{series.samples} samples",
+            f"N = {sizes['N']} as in other arrays",
+        )  # fmt: skip
+    if len(c.faults) > before:
+        return None
     return sizes["T"], sizes["V"], sizes["N"]
 
 
 def check_values(p: AggregatorProblem, c: Checks) -> None:
     """Report the first bad entry of every array; bring arrays to their types."""
-    for name in ("available", "travelling"):
+    for name in ("available", "travelling", "feeds_in"):
         array = getattr(p, name)
-        if array.dtype != bool:
+        if array is not None and array.dtype != bool:
             bad = ~np.isin(array, (0, 1)) if array.dtype.kind == "f" else (array > 1) | (array < 0)
             _first(c, name, array, bad, "0 or 1")
             object.__setattr__(p, name, array.astype(bool))
@@ -99,7 +142,7 @@ def check_values(p: AggregatorProblem, c: Checks) -> None:
     )
     for name, _ in VECTORS:
         array = getattr(p, name)
-        if array is None or array.ndim == 3:
+        if array is None or array.ndim == 3 or name == "feeds_in":
             continue
         array = array.astype(float)
         object.__setattr__(p, name, array)
@@ -109,9 +152,14 @@ def check_values(p: AggregatorProblem, c: Checks) -> None:
             bad = ~(np.isfinite(array) & (array >= 1) & (array == np.floor(array)))
             _first(c, name, array, bad, "a whole number >= 1")
         elif name == "midnight_soc_kwh":
-            low, high = p.battery.soc_min_kwh - 1e-6, p.battery.soc_max_kwh + 1e-6
-            bad = ~((array >= low) & (array <= high))
-            _first(c, name, array, bad, f"{p.battery.soc_min_kwh:g}..{p.battery.soc_max_kwh:g}")
+            k = p.figures
+            bad = ~(
+                (array >= k.soc_min_kwh[:, None] - 1e-6) & (array <= k.soc_max_kwh[:, None] + 1e-6)
+            )
+            _first(
+                c, name, array, bad, f"{k.soc_min_kwh.min():g}..{k.soc_max_kwh.max():g}, the "
+                "car's soc_min_kwh..soc_max_kwh",
+            )  # fmt: skip
         else:
             _first(c, name, array, ~(np.isfinite(array) & (array >= 0)), "a number >= 0")
     total = float(p.probability.sum())
@@ -149,10 +197,12 @@ class AggregatorProblem:
         C_v and m_v.
     system_load_mw : (T,)
         Load Psys of the rest of the system.
-    price : PriceSteps
-        Price as a step function of the whole system's load.
+    price : PriceSteps or PriceSeries
+        Price as a step function of the whole system's load; or given prices of each period, which
+        the aggregator does not move.
     battery, charger
-        Of every car; `battery.departure_soc_kwh` is the hand-over contract S_dep.
+        Of every car, each figure one number or (V,); `battery.departure_soc_kwh` is the hand-over
+        contract S_dep.
     system_cap_mw : float, optional
         P^SYScap of (29), (30).
     trading_cap_mw : (T,), optional
@@ -163,6 +213,8 @@ class AggregatorProblem:
     allow_v2g : bool
         Without V2G no car discharges, B2G = 0; under the limit "v2g" nothing is then traded in
         real time.
+    feeds_in : (V,) bool, optional
+        Which groups may discharge, B2G > 0, beside others that only charge; all by default.
     midnight_soc_kwh : (V, N), optional
         State of charge after period 1 of cars that are then plugged in, (20).
     risk_alpha, risk_weight : float
@@ -182,13 +234,14 @@ class AggregatorProblem:
     storage_cost_usd_per_kwh: FloatArray = field(repr=False)
     degradation_slope: FloatArray = field(repr=False)
     system_load_mw: FloatArray = field(repr=False)
-    price: PriceSteps = field(repr=False)
+    price: PriceSteps | PriceSeries = field(repr=False)
     battery: Battery
     charger: Charger
     system_cap_mw: float | None = None
     trading_cap_mw: FloatArray | None = field(default=None, repr=False)
     real_time_limit: RealTimeLimit = "v2g"
     allow_v2g: bool = True
+    feeds_in: BoolArray | None = field(default=None, repr=False)
     midnight_soc_kwh: FloatArray | None = field(default=None, repr=False)
     risk_alpha: float = 0.9
     risk_weight: float = 0.0
@@ -242,15 +295,64 @@ class AggregatorProblem:
             self.group_size * self.degradation_slope / 100.0 * self.storage_cost_usd_per_kwh
         )
 
-    @property
-    def charge_step_kwh(self) -> float:
-        """Most that a battery gains in a period, Δt η_chg P_max."""
-        return self.period_h * self.charger.charge_efficiency * self.charger.power_kw
+    @cached_property
+    def figures(self) -> VehicleFigures:
+        """Battery and charger of every group, (V,) each."""
+        parts = {f.name: getattr(part, f.name) for part in (self.battery, self.charger)
+                 for f in fields(part)}  # fmt: skip
+        whole = {name: np.array(np.broadcast_to(parts[name], self.vehicles)) for name in FIGURES}
+        feeds = np.ones(self.vehicles, bool) if self.feeds_in is None else self.feeds_in
+        return VehicleFigures(**whole, feeds_in=feeds & self.allow_v2g)
+
+    @cached_property
+    def charge_step_kwh(self) -> FloatArray:
+        """Most that each battery gains in a period (V,), Δt η_chg P_max."""
+        return self.period_h * self.figures.charge_efficiency * self.figures.power_kw
+
+    @cached_property
+    def discharge_step_kwh(self) -> FloatArray:
+        """Most that each battery gives in a period (V,), Δt P_max; 0 for cars that only charge."""
+        return np.where(self.figures.feeds_in, self.period_h * self.figures.power_kw, 0.0)
 
     @property
-    def discharge_step_kwh(self) -> float:
-        """Most that a battery gives in a period, Δt P_max; 0 without V2G."""
-        return self.period_h * self.charger.power_kw if self.allow_v2g else 0.0
+    def price_steps(self) -> PriceSteps:
+        """Price as steps by load, for what knows no other; an `InputError` under given prices."""
+        if isinstance(self.price, PriceSeries):
+            fault = Fault("price", "given prices per period", "steps by the system's load here")
+            raise InputError(self.label, [fault])
+        return self.price
+
+    @cached_property
+    def step_edge_mw(self) -> FloatArray:
+        """Loads (B - 1,) at which the price changes; none under given prices."""
+        return np.zeros(0) if isinstance(self.price, PriceSeries) else self.price.edge_mw[:-1]
+
+    @cached_property
+    def step_price_usd_per_kwh(self) -> FloatArray:
+        """Price of each step in each period (T, B); one step under given prices."""
+        if isinstance(self.price, PriceSeries):
+            return self.price.day_ahead_usd_per_kwh[:, None]
+        price = self.price.price_usd_per_kwh
+        return np.broadcast_to(price, (self.periods, price.size))
+
+    def day_ahead_payment_usd(self, day_ahead_mw: FloatArray) -> FloatArray:
+        """What P^EM (T,) pays in each period (T,), USD; negative where it earns, (22)."""
+        if isinstance(self.price, PriceSeries):
+            mwh = 1000.0 * self.period_h
+            return np.asarray(mwh * self.price.day_ahead_usd_per_kwh * day_ahead_mw)
+        load = self.system_load_mw + day_ahead_mw
+        return self.period_h * self.price.payment(load, day_ahead_mw)
+
+    def real_time_payment_usd(
+        self, day_ahead_mw: FloatArray, real_time_mw: FloatArray
+    ) -> FloatArray:
+        """What trade d = P- - P+ (T, N) pays in each period and sample, USD, (7), (8), (23)."""
+        if isinstance(self.price, PriceSeries):
+            buy, sell = self.price.real_time_usd_per_kwh(self.samples)
+            price = np.where(real_time_mw >= 0, buy, sell)
+            return np.asarray(1000.0 * self.period_h * price * real_time_mw)
+        load = (self.system_load_mw + day_ahead_mw)[:, None] + real_time_mw
+        return self.period_h * self.price.payment(load, real_time_mw)
 
     @cached_property
     def cap_mw(self) -> FloatArray:
@@ -263,17 +365,20 @@ class AggregatorProblem:
     @cached_property
     def plugged_mw(self) -> FloatArray:
         """Charger power of the cars plugged in (T, N), Σ_v n_v P_max / 1000."""
-        size = self.group_size.astype(float)
+        return self.sum_plugged(self.group_size * self.figures.power_kw / 1000.0)
+
+    def sum_plugged(self, weight: FloatArray) -> FloatArray:
+        """Sum of a weight (V,) over the cars plugged in (T, N)."""
         total = np.empty((self.periods, self.samples))
         for t in range(self.periods):
-            total[t] = size @ self.available[t]
-        return total * (self.charger.power_kw / 1000.0)
+            total[t] = weight @ self.available[t]
+        return total
 
     @cached_property
     def visits(self) -> Visits:
         """Visits of every car in every sample."""
         return find_visits(
-            self.available, self.travelling, self.trip_energy_kwh, self.battery.departure_soc_kwh
+            self.available, self.travelling, self.trip_energy_kwh, self.figures.departure_soc_kwh
         )
 
     def with_options(self, **changes: Any) -> AggregatorProblem:
@@ -283,10 +388,15 @@ class AggregatorProblem:
 
 _REQUIRED = [
     "period_h", "probability", "available", "travelling", "trip_energy_kwh", "group_size",
-    "storage_cost_usd_per_kwh", "degradation_slope", "system_load_mw", "price_edge_mw",
-    "price_usd_per_kwh", "departure_soc_kwh", "battery_kwh", "soc_min_kwh", "soc_max_kwh",
-    "charger_kw", "charge_efficiency", "discharge_efficiency",
+    "storage_cost_usd_per_kwh", "degradation_slope", "system_load_mw", "departure_soc_kwh",
+    "battery_kwh", "soc_min_kwh", "soc_max_kwh", "charger_kw", "charge_efficiency",
+    "discharge_efficiency",
 ]  # fmt: skip
+
+
+_STEPS = ("price_edge_mw", "price_usd_per_kwh")
+_SERIES = ("day_ahead_usd_per_kwh", "buy_usd_per_kwh", "sell_usd_per_kwh")
+"""Arrays of prices in an instance: steps, or series per period."""
 
 
 def load_problem(path: str | Path, midnight_soc: bool = False, **options: Any) -> AggregatorProblem:
@@ -309,6 +419,8 @@ def load_problem(path: str | Path, midnight_soc: bool = False, **options: Any) -
     """
     path = Path(path)
     a = files.read_npz(path, _REQUIRED + (["midnight_soc_kwh"] if midnight_soc else []))
+    kind = _SERIES[:1] if _SERIES[0] in a else _STEPS
+    a = a | files.read_npz(path, list(kind))
     number = re.search(r"bus(\d+)$", path.stem)
     faults: list[Fault] = []
 
@@ -318,6 +430,9 @@ def load_problem(path: str | Path, midnight_soc: bool = False, **options: Any) -
             return float("nan")
         return float(a[name].reshape(()))
 
+    def figure(name: str) -> Any:
+        return a[name] if a[name].ndim == 1 and a[name].size > 1 else scalar(name)
+
     def make(kind: Any, *values: Any) -> Any:
         try:
             return kind(*values)
@@ -326,12 +441,16 @@ def load_problem(path: str | Path, midnight_soc: bool = False, **options: Any) -
             return None
 
     battery = make(
-        Battery, *map(scalar, ("battery_kwh", "soc_min_kwh", "soc_max_kwh", "departure_soc_kwh"))
+        Battery, *map(figure, ("battery_kwh", "soc_min_kwh", "soc_max_kwh", "departure_soc_kwh"))
     )
     charger = make(
-        Charger, *map(scalar, ("charger_kw", "charge_efficiency", "discharge_efficiency"))
+        Charger, *map(figure, ("charger_kw", "charge_efficiency", "discharge_efficiency"))
     )
-    price = make(PriceSteps, a["price_edge_mw"], a["price_usd_per_kwh"])
+    price = (
+        make(PriceSteps, *(a[name] for name in _STEPS))
+        if kind is _STEPS
+        else make(PriceSeries, *(a.get(name) for name in _SERIES))
+    )
     content: dict[str, Any] = {
         "period_h": scalar("period_h"),
         **{name: a[name] for name, _ in VECTORS if name in a and name != "midnight_soc_kwh"},
@@ -359,9 +478,15 @@ def save_problem(path: str | Path, problem: AggregatorProblem) -> None:
     p = problem
     optional = {
         name: getattr(p, name)
-        for name in ("system_cap_mw", "trading_cap_mw", "midnight_soc_kwh")
+        for name in ("system_cap_mw", "trading_cap_mw", "midnight_soc_kwh", "feeds_in")
         if getattr(p, name) is not None
     }
+    if isinstance(p.price, PriceSeries):
+        optional |= {
+            name: value for name in _SERIES if (value := getattr(p.price, name)) is not None
+        }
+    else:
+        optional |= dict(zip(_STEPS, (p.price.edge_mw, p.price.price_usd_per_kwh), strict=True))
     files.write_npz(
         path,
         period_h=p.period_h,
@@ -373,8 +498,6 @@ def save_problem(path: str | Path, problem: AggregatorProblem) -> None:
         storage_cost_usd_per_kwh=p.storage_cost_usd_per_kwh,
         degradation_slope=p.degradation_slope,
         system_load_mw=p.system_load_mw,
-        price_edge_mw=p.price.edge_mw,
-        price_usd_per_kwh=p.price.price_usd_per_kwh,
         battery_kwh=p.battery.capacity_kwh,
         soc_min_kwh=p.battery.soc_min_kwh,
         soc_max_kwh=p.battery.soc_max_kwh,

@@ -1,8 +1,6 @@
 """One known day under a given day-ahead schedule: a small linear program, for HiGHS directly.
 
-Columns for each plugged-in (t, v) are the charge e at the end of the period and the energy s
-discharged; charging is c = (e - e_prev + s) / η_chg. Fed-back power without effect on the battery
-(charging and discharging at once) is one column W per period. Trade d above and below the
+The cars are the rows of `evcm.aggregator.plugged.car_rows`. Trade d above and below the
 day-ahead power is split along the steps of the price curve, each part at its step's price.
 """
 
@@ -13,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from evcm.aggregator.plugged import car_rows, diagonal, list_plugged
+from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import SolverError
@@ -30,44 +30,17 @@ class Day:
     bound_usd: float
 
 
-@dataclass(frozen=True, eq=False)
-class _Cars:
-    """Plugged-in (t, v) of one sample: K of them, and rows of the storage balance."""
-
-    period: IntArray
-    vehicle: IntArray
-    change: sp.csr_array
-    arrival_kwh: FloatArray
-    low_kwh: FloatArray
-
-
-def _cars(problem: AggregatorProblem, sample: int) -> _Cars:
-    plugged = problem.available[:, :, sample]
-    period, vehicle = np.nonzero(plugged)
-    size = period.size
-    position = np.full(plugged.shape, -1)
-    position[period, vehicle] = np.arange(size)
-    v = problem.visits
-    mine = (v.sample == sample) & ~v.always_plugged
-    first = position[v.start[mine], v.vehicle[mine]]
-    arrival = np.zeros(size)
-    arrival[first] = v.arrival_soc_kwh[mine]
-    inside = np.ones(size, bool)
-    inside[first] = False
-    rows = np.flatnonzero(inside)
-    before = position[period[rows] - 1, vehicle[rows]]
-    change = sp.csr_array(sp.eye_array(size)) - sp.csr_array(
-        (np.ones(rows.size), (rows, before)), shape=(size, size)
-    )
-    ends = ~plugged[(period + 1) % problem.periods, vehicle]
-    low = np.where(ends, problem.battery.departure_soc_kwh, problem.battery.soc_min_kwh)
-    return _Cars(period, vehicle, change, arrival, low)
-
-
 def _staircase(
-    problem: AggregatorProblem, load_mw: FloatArray, reach_mw: float
+    problem: AggregatorProblem, sample: int, load_mw: FloatArray, reach_mw: float
 ) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
     """Parts of a trade along the price curve: period, sign, width (MW) and price of each."""
+    if isinstance(problem.price, PriceSeries):
+        T = problem.periods
+        buy, sell = problem.price.real_time_usd_per_kwh(problem.samples)
+        return (
+            np.tile(np.arange(T), 2), np.repeat([1.0, -1.0], T), np.full(2 * T, reach_mw),
+            np.concatenate([buy[:, sample], sell[:, sample]]),
+        )  # fmt: skip
     edge = np.concatenate([[-np.inf], problem.price.edge_mw[:-1], [np.inf]])
     price = problem.price.price_usd_per_kwh
     low, high, load = edge[:-1], edge[1:], load_mw[:, None]
@@ -86,67 +59,49 @@ def operate_day(
     problem: AggregatorProblem, sample: int, day_ahead_mw: FloatArray, penalty_usd_per_kwh: float
 ) -> Day:
     """Operate one sample of a problem as a known day; see `stochastic.operate_fresh_days`."""
-    T, dt, charger = problem.periods, problem.period_h, problem.charger
-    cars = _cars(problem, sample)
-    K, kwh = cars.period.size, 1000.0 * dt
-    weight = problem.group_size[cars.vehicle] / 1000.0
+    T, dt = problem.periods, problem.period_h
+    cars = list_plugged(problem, sample)
+    k, kwh = car_rows(problem, cars), 1000.0 * dt
+    total = cars.total[np.arange(T) * problem.samples + sample]
     plugged = problem.plugged_mw[:, sample]
     load = problem.system_load_mw + day_ahead_mw
     reach = float(plugged.max() + np.abs(day_ahead_mw).max()) + 1.0
-    part, sign, width, price = _staircase(problem, load, reach)
-    J = part.size
-    eta_c, eta_d = charger.charge_efficiency, charger.discharge_efficiency
-    # Columns: e (K), s (K), W (T), parts (J), trade beyond (10) (T), power beyond the cap (T).
-    per_period = sp.csr_array((weight, (cars.period, np.arange(K))), shape=(T, K))
-    charged = per_period @ cars.change * (1 / (dt * eta_c))
+    part, sign, width, price = _staircase(problem, sample, load, reach)
+    J, K = part.size, cars.size
+    # Columns: the cars' x (3 K), parts (J), trade beyond (10) (T), power beyond the cap (T).
+    feeding = diagonal(problem.figures.discharge_efficiency[cars.vehicle])
+    fed = total @ feeding @ k.discharge_kw
     parts = sp.csr_array((np.ones(J), (part, np.arange(J))), shape=(T, J))
     signed = sp.csr_array((sign, (part, np.arange(J))), shape=(T, J))
-    given = np.zeros(T)
-    np.add.at(given, cars.period, weight * cars.arrival_kwh / (dt * eta_c))
-    eye, none = sp.csr_array(sp.eye_array(T)), sp.csr_array((T, T))
-    limit = plugged if problem.real_time_limit == "plug" else np.zeros(T)
-    fed = 0.0 if problem.real_time_limit == "plug" else 1.0
-    rows = [
-        [cars.change, sp.eye_array(K), sp.csr_array((K, T)), sp.csr_array((K, J)),
-         sp.csr_array((K, T)), sp.csr_array((K, T))],
-        # Power of the cars less trade = day-ahead power.
-        [charged, per_period * ((1 / eta_c - eta_d) / dt), eye * (1 / eta_c - eta_d), -signed,
-         none, none],
-        # Trade <= energy fed back + what is beyond.
-        [sp.csr_array((T, K)), per_period * (-fed * eta_d / dt), eye * (-fed * eta_d), parts,
-         -eye, none],
-        # Charging and discharging fit the plugs of the fleet.
-        [charged, per_period * ((1 / eta_c + 1) / dt), eye * (1 / eta_c + 1),
-         sp.csr_array((T, J)), none, none],
-        # Caps (30), (57).
-        [sp.csr_array((T, K)), sp.csr_array((T, K)), none, signed, none, -eye],
-    ]  # fmt: skip
-    matrix = sp.csc_matrix(sp.block_array(rows))
-    most = problem.charge_step_kwh
-    row_low = np.concatenate([cars.arrival_kwh, day_ahead_mw + given, np.full(3 * T, -np.inf)])
-    row_high = np.concatenate(
-        [cars.arrival_kwh + most, day_ahead_mw + given, limit, plugged + given,
-         problem.cap_mw - day_ahead_mw]
-    )  # fmt: skip
-    wear = problem.wear_usd_per_kwh[cars.vehicle]
+    given, eye = total @ k.offset_kw, sp.eye_array(T)
+    plug = problem.real_time_limit == "plug"
+    matrix = sp.block_array([
+        [k.rows, None, None, None],
+        [total @ k.charge_kw - fed, -signed, None, None],  # power of the cars less trade
+        [0 * fed if plug else -fed, parts, -eye, None],  # trade within (10), or beyond
+        [None, signed, None, -eye],  # caps (30), (57)
+    ])  # fmt: skip
+    none = np.full(T, -np.inf)
+    limit = plugged if plug else np.zeros(T)
+    wear = np.concatenate([np.zeros(K), problem.wear_usd_per_kwh[cars.vehicle], np.zeros(K)])
     penalty = kwh * penalty_usd_per_kwh
-    cost = np.concatenate(
-        [np.zeros(K), wear, np.zeros(T), kwh * sign * price, np.full(2 * T, penalty)]
-    )
-    low = np.concatenate([cars.low_kwh, np.zeros(K + T + J + 2 * T)])
-    high = np.concatenate(
-        [np.full(K, problem.battery.soc_max_kwh), np.full(K, problem.discharge_step_kwh),
-         np.full(T, np.inf if problem.allow_v2g else 0.0), width, np.full(2 * T, np.inf)]
-    )  # fmt: skip
-    answer = LP(matrix, cost, low, high, row_low, row_high).solve()
+    answer = LP(
+        sp.csc_matrix(matrix),
+        np.concatenate([wear, kwh * sign * price, np.full(2 * T, penalty)]),
+        np.concatenate([k.low, np.zeros(J + 2 * T)]),
+        np.concatenate([k.high, width, np.full(2 * T, np.inf)]),
+        np.concatenate([k.row_low, day_ahead_mw + given, none, none]),
+        np.concatenate([k.row_high, day_ahead_mw + given, limit, problem.cap_mw - day_ahead_mw]),
+    ).solve(time_limit_s=600.0)
     if answer.status != "optimal":
         raise SolverError(f"{problem.label}, day {sample + 1}: HiGHS ended {answer.status}")
     x = answer.column
-    trade = np.asarray(signed @ x[2 * K + T : 2 * K + T + J])
-    beyond = float(x[2 * K + T + J :].sum())
+    trade = np.zeros((T, problem.samples))
+    trade[:, sample] = np.asarray(signed @ x[3 * K : 3 * K + J])
+    beyond = float(x[3 * K + J :].sum())
     return Day(
-        real_time_usd=dt * float(problem.price.payment(load + trade, trade).sum()),
-        wear_usd=float(wear @ x[K : 2 * K]),
+        real_time_usd=float(problem.real_time_payment_usd(day_ahead_mw, trade)[:, sample].sum()),
+        wear_usd=float(wear @ x[: 3 * K]),
         penalty_usd=penalty * beyond,
         penalized_kwh=kwh * beyond,
         bound_usd=answer.value,

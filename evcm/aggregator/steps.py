@@ -43,7 +43,10 @@ def power_range(problem: AggregatorProblem) -> PowerRange:
     G and feeding power F the cars take D = G - F and P^EM lies in G - 2F..G.
     """
     plugged = problem.plugged_mw
-    fed = problem.charger.discharge_efficiency * plugged * float(problem.allow_v2g)
+    k = problem.figures
+    fed = problem.sum_plugged(
+        problem.group_size * k.power_kw / 1000.0 * k.discharge_efficiency * k.feeds_in
+    )
     low, high = -fed, np.minimum(plugged, problem.cap_mw[:, None])
     if problem.real_time_limit == "v2g":
         day_low, day_high = low - fed, plugged
@@ -100,10 +103,10 @@ def reachable_steps(problem: AggregatorProblem) -> StepChoices:
     """
     reach = power_range(problem)
     _require_room(problem, reach)
-    edge = problem.price.edge_mw
+    edge = problem.step_edge_mw
     load = problem.system_load_mw[:, None]
-    low = np.concatenate([np.full((len(load), 1), -np.inf), edge[None, :-1] - load], axis=1)
-    high = np.concatenate([edge[None, :-1] - load, np.full((len(load), 1), np.inf)], axis=1)
+    low = np.concatenate([np.full((len(load), 1), -np.inf), edge[None] - load], axis=1)
+    high = np.concatenate([edge[None] - load, np.full((len(load), 1), np.inf)], axis=1)
     tol = EDGE_TOLERANCE_MW
     day_ahead = (low <= reach.day_ahead_high[:, None] + tol) & (
         high >= reach.day_ahead_low[:, None] - tol
@@ -179,10 +182,7 @@ def drop_steps(
     minima; a step that lifts the bound above a known plan's cost can be left out.
     """
     low, high = clipped(choices, choices.range.day_ahead_low, choices.range.day_ahead_high)
-    slope = (
-        1000.0 * problem.period_h * problem.price.price_usd_per_kwh[None, :]
-        - value_usd_per_mw[:, None]
-    )
+    slope = 1000.0 * problem.period_h * problem.step_price_usd_per_kwh - value_usd_per_mw[:, None]
     least = np.where(choices.day_ahead, np.minimum(slope * low, slope * high), np.inf)
     lift = least - least.min(axis=1, keepdims=True)
     slack = objective_usd - bound_usd + 1e-9
@@ -251,8 +251,8 @@ def real_time_pairs(
     t, a = period[pair], step[pair]
     low, high = choices.low_mw, choices.high_mw
     distance = np.maximum(np.maximum(low[t, b] - high[t, a], low[t, a] - high[t, b]), 0.0)
-    price = problem.price.price_usd_per_kwh
-    extra = np.abs(price[b] - price[a]) * distance * problem.probability[sample]
+    price = problem.step_price_usd_per_kwh
+    extra = np.abs(price[t, b] - price[t, a]) * distance * problem.probability[sample]
     lift = choices.lift_usd[t, a] + 1000.0 * problem.period_h * extra
     keep = lift <= choices.slack_usd
     return pair[keep], sample[keep], b[keep]

@@ -31,6 +31,7 @@ from evcm.aggregator.methods import solve
 from evcm.aggregator.model import Variant, build_model
 from evcm.aggregator.model_solver import run_highs, solve_model
 from evcm.aggregator.plan import AggregatorPlan, value_at_risk
+from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.recourse import operate_day
 from evcm.aggregator.steps import reachable_steps
@@ -88,6 +89,15 @@ class StochasticValue:
         )
 
 
+def _highest_price(problem: AggregatorProblem) -> float:
+    """Highest price that energy can have, USD/kWh."""
+    highest = float(np.abs(problem.step_price_usd_per_kwh).max())
+    if isinstance(problem.price, PriceSeries):
+        prices = problem.price.real_time_usd_per_kwh(problem.samples)
+        highest = max(highest, *(float(np.abs(p).max()) for p in prices))
+    return highest
+
+
 def take_samples(problem: AggregatorProblem, samples: Iterable[int]) -> AggregatorProblem:
     """The problem over some of its samples (0-based), their probabilities scaled to sum to 1."""
     at = np.asarray(list(samples), int)
@@ -118,8 +128,9 @@ def nearest_to_mean(problem: AggregatorProblem) -> IntArray:
     presence = problem.available.astype(float)
     distance = ((presence - (presence @ weight)[:, :, None]) ** 2).sum(axis=0)
     v, need = problem.visits, np.zeros((problem.vehicles, problem.samples))
-    lacking = np.where(v.always_plugged, 0, problem.battery.departure_soc_kwh - v.arrival_soc_kwh)
-    np.add.at(need, (v.vehicle, v.sample), lacking / problem.battery.departure_soc_kwh)
+    departure = problem.figures.departure_soc_kwh[v.vehicle]
+    lacking = np.where(v.always_plugged, 0, departure - v.arrival_soc_kwh)
+    np.add.at(need, (v.vehicle, v.sample), lacking / departure)
     distance += (need - (need @ weight)[:, None]) ** 2
     return np.asarray(np.argmin(distance, axis=1))
 
@@ -169,7 +180,7 @@ def stochastic_value(
     checks = Checks(problem.label)
     checks.require(problem.risk_weight == 0, "risk_weight", problem.risk_weight, "0")
     checks.done()
-    price = float(problem.price.price_usd_per_kwh.max())
+    price = _highest_price(problem)
     repair = price if repair_usd_per_kwh is None else repair_usd_per_kwh
     recourse = solve(problem, gap=gap, time_limit_s=time_limit_s)
     mean_plan = solve(mean_day(problem), gap=gap, time_limit_s=time_limit_s)
@@ -273,7 +284,7 @@ def operate_fresh_days(
     penalty_usd_per_kwh : float, optional
         Ten times the highest step price by default.
     """
-    top = float(fresh.price.price_usd_per_kwh.max())
+    top = _highest_price(fresh)
     penalty = 10 * top if penalty_usd_per_kwh is None else penalty_usd_per_kwh
     checks = Checks(fresh.label)
     checks.require(
@@ -284,8 +295,7 @@ def operate_fresh_days(
     checks.require(fresh.midnight_soc_kwh is None, "midnight_soc_kwh", "given", "None")
     checks.done()
     days = [operate_day(fresh, n, np.asarray(day_ahead_mw), penalty) for n in range(fresh.samples)]
-    load = fresh.system_load_mw + day_ahead_mw
-    day_ahead = fresh.period_h * float(fresh.price.payment(load, day_ahead_mw).sum())
+    day_ahead = float(fresh.day_ahead_payment_usd(np.asarray(day_ahead_mw)).sum())
     columns = [np.array([getattr(d, name) for d in days]) for name in days[0].__slots__]
     real_time, wear, penalty_usd, penalized, bound = columns
     return FreshDays(

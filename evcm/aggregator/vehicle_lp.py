@@ -112,14 +112,14 @@ def list_plugged(problem: AggregatorProblem) -> Plugged:
     previous = np.where(at == 0, np.where(always, first[visit] + length[visit] - 1, -1), 0)
     previous = np.where(at > 0, np.arange(visit.size) - 1, previous)
     arrival = np.where(begins, np.nan_to_num(v.arrival_soc_kwh)[visit], 0.0)
-    low = np.where(ends, battery.departure_soc_kwh, battery.soc_min_kwh)
+    low = np.asarray(np.where(ends, battery.departure_soc_kwh, battery.soc_min_kwh), float)
     high = np.full(visit.size, battery.soc_max_kwh)
     if problem.midnight_soc_kwh is not None:
         given = problem.midnight_soc_kwh[v.vehicle[visit], v.sample[visit]]
         low = np.where(period == 0, np.maximum(low, given), low)
         high = np.where(period == 0, given, high)
-    before = np.where(begins, arrival, battery.soc_max_kwh)
-    most = np.clip(before - low, 0.0, problem.discharge_step_kwh)
+    before: FloatArray = np.where(begins, arrival, battery.soc_max_kwh)
+    most: FloatArray = np.clip(before - low, 0.0, problem.discharge_step_kwh[0])
     return Plugged(
         period, v.vehicle[visit].astype(np.int64), v.sample[visit].astype(np.int64),
         previous, arrival, low, high, most,
@@ -232,7 +232,7 @@ def build_vehicle_lp(
         return np.asarray(np.bincount(cell, values, TN), float)
 
     least_before = np.where(k.previous < 0, k.arrival_kwh, battery.soc_min_kwh)
-    most = np.clip(k.soc_high - least_before, 0.0, problem.charge_step_kwh)
+    most = np.clip(k.soc_high - least_before, 0.0, problem.charge_step_kwh[0])
     e_low = -total(down * k.discharge_high).reshape(T, N)
     e_high = (total(up * most) + (1 - eta_c * eta_d) * w_high).reshape(T, N)
     e_high = np.minimum(e_high, cap_mw[:, None])
@@ -255,7 +255,7 @@ def build_vehicle_lp(
     rows.add(at + cell, m + entry, down - up)
     rows.add(at + cells, 2 * m + cells, -(1 - eta_c * eta_d))
     totals = -total(up * k.arrival_kwh)
-    low, high = [k.arrival_kwh, totals], [k.arrival_kwh + problem.charge_step_kwh, totals]
+    low, high = [k.arrival_kwh, totals], [k.arrival_kwh + problem.charge_step_kwh[0], totals]
     at += TN
     # -limit <= E - P <= limit, the limit V2G (10) or the power of the plugs
     limit = np.zeros(TN) if problem.real_time_limit == "v2g" else plugged_mw
@@ -275,7 +275,7 @@ def build_vehicle_lp(
     at += T
     if power_rows is None:
         power_rows = bool(
-            problem.charge_step_kwh < battery.soc_max_kwh - battery.soc_min_kwh and v2g
+            problem.charge_step_kwh[0] < battery.soc_max_kwh - battery.soc_min_kwh and v2g
         )
     if power_rows:
         rows.add(at + cell, entry, up)

@@ -94,7 +94,7 @@ def _fill(available, travelling, energy, departure, vehicle, sample, start, leng
                 while run < periods and available[(t + run) % periods, v, n]:
                     run += 1
                 vehicle[i], sample[i], start[i], length[i] = v, n, t, run
-                arrival[i] = departure - driven
+                arrival[i] = departure[v] - driven
                 i += 1
             if not found and available[0, v, n]:
                 vehicle[i], sample[i], start[i], length[i] = v, n, 0, periods
@@ -104,7 +104,10 @@ def _fill(available, travelling, energy, departure, vehicle, sample, start, leng
 
 @implements("13", "15")
 def find_visits(
-    available: BoolArray, travelling: BoolArray, trip_energy_kwh: FloatArray, departure_kwh: float
+    available: BoolArray,
+    travelling: BoolArray,
+    trip_energy_kwh: FloatArray,
+    departure_kwh: float | FloatArray,
 ) -> Visits:
     """Visits of every car in every sample.
 
@@ -117,14 +120,15 @@ def find_visits(
         Plugged in at the bus; driving.
     trip_energy_kwh : (T, V, N)
         Energy driven in each period, at the battery.
-    departure_kwh : float
-        The hand-over contract S_dep.
+    departure_kwh : float or (V,)
+        The hand-over contract S_dep of each car.
     """
     total = int(_count(available).sum())
     vehicle, sample, start, length = (np.empty(total, np.int32) for _ in range(4))
     arrival = np.empty(total)
+    departure = np.array(np.broadcast_to(departure_kwh, available.shape[1]), float)
     _fill(
-        available, travelling, trip_energy_kwh, departure_kwh,
+        available, travelling, trip_energy_kwh, departure,
         vehicle, sample, start, length, arrival,
     )  # fmt: skip
     return Visits(vehicle, sample, start, length, arrival)

@@ -145,8 +145,8 @@ def joint_problem(problems: Sequence[AggregatorProblem]) -> AggregatorProblem:
             p.period_h == first.period_h
             and np.array_equal(p.probability, first.probability)
             and np.array_equal(p.system_load_mw, first.system_load_mw)
-            and np.array_equal(p.price.edge_mw, first.price.edge_mw)
-            and np.array_equal(p.price.price_usd_per_kwh, first.price.price_usd_per_kwh)
+            and np.array_equal(p.price_steps.edge_mw, first.price_steps.edge_mw)
+            and np.array_equal(p.price_steps.price_usd_per_kwh, first.price_steps.price_usd_per_kwh)
             and p.battery == first.battery
             and p.charger == first.charger
         )

@@ -144,15 +144,15 @@ def own_purchase(
     """
     load = float(problem.system_load_mw[period - 1])
     power = np.linspace(-reach_mw, reach_mw, 481)
-    low, _ = problem.price.admissible(load + power)
-    cost = problem.period_h * problem.price.payment(load + power, power)
+    low, _ = problem.price_steps.admissible(load + power)
+    cost = problem.period_h * problem.price_steps.payment(load + power, power)
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     figure.add_scatter(x=power, y=100 * low, line={"shape": "hv"}, name="price, cents per kWh",
                        row=1, col=1)  # fmt: skip
     figure.add_scatter(x=power, y=cost, name="cost of the half-hour, USD", row=2, col=1)
     here = np.array([power_mw])
-    price_here, _ = problem.price.admissible(load + here)
-    cost_here = problem.period_h * problem.price.payment(load + here, here)
+    price_here, _ = problem.price_steps.admissible(load + here)
+    cost_here = problem.period_h * problem.price_steps.payment(load + here, here)
     for row, y in ((1, 100 * price_here), (2, cost_here)):
         figure.add_scatter(x=here, y=y, mode="markers", marker={"size": 11, "color": "#d1495b"},
                            showlegend=False, row=row, col=1)  # fmt: skip

@@ -15,6 +15,7 @@ from joblib import Parallel, delayed
 from evcm import inputs
 from evcm.aggregator import methods, of_fleet
 from evcm.aggregator import model as m
+from evcm.aggregator.plugged import list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import allocation
@@ -142,7 +143,7 @@ def largest_fleet(problem: AggregatorProblem, cap_mw: FloatArray) -> float:
     SolverError
         HiGHS did not reach the optimum.
     """
-    car, p = m.fleet(problem), problem
+    car, p = list_plugged(problem), problem
     x = m.variables(p, car)
     scale = cp.Variable(nonneg=True)
     cap = np.asarray(cap_mw, float) * scale
@@ -150,7 +151,7 @@ def largest_fleet(problem: AggregatorProblem, cap_mw: FloatArray) -> float:
     program = cp.Problem(
         cp.Minimize(scale),
         [
-            *m.charger_limit(p, x), *m.soc_balance(p, car, x), *m.soc_limits(p, x),
+            *m.charger_limit(p, car, x), *m.soc_balance(p, car, x), *m.soc_limits(p, car, x),
             *m.departure_contract(p, car, x), *m.real_time_limit(p, car, x),
             *m.real_time_mean(p, x), *m.power_balance(p, car, x),
             x.day_ahead_mw <= cap, m.traded_mw(p, x) <= wide,

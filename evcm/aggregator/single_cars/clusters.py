@@ -154,9 +154,9 @@ def priced_visits(
         sample=of_sample,
         low=battery.soc_min_kwh,
         high=battery.soc_max_kwh,
-        up=problem.charge_step_kwh,
+        up=float(problem.charge_step_kwh[0]),
         # Without V2G no sale is worth its price, so that the quick path serves there too.
-        down=problem.discharge_step_kwh if problem.allow_v2g else wide,
+        down=float(problem.discharge_step_kwh[0]) if problem.allow_v2g else wide,
         mw_per_kwh=1.0 / (1000.0 * problem.period_h),
     )
 

@@ -37,8 +37,8 @@ from evcm.arrays import BoolArray, FloatArray, IntArray
 def system_prices(market: Market) -> FloatArray:
     """Price of each period at the system load without the aggregator, USD per MW (T)."""
     p = market.problem
-    step = np.searchsorted(p.price.edge_mw, p.system_load_mw)
-    return np.asarray(market.usd_per_mwh[np.minimum(step, len(p.price) - 1)])
+    step = np.searchsorted(p.price_steps.edge_mw, p.system_load_mw)
+    return np.asarray(market.usd_per_mwh[np.minimum(step, len(p.price_steps) - 1)])
 
 
 def spread(market: Market, price: FloatArray) -> Duals:
@@ -147,7 +147,7 @@ class Market:
     @property
     def usd_per_mwh(self) -> FloatArray:
         """Step prices times Δt, USD per MW over a period (B)."""
-        return self.problem.price.price_usd_per_kwh * 1000.0 * self.problem.period_h
+        return self.problem.price_steps.price_usd_per_kwh * 1000.0 * self.problem.period_h
 
     @property
     def trades(self) -> bool:
@@ -158,7 +158,7 @@ class Market:
     def burn_power(self) -> float:
         """Net power of one MW discharged and charged at once."""
         c = self.problem.charger
-        return 1.0 / c.charge_efficiency - c.discharge_efficiency
+        return float(1.0 / c.charge_efficiency - c.discharge_efficiency)
 
     def with_blocks(self, periods: BoolArray, day_ahead: FloatArray) -> Market:
         """Blocks in more periods; their programs start with the steps next to `day_ahead`."""

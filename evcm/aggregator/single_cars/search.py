@@ -71,8 +71,8 @@ class Search:
         """True day-ahead and real-time cost, and wear, of a master solution (in units)."""
         p, unit = market.problem, market.unit_mw
         power, own = s.day_ahead * unit, s.own_power * unit
-        day = p.price.payment(p.system_load_mw + power, power).sum() * p.period_h
-        gain = p.price.payment(p.system_load_mw[:, None] + own, own - power[:, None])
+        day = p.price_steps.payment(p.system_load_mw + power, power).sum() * p.period_h
+        gain = p.price_steps.payment(p.system_load_mw[:, None] + own, own - power[:, None])
         trade = (gain @ p.probability).sum() * p.period_h / unit
         return float(day) / unit, float(trade), float(s.share @ self.master.columns.worn)
 
