@@ -47,6 +47,9 @@ class InputError(EvcmError, ValueError):
         self.faults = list(faults)
         super().__init__(printable(subject + ": " + "; ".join(str(f) for f in self.faults)))
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, list[Fault]]]:
+        return type(self), (self.subject, self.faults)  # errors travel between processes
+
 
 class InfeasibleError(EvcmError):
     """The problem is well posed and has no solution. `details` says where and how far off."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -290,20 +291,19 @@ def plan_from_cars(
 
 
 _ARRAYS = ("day_ahead_mw", "surplus_mw", "deficit_mw", "charge_kw", "discharge_kw", "soc_kwh")
+_NUMBERS = ("cost_usd", "bound_usd", "seconds")
+
+
+def plan_arrays(plan: AggregatorPlan) -> dict[str, np.ndarray]:
+    """All that a stored plan consists of, by name; `plan_of_arrays` makes a plan of it again."""
+    numbers = {n: np.array(getattr(plan, n)) for n in (*_NUMBERS, "objective_usd")}
+    words = {"method": np.array(plan.method), "status": np.array(plan.status)}
+    return {name: getattr(plan, name) for name in _ARRAYS} | numbers | words
 
 
 def save_plan(path: str | Path, plan: AggregatorPlan) -> None:
     """Write a plan (.npz), whole or not at all."""
-    files.write_npz(
-        path,
-        **{name: getattr(plan, name) for name in _ARRAYS},
-        cost_usd=plan.cost_usd,
-        objective_usd=plan.objective_usd,
-        bound_usd=plan.bound_usd,
-        seconds=plan.seconds,
-        method=np.array(plan.method),
-        status=np.array(plan.status),
-    )
+    files.write_npz(path, **plan_arrays(plan))
 
 
 def load_plan(path: str | Path, problem: AggregatorProblem) -> AggregatorPlan:
@@ -315,17 +315,23 @@ def load_plan(path: str | Path, problem: AggregatorProblem) -> AggregatorPlan:
         The file is not a plan, its arrays do not fit the problem, or it states another cost than
         its schedules have.
     """
-    a = files.read_npz(path, [*_ARRAYS, "cost_usd", "bound_usd", "seconds"])
+    return plan_of_arrays(files.read_npz(path, [*_ARRAYS, *_NUMBERS]), problem, str(path))
+
+
+def plan_of_arrays(
+    a: Mapping[str, np.ndarray], problem: AggregatorProblem, label: str
+) -> AggregatorPlan:
+    """A plan from its stored arrays, checked and priced again as in `load_plan`."""
     T, V, N = problem.available.shape
     shapes = [(T,), (T, N), (T, N), (T, V, N), (T, V, N), (T, V, N)]
-    c = Checks(str(path))
+    c = Checks(label)
     for name, shape in zip(_ARRAYS, shapes, strict=True):
         if c.require(
             a[name].shape == shape and a[name].dtype.kind in "iuf",
             name, f"shape {a[name].shape}, type {a[name].dtype}", f"numbers of shape {shape}",
         ):  # fmt: skip
             c.require(bool(np.isfinite(a[name]).all()), name, "not finite", "finite numbers")
-    for name in ("cost_usd", "bound_usd", "seconds"):
+    for name in _NUMBERS:
         c.require(a[name].size == 1 and a[name].dtype.kind in "iuf", name, a[name], "one number")
     c.done()
     plan = make_plan(

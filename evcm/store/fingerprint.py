@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,54 +75,118 @@ def closure(modules: Iterable[str]) -> tuple[str, ...]:
 
 def of_modules(*modules: str) -> str:
     """Fingerprint of the source of the given modules and of all that they import."""
-    digest = hashlib.sha256()
-    for name in closure(modules):
-        file = _module_file(name)
-        digest.update(name.encode())
-        digest.update(file.read_bytes() if file else b"")
-    return digest.hexdigest()[:16]
+    return of_content([(name, _source(name)) for name in closure(modules)])
 
 
-def of_source(module: str) -> str:
-    """Fingerprint of one module's own source, without what it imports."""
+def of_call(function: Callable[..., Any]) -> str:
+    """Fingerprint of the code that a call of a function can reach.
+
+    That is the source of the function; of the functions, classes and constants of its own module
+    that it names, and of what those name; and of every evcm module behind a name that they
+    import, with all that it imports. What else the function's module holds or imports stays out.
+    """
+    home = function.__module__
+    parts, modules = _reached(home, _source(home), function.__qualname__.split(".")[0])
+    return of_content(parts, [(name, _source(name)) for name in closure(modules)])
+
+
+@cache
+def _reached(module: str, source: str, start: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Source of the definitions in a module that `start` reaches, and the modules they name."""
+    tree = ast.parse(source)
+    package = module if (_module_file(module) or Path()).name == "__init__.py" else ""
+    here = f"{package or module.rpartition('.')[0]}.x"
+    defined: dict[str, list[ast.stmt]] = {}
+    imported: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                one = {**dict(ast.iter_fields(node)), "names": [alias]}
+                line = ast.unparse(type(node)(**one))
+                imported[alias.asname or alias.name.split(".")[0]] = line
+            continue
+        for name in {n.id for n in _targets(node)} | {getattr(node, "name", "")} - {""}:
+            defined.setdefault(name, []).append(node)
+    todo, seen, modules = [start], set[str](), set[str]()
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        modules |= imported_modules(imported.get(name, ""), here)
+        for node in defined.get(name, []):
+            todo += [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
+            modules |= imported_modules(ast.unparse(node), here)
+    lines = [ast.unparse(node) for name in sorted(seen) for node in defined.get(name, [])]
+    return tuple(lines), frozenset(modules - {module})
+
+
+def _targets(node: ast.stmt) -> list[ast.Name]:
+    """Names that a statement at the top of a module binds."""
+    if isinstance(node, ast.Assign):
+        return [n for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+    if isinstance(node, (ast.AnnAssign, ast.AugAssign)) and isinstance(node.target, ast.Name):
+        return [node.target]
+    return []
+
+
+def _source(module: str) -> str:
     file = _module_file(module)
-    return hashlib.sha256(file.read_bytes() if file else b"").hexdigest()[:16]
+    return file.read_bytes().decode("utf-8") if file else ""
+
+
+def of_package() -> str:
+    """Fingerprint of all code of the package and of all its data: two machines hold the same."""
+    folder = Path(__file__).parents[1]
+    code = [
+        (f.relative_to(folder).as_posix(), f.read_bytes()) for f in sorted(folder.rglob("*.py"))
+    ]
+    return of_content(code, of_data())
 
 
 @cache
 def of_data(*folders: str) -> str:
     """Fingerprint of the data files below the given folders of data/ (default: all of them)."""
-    digest = hashlib.sha256()
-    root = data.root()
+    root, parts = data.root(), []
     for file in sorted(p for p in root.rglob("*") if p.is_file() and p.name != "SOURCE.md"):
         name = file.relative_to(root).as_posix()
         if not folders or name.split("/")[0] in folders:
-            digest.update(name.encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+            parts.append((name, file.read_bytes()))
+    return of_content(parts)
 
 
 def of_content(*parts: Any) -> str:
-    """Fingerprint of values: arrays by shape, type and bytes, mappings by key, the rest by repr."""
+    """Fingerprint of values: arrays by shape, type and bytes, mappings by key, the rest by repr.
+
+    Every value is fed with its kind and its length before it, so that no two lists of values give
+    the same bytes.
+    """
     digest = hashlib.sha256()
     _feed(digest, parts)
     return digest.hexdigest()[:16]
 
 
 def _feed(digest: Any, value: Any) -> None:
+    def put(kind: str, content: bytes) -> None:
+        digest.update(f"{kind}:{len(content)}:".encode())
+        digest.update(content)
+
     if isinstance(value, np.ndarray):
-        digest.update(f"{value.dtype}{value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
+        put("array", f"{value.dtype}{value.shape}".encode())
+        put("bytes", np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, bytes):
+        put("bytes", value)
     elif isinstance(value, Mapping):
-        for key in sorted(value):
-            digest.update(str(key).encode())
+        put("mapping", str(len(value)).encode())
+        for key in sorted(value, key=repr):
+            _feed(digest, key)
             _feed(digest, value[key])
     elif isinstance(value, (list, tuple)):
-        digest.update(f"{len(value)}".encode())
+        put("list", str(len(value)).encode())
         for item in value:
             _feed(digest, item)
     elif hasattr(value, "__dataclass_fields__"):
-        digest.update(type(value).__name__.encode())
+        put("record", type(value).__name__.encode())
         _feed(digest, {name: getattr(value, name) for name in value.__dataclass_fields__})
     else:
-        digest.update(repr(value).encode())
+        put(type(value).__name__, repr(value).encode())

@@ -1,17 +1,21 @@
-"""Results on disk: tidy Parquet tables and .npz plans, each with a record of how it was obtained.
+"""Results on disk: a folder of tidy Parquet tables, and one data set of results for every step.
 
-A `Store` keeps one file and one JSON record per artifact. The record holds the key (fingerprint of
-the code and of the inputs), the solver's word, seconds and versions. An artifact whose key differs
-is refused; the study then makes it again. Readers of the book use `Study`, which refuses results
-that were made by other code than the code at hand.
+A table is a file with a JSON record beside it: its key (fingerprint of the code and of the inputs),
+a checksum, the time and the versions. Results of single tasks are rows of a `Step`. What is
+damaged, or was made under another key, counts as absent and is made again. One run at a time
+writes into a folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +25,10 @@ import pandas as pd
 
 from evcm.errors import EvcmError
 from evcm.store import files
+from evcm.store.steps import Step
+
+if sys.platform != "win32":
+    import fcntl
 
 PACKAGES = (
     "evcm",
@@ -34,9 +42,18 @@ PACKAGES = (
     "dss-python",
 )
 
+STEPS = "steps"
+"""Folder of the steps' data sets in a folder of results."""
+
+LOCK = ".lock"
+
 
 class StaleError(EvcmError):
     """A stored result is missing, or was made by other code or other inputs."""
+
+
+class LockedError(EvcmError):
+    """Another run writes into the folder."""
 
 
 def versions() -> dict[str, str]:
@@ -52,33 +69,82 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of artifacts. `name` is a relative path such as ``plans/1-min-own-bus02.npz``."""
+    """A folder of results. A table's `name` is a relative path such as ``hosting/caps.parquet``."""
 
     folder: Path
+    _steps: dict[str, Step] = field(default_factory=dict, repr=False, compare=False)
 
-    def path(self, name: str) -> Path:
-        """Where an artifact lies; its folder is made on demand."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+    def step(self, name: str) -> Step:
+        """The data set of a step, such as ``plans``."""
+        if name not in self._steps:
+            self._steps[name] = Step(self.folder / STEPS / name)
+        return self._steps[name]
+
+    @contextmanager
+    def locked(self, what: str = "evcm") -> Iterator[Store]:
+        """Make the folder, prove that it can be written, and keep other runs out of it.
+
+        The lock ends with the process, however that ends.
+
+        Raises
+        ------
+        LockedError
+            Another run holds the folder; the message names its process.
+        InputError
+            The folder cannot be made or written.
+        """
+        files.make_folder(self.folder)
+        with (self.folder / LOCK).open("a+", encoding="utf-8") as stream:
+            if sys.platform != "win32":
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    stream.seek(0)
+                    holder = stream.read(200).strip() or "another process"
+                    raise LockedError(
+                        f"{self.folder}: in use by {holder}; wait for it to end, or give this run "
+                        "a folder of its own with --out"
+                    ) from error
+            stream.truncate(0)
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            stream.write(f"process {os.getpid()} ({what}, since {since})\n")
+            stream.flush()
+            self._steps.clear()
+            for folder in {self.folder, *(self.folder / STEPS).glob("*/")}:
+                files.clean(folder)
+            yield self
+            stream.truncate(0)
+
+    def holder(self) -> str:
+        """Who writes into the folder now; empty where nobody does."""
+        path = self.folder / LOCK
+        if sys.platform == "win32" or not path.is_file():
+            return ""
+        with path.open(encoding="utf-8") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return stream.read(200).strip() or "another process"
+        return ""
 
     def record(self, name: str) -> dict[str, Any]:
-        """The record beside an artifact; empty where there is none or it cannot be read."""
-        path = self._record_path(name)
+        """The record beside a table; empty where there is none or it cannot be read."""
         try:
-            content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
+            content = json.loads(self._record_path(name).read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
             return {}
-        return content
+        return content if isinstance(content, dict) else {}
 
     def is_fresh(self, name: str, key: str) -> bool:
-        """Whether the artifact is there and was made under this key."""
-        return (self.folder / name).is_file() and self.record(name).get("key") == key
+        """Whether the table is there, is whole, and was made under this key."""
+        record = self.record(name)
+        return record.get("key") == key and record.get("checksum") == self._checksum(name)
 
     def note(self, name: str, key: str, facts: Mapping[str, Any] | None = None) -> None:
-        """Write the record of an artifact, last: without it the artifact counts as absent."""
+        """Write a record, last: without it a table counts as absent."""
         record = {
             "key": key,
+            "checksum": self._checksum(name),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
             **(facts or {}),
@@ -89,8 +155,10 @@ class Store:
         self, name: str, key: str, table: pd.DataFrame, facts: Mapping[str, Any] | None = None
     ) -> pd.DataFrame:
         """Store a table under a key and return it."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._record_path(name).unlink(missing_ok=True)
-        files.write_parquet(self.path(name), table)
+        files.write_parquet(path, table)
         self.note(name, key, facts)
         return table
 
@@ -100,14 +168,22 @@ class Store:
         Raises
         ------
         StaleError
-            The table is missing or stale.
+            The table is missing, damaged or stale.
         """
-        if not (self.folder / name).is_file():
-            raise StaleError(f"{self.folder / name}: missing; run `evcm study` to make it")
-        if key is not None and not self.is_fresh(name, key):
-            raise StaleError(f"{self.folder / name}: made by other code; run `evcm study`")
-        return pd.read_parquet(self.folder / name)
+        path = self.folder / name
+        if not path.is_file():
+            raise StaleError(f"{path}: missing; run `evcm study` to make it")
+        found = self.record(name)
+        if not found or found.get("checksum") != self._checksum(name):
+            raise StaleError(f"{path}: damaged or half-written; run `evcm study` to make it again")
+        if key is not None and found.get("key") != key:
+            raise StaleError(f"{path}: made by other code; run `evcm study`")
+        return pd.read_parquet(path)
 
     def _record_path(self, name: str) -> Path:
-        path = self.path(name)
+        path = self.folder / name
         return path.with_name(path.name + ".json")
+
+    def _checksum(self, name: str) -> str:
+        path = self.folder / name
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

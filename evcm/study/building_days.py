@@ -6,45 +6,49 @@ in parts under a fingerprint: an interrupted run goes on where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
 
 from evcm.building import solve
 from evcm.errors import Checks
 from evcm.store import fingerprint
+from evcm.store.each import Jobs, Progress, check_jobs, each
+from evcm.store.result import Result
 from evcm.store.results import Store
 
 PART = 50
 """Days in a stored part."""
 
-Progress = Callable[[str, int, int], None]
 
+@dataclass(frozen=True)
+class DaysTask:
+    """`PART` days of the default building, drawn with a seed."""
 
-def _quiet(step: str, done: int, total: int) -> None:
-    """No progress shown."""
+    first: int
+    seed: int
 
+    @property
+    def name(self) -> str:
+        """Name of the part in the store's step ``building``."""
+        return f"seed{self.seed}-days{self.first:05d}"
 
-def days_key(seed: int) -> str:
-    """Fingerprint of the code, the data and the seed that the days depend on."""
-    code = fingerprint.of_modules("evcm.building.solve", "evcm.building.certificate")
-    return fingerprint.of_content(code, fingerprint.of_data("building"), seed)
+    def key(self) -> str:
+        """Fingerprint of the code, the data and the seed that the days depend on."""
+        code, data = fingerprint.of_call(DaysTask.run), fingerprint.of_data("building")
+        return fingerprint.of_content(code, data, PART, self)
 
-
-def _part(first: int) -> str:
-    return f"building/days/{first:05d}.parquet"
-
-
-def _solve_part(folder: Path, first: int, seed: int, key: str) -> None:
-    days = range(first, first + PART)
-    own, law = solve.default_building(), solve.default_law()
-    Store(folder).save_table(_part(first), key, solve.distribution(own, law, days, seed))
+    def run(self) -> Result:
+        """Draw and dispatch the days."""
+        days = range(self.first, self.first + PART)
+        own, law = solve.default_building(), solve.default_law()
+        return Result.of_tables(days=solve.distribution(own, law, days, self.seed))
 
 
 def random_days(
-    folder: Path, days: int = 1000, seed: int = 0, jobs: int = 1, progress: Progress = _quiet
+    folder: Path, days: int = 1000, seed: int = 0, jobs: Jobs = 1,
+    progress: Progress = lambda *_: None,
 ) -> pd.DataFrame:
     """Cost of the default building on random days, with and without PV and shifting.
 
@@ -56,10 +60,10 @@ def random_days(
         Number of days, a multiple of `PART`.
     seed : int
         Of the days' cars and clouds.
-    jobs : int
-        Worker processes. The days do not depend on it.
+    jobs : int or str
+        Processes, or the address of a Dask scheduler. The days do not depend on it.
     progress : callable
-        Told (step, done, total) in days.
+        Told (step, done, total) in parts of `PART` days.
 
     Returns
     -------
@@ -72,16 +76,9 @@ def random_days(
     """
     c = Checks("random days of the building")
     c.require(days > 0 and days % PART == 0, "days", days, f"a positive multiple of {PART}")
-    c.require(jobs >= 1, "jobs", jobs, ">= 1")
+    check_jobs(c, jobs)
     c.done()
-    store, key = Store(folder), days_key(seed)
-    parts = range(0, days, PART)
-    todo = [first for first in parts if not store.is_fresh(_part(first), key)]
-    done = days - PART * len(todo)
-    progress("Building, random days", done, days)
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    for _ in parallel(delayed(_solve_part)(folder, first, seed, key) for first in todo):
-        done += PART
-        progress("Building, random days", done, days)
-    tables = [store.load_table(_part(first), key) for first in parts]
-    return pd.concat(tables, ignore_index=True)
+    tasks = [DaysTask(first, seed) for first in range(0, days, PART)]
+    with Store(folder).locked("evcm building days") as store:
+        found = each(tasks, store, "building", jobs, progress, "Building, random days")
+    return pd.concat([result.table("days") for result in found], ignore_index=True)

@@ -21,11 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 
 from evcm import inputs
 from evcm.aggregator import methods, of_fleet
-from evcm.aggregator.plan import AggregatorPlan, load_plan, save_plan
+from evcm.aggregator.plan import AggregatorPlan, plan_arrays, plan_of_arrays
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import allocation
@@ -38,9 +37,11 @@ from evcm.inputs import LOAD_BUSES, PERIOD_H
 from evcm.network import opf
 from evcm.network.caps import study_caps
 from evcm.store import fingerprint
+from evcm.store.each import each, required
+from evcm.store.result import Result
 from evcm.store.results import Store
 from evcm.study.flow import Settings, quiet
-from evcm.study.tasks import PlanTask, Progress, solve_plans, stored_plan
+from evcm.study.tasks import PlanTask, Progress, run_key, solve_plans, stored_plan
 from evcm.trips import fleet, montecarlo, uncontrolled
 from evcm.trips.fleet import Fleet
 from evcm.trips.montecarlo import Side
@@ -169,31 +170,27 @@ def run(settings: Settings, out: Path, progress: Progress = quiet) -> dict[str, 
     -------
     Tables by name, as stored.
     """
-    store, key = Store(out), comparison_key(settings)
-    names = {name: f"coordination/{name}.parquet" for name in TABLES}
-    if all(store.is_fresh(name, key) for name in names.values()):
-        return {name: store.load_table(path, key) for name, path in names.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    cases = build_cases(settings)
-    _solve_own(cases, store, settings, progress)
-    joints = _solve_joints(cases, store, settings, progress)
-    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
-    for done, (case, joint) in enumerate(zip(cases, joints, strict=True)):
-        for name, table in _compare(case, joint, store, settings).items():
-            parts[name].append(table)
-        progress("Regimes compared", done + 1, len(cases))
-    tables = {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
-    for name, table in tables.items():
-        store.save_table(names[name], key, table)
+    key, names = comparison_key(settings), {n: f"coordination/{n}.parquet" for n in TABLES}
+    with Store(out).locked("evcm compare") as store:
+        if all(store.is_fresh(name, key) for name in names.values()):
+            return {name: store.load_table(path, key) for name, path in names.items()}
+        cases = build_cases(settings)
+        _solve_own(cases, store, settings, progress)
+        joints = _solve_joints(cases, store, settings, progress)
+        parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+        for done, (case, joint) in enumerate(zip(cases, joints, strict=True)):
+            for name, table in _compare(case, joint, store, settings).items():
+                parts[name].append(table)
+            progress("Regimes compared", done + 1, len(cases))
+        tables = {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
+        for name, table in tables.items():
+            store.save_table(names[name], key, table)
     return tables
 
 
 def comparison_key(settings: Settings) -> str:
-    """Fingerprint of the code, the data and the settings (worker processes do not matter)."""
-    asked = {k: v for k, v in settings.__dict__.items() if k != "jobs"}
-    code = fingerprint.of_modules(__name__) + methods.code(*methods.AUTO)
-    data = fingerprint.of_data(*fingerprint.STUDY_DATA)
-    return fingerprint.of_content(code, data, asked)
+    """Fingerprint of the code, the data and the settings."""
+    return run_key(__name__, settings)
 
 
 def load(out: Path, settings: Settings | None = None) -> dict[str, pd.DataFrame]:
@@ -249,7 +246,7 @@ def _free_task(case: CaseRun, k: int) -> PlanTask:
 
 @dataclass(frozen=True, eq=False)
 class JointTask:
-    """A joint problem to solve and store; only what the comparison needs of it is kept."""
+    """A joint problem to solve; only what the comparison needs of its answer is kept."""
 
     problems: Sequence[AggregatorProblem]
     name: str
@@ -257,45 +254,33 @@ class JointTask:
 
     def key(self) -> str:
         """Fingerprint of the problems, the gap and the solving code."""
-        code = fingerprint.of_modules("evcm.coordination.joint") + methods.code(*methods.AUTO)
+        code = fingerprint.of_call(JointTask.run), methods.code(*methods.AUTO)
         return fingerprint.of_content(code, self.problems, self.gap)
 
-
-def _solve_joint(task: JointTask, store: Store, key: str) -> None:
-    found = joint_optimum.solve_joint(task.problems, gap=task.gap)
-    save_plan(store.path(task.name), found.plan)
-    facts = {
-        "power_mw": found.power_mw.tolist(), "bound_usd": found.bound_usd, "cuts": found.rounds,
-        "cost_usd": found.plan.cost_usd, "gap": found.plan.gap, "seconds": found.seconds,
-        "status": found.status, "method": found.plan.method,
-        "trading_cap_mw": found.problem.cap_mw.tolist(),
-    }  # fmt: skip
-    store.note(task.name, key, facts)
+    def run(self) -> Result:
+        """Solve; the arrays are the plan of all cars."""
+        found = joint_optimum.solve_joint(self.problems, gap=self.gap)
+        facts = {
+            "power_mw": found.power_mw.tolist(), "bound_usd": found.bound_usd,
+            "cuts": found.rounds, "cost_usd": found.plan.cost_usd, "gap": found.plan.gap,
+            "seconds": found.seconds, "status": found.status, "method": found.plan.method,
+            "trading_cap_mw": found.problem.cap_mw.tolist(),
+        }  # fmt: skip
+        return Result(facts, plan_arrays(found.plan))
 
 
 def _solve_joints(
     cases: list[CaseRun], store: Store, settings: Settings, progress: Progress
 ) -> list[tuple[AggregatorPlan, dict[str, object]]]:
     """Joint optimum of every case: its plan and record."""
-    tasks = [
-        JointTask(c.problems, f"plans/joint/scenario{c.number}-{c.side}.npz", RULE_GAP)
-        for c in cases
-    ]
-    keys = [task.key() for task in tasks]
-    todo = [(t, k) for t, k in zip(tasks, keys, strict=True) if not store.is_fresh(t.name, k)]
-    done = len(tasks) - len(todo)
-    progress("Joint optimum", done, len(tasks))
-    parallel = Parallel(n_jobs=settings.jobs, return_as="generator_unordered")
-    for _ in parallel(delayed(_solve_joint)(task, store, key) for task, key in todo):
-        done += 1
-        progress("Joint optimum", done, len(tasks))
+    tasks = [JointTask(c.problems, f"scenario{c.number}-{c.side}", RULE_GAP) for c in cases]
+    results = each(tasks, store, "joint", settings.jobs, progress, "Joint optimum")
     found = []
-    for task in tasks:
-        record = store.record(task.name)
-        problem = joint_optimum.joint_problem(task.problems).with_options(
-            trading_cap_mw=np.array(record["trading_cap_mw"])
-        )
-        found.append((load_plan(store.path(task.name), problem), record))
+    for task, result in zip(tasks, results, strict=True):
+        cap_mw = np.array(result.record["trading_cap_mw"])
+        problem = joint_optimum.joint_problem(task.problems).with_options(trading_cap_mw=cap_mw)
+        plan = plan_of_arrays(result.arrays, problem, task.name)
+        found.append((plan, dict(result.record)))
     return found
 
 
@@ -351,7 +336,7 @@ def _rule_plan(
     else:
         task = case.task(k, rule, RULE_GAP, cap_mw)
     plan = stored_plan(store, task)
-    return plan, float(store.record(task.name)["cap_raised_percent"])
+    return plan, float(required(store, "plans", task).record["cap_raised_percent"])
 
 
 def _loop(
@@ -366,8 +351,7 @@ def _loop(
             return free[k]
         cap_id = fingerprint.of_content(cap_mw)
         task = case.task(k, f"re-allocated/{cap_id}", RULE_GAP, cap_mw)
-        solve_plans([task], store, 1, quiet, "")
-        raised = store.record(task.name)["cap_raised_percent"]
+        raised = solve_plans([task], store, 1, quiet, "")["cap_raised_percent"].iloc[0]
         if raised > 0:
             methods.solve(
                 task.problem.with_options(system_cap_mw=None, trading_cap_mw=cap_mw), gap=RULE_GAP

@@ -24,11 +24,12 @@ from evcm.errors import Checks
 from evcm.inputs import LOAD_BUSES, PERIODS
 from evcm.network import caps
 from evcm.store import fingerprint
+from evcm.store.each import Jobs, check_jobs
 from evcm.store.results import Store
 from evcm.study.tasks import (
     PlanTask,
     Progress,
-    output_folder,
+    run_key,
     schedules_mw,
     solve_days,
     solve_plans,
@@ -51,7 +52,7 @@ class Settings:
     law: str = "published"
     gap: float = STUDY_GAP
     cars_per_group: int = 10
-    jobs: int = 2
+    jobs: Jobs = 2
 
     def __post_init__(self) -> None:
         c = Checks("study")
@@ -66,7 +67,7 @@ class Settings:
         c.require(self.law in ("published", "printed"), "law", self.law, "published, printed")
         c.require(0 < self.gap <= 0.5, "gap", self.gap, "0 < gap <= 0.5")
         c.require(self.cars_per_group >= 1, "cars_per_group", self.cars_per_group, ">= 1")
-        c.require(1 <= self.jobs <= 256, "jobs", self.jobs, "1..256")
+        check_jobs(c, self.jobs)
         c.done()
 
 
@@ -90,8 +91,12 @@ def quiet(step: str, done: int, total: int) -> None:
 
 def run(settings: Settings, out: Path, progress: Progress = quiet) -> StudyResult:
     """Run the study, or the part of it that is not stored yet, and store every result in `out`."""
+    with Store(out).locked("evcm study") as store:
+        return _run(settings, store, progress)
+
+
+def _run(settings: Settings, store: Store, progress: Progress) -> StudyResult:
     clock = time.perf_counter()
-    store = output_folder(out)
     simulations = [_simulate(settings, number) for number in settings.scenarios]
     progress("Monte Carlo", len(simulations), len(simulations))
     fleets = {
@@ -116,12 +121,12 @@ def run(settings: Settings, out: Path, progress: Progress = quiet) -> StudyResul
     powers: dict[Case, FloatArray] = {NO_CARS: np.zeros((PERIODS, len(LOAD_BUSES)))}
     powers |= _uncontrolled_mw(simulations, settings.sides)
     powers |= schedules_mw(aggregators)
-    system, transmission = solve_days(powers, store, progress, "Operator's OPF days")
+    system, transmission = solve_days(powers, store, progress, "Operator's OPF days", settings.jobs)
 
     tables = {
         "table_1": montecarlo.table_1(simulations),
         "gchr": montecarlo.gchr_table(simulations),
-        "aggregators": aggregators.drop(columns=["day_ahead_mw", "cap_mw", "key"]),
+        "aggregators": aggregators.drop(columns=["day_ahead_mw", "cap_mw"]),
         "schedules": _schedule_table(aggregators),
         "system": system,
         "transmission": transmission,
@@ -133,15 +138,12 @@ def run(settings: Settings, out: Path, progress: Progress = quiet) -> StudyResul
     seconds = time.perf_counter() - clock
     _write_manifest(store, settings, key, seconds)
     del tables["schedules"]
-    return StudyResult(out, seconds, **tables)
+    return StudyResult(store.folder, seconds, **tables)
 
 
 def study_key(settings: Settings) -> str:
-    """Fingerprint of the code, the data and the settings (worker processes do not matter)."""
-    asked = {k: v for k, v in settings.__dict__.items() if k != "jobs"}
-    code = fingerprint.of_modules(__name__) + methods.code(*methods.AUTO)
-    data = fingerprint.of_data(*fingerprint.STUDY_DATA)
-    return fingerprint.of_content(code, data, asked)
+    """Fingerprint of the code, the data and the settings."""
+    return run_key(__name__, settings)
 
 
 def _simulate(settings: Settings, number: int) -> MonteCarlo:

@@ -25,10 +25,12 @@ from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS, Charger, Scenario
 from evcm.network import case, opf
 from evcm.network.case import Day
 from evcm.store import fingerprint
+from evcm.store.each import Jobs, Progress, each
+from evcm.store.result import Result
 from evcm.store.results import Store
 from evcm.study import hosting_points as points
 from evcm.study.flow import quiet
-from evcm.study.tasks import Progress
+from evcm.study.tasks import run_key
 from evcm.trips import cars, uncontrolled
 from evcm.trips.cars import Cars
 
@@ -91,7 +93,7 @@ class Grid:
 
 
 def run(
-    grid: Grid, out: Path, jobs: int = 2, progress: Progress = quiet
+    grid: Grid, out: Path, jobs: Jobs = 2, progress: Progress = quiet
 ) -> dict[str, pd.DataFrame]:
     """Compute what is not stored yet; return the tables of ``hosting/`` by name.
 
@@ -104,20 +106,19 @@ def run(
     ``caps``
         The count at which a rule's caps become too small, by rule, seed and aggregator.
     """
-    store, key = Store(out), hosting_key(grid)
-    names = {name: f"hosting/{name}.parquet" for name in TABLES}
-    if all(store.is_fresh(name, key) for name in names.values()):
-        return load(out, grid)
-    out.mkdir(parents=True, exist_ok=True)
-    curves, first = _uncontrolled_tables(grid, store, progress)
-    tables = {
-        "uncontrolled": curves,
-        "uncontrolled_first": first,
-        "points": points.solve_points(_points(grid), store, jobs, progress),
-        "caps": points.largest_fleets(_fleets(grid), store, jobs, progress),
-    }
-    for name, table in tables.items():
-        store.save_table(names[name], key, table)
+    key, names = hosting_key(grid), {name: f"hosting/{name}.parquet" for name in TABLES}
+    with Store(out).locked("evcm hosting") as store:
+        if all(store.is_fresh(name, key) for name in names.values()):
+            return load(out, grid)
+        curves, first = _uncontrolled_tables(grid, store, jobs, progress)
+        tables = {
+            "uncontrolled": curves,
+            "uncontrolled_first": first,
+            "points": points.solve_points(_points(grid), store, jobs, progress),
+            "caps": points.largest_fleets(_fleets(grid), store, jobs, progress),
+        }
+        for name, table in tables.items():
+            store.save_table(names[name], key, table)
     return tables
 
 
@@ -129,8 +130,7 @@ def load(out: Path, grid: Grid | None = None) -> dict[str, pd.DataFrame]:
 
 def hosting_key(grid: Grid) -> str:
     """Fingerprint of the code, the data and the grid."""
-    code = fingerprint.of_modules(__name__) + methods.code(*methods.AUTO)
-    return fingerprint.of_content(code, fingerprint.of_data(*fingerprint.STUDY_DATA), grid)
+    return run_key(__name__, grid)
 
 
 def _points(grid: Grid) -> list[points.Point]:
@@ -216,25 +216,36 @@ def first_shortage(site: Day, power_mw: FloatArray) -> IntArray:
     return high
 
 
+@dataclass(frozen=True)
+class UncontrolledTask:
+    """Uncontrolled charging at one power; `grid` says how many cars and days."""
+
+    grid: Grid
+    kw: float
+
+    @property
+    def name(self) -> str:
+        """Name in the step ``uncontrolled``."""
+        return f"{self.kw:g}kw"
+
+    def key(self) -> str:
+        """Fingerprint of the code, the data and the parts of the grid that count here."""
+        g, data = self.grid, fingerprint.of_data(*fingerprint.STUDY_DATA)
+        asked = g.counts, g.days, g.curve_days, g.block, g.most, self.kw
+        return fingerprint.of_content(fingerprint.of_call(UncontrolledTask.run), data, asked)
+
+    def run(self) -> Result:
+        """The curve over counts, and the first count that lacks power on each day."""
+        curve, first = _uncontrolled(self.grid, self.kw)
+        return Result.of_tables(curve=curve, first=first)
+
+
 def _uncontrolled_tables(
-    grid: Grid, store: Store, progress: Progress
+    grid: Grid, store: Store, jobs: Jobs, progress: Progress
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    code = fingerprint.of_modules("evcm.trips.uncontrolled", "evcm.coordination.allocation")
-    curves, firsts = [], []
-    for done, kw in enumerate(grid.uncontrolled_charger_kw):
-        progress("Uncontrolled", done, len(grid.uncontrolled_charger_kw))
-        stem = f"hosting/uncontrolled/{kw:g}kw"
-        key = fingerprint.of_content(
-            code, fingerprint.of_data(*fingerprint.STUDY_DATA), grid.days, grid.curve_days,
-            grid.block, grid.most, kw,
-        )  # fmt: skip
-        names = f"{stem}-curve.parquet", f"{stem}-first.parquet"
-        if not all(store.is_fresh(name, key) for name in names):
-            for name, table in zip(names, _uncontrolled(grid, kw), strict=True):
-                store.save_table(name, key, table)
-        curves.append(store.load_table(names[0], key))
-        firsts.append(store.load_table(names[1], key))
-    progress("Uncontrolled", len(curves), len(curves))
+    tasks = [UncontrolledTask(grid, kw) for kw in grid.uncontrolled_charger_kw]
+    found = each(tasks, store, "uncontrolled", jobs, progress, "Uncontrolled")
+    curves, firsts = ([result.table(name) for result in found] for name in ("curve", "first"))
     return pd.concat(curves, ignore_index=True), pd.concat(firsts, ignore_index=True)
 
 

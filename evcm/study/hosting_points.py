@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 
 from evcm import inputs
 from evcm.aggregator import methods, of_fleet
@@ -24,8 +21,9 @@ from evcm.errors import InfeasibleError, SolverError
 from evcm.inputs import LOAD_BUSES, PERIOD_H, Scenario
 from evcm.network import case, opf
 from evcm.store import fingerprint
+from evcm.store.each import Jobs, Progress, each
+from evcm.store.result import Result
 from evcm.store.results import Store
-from evcm.study.tasks import Progress
 from evcm.trips import cars, fleet
 
 DRAW = 101
@@ -51,24 +49,6 @@ class Point:
     samples: int
     gap: float
 
-    @property
-    def name(self) -> str:
-        """Name of the point in the store."""
-        what = self.regime.replace(" ", "-")
-        return (
-            f"hosting/points/{what}-{self.cars}cars-seed{self.seed}-{self.charger_kw:g}kw"
-            f"-v2g{self.v2g_share:g}.parquet"
-        )
-
-    def key(self) -> str:
-        """Fingerprint of the point, the data and the solving code."""
-        return fingerprint.of_content(_code(), fingerprint.of_data(*fingerprint.STUDY_DATA), self)
-
-
-@cache
-def _code() -> str:
-    return fingerprint.of_modules(__name__) + methods.code(*methods.AUTO)
-
 
 def grouped_problems(point: Point) -> list[AggregatorProblem]:
     """The aggregators' problems of a fleet whose groups all stand for equally many cars."""
@@ -86,7 +66,7 @@ def grouped_problems(point: Point) -> list[AggregatorProblem]:
     return [of_fleet.aggregator_problem(grouped, bus, charger=charger) for bus in LOAD_BUSES]
 
 
-def solve_point(point: Point) -> pd.DataFrame:
+def solve_point(point: Point) -> dict[str, Any]:
     """Solve all aggregators of a point and the OPF day; one row, with the total power by period.
 
     Where no plan exists, `feasible` is false and the rest is nan: the reason is kept in `note`.
@@ -103,16 +83,13 @@ def solve_point(point: Point) -> pd.DataFrame:
             ("cost_usd", "energy_mwh", "nse_mwh", "peak_mw", "peak_ev_mw", "losses_mwh",
              "v_min_pu", "gap_found"), np.nan,
         )  # fmt: skip
-        return pd.DataFrame(
-            [row | nothing | {"feasible": False, "note": str(error)[:300], "power_mw": []}]
-        )
+        return row | nothing | {"feasible": False, "note": str(error)[:300], "power_mw": []}
     power = np.column_stack([plan.day_ahead_mw for plan in plans])
-    row |= day_figures(power) | {
+    return row | day_figures(power) | {
         "cost_usd": float(sum(plan.cost_usd for plan in plans)),
         "gap_found": max(plan.gap for plan in plans),
         "power_mw": power.sum(axis=1).tolist(),
     }
-    return pd.DataFrame([row])
 
 
 def day_figures(power_mw: FloatArray) -> dict[str, float]:
@@ -165,46 +142,55 @@ def largest_fleet(problem: AggregatorProblem, cap_mw: FloatArray) -> float:
     return problem.cars / max(float(program.value), 1e-9)
 
 
-def _largest_fleets(point: Point) -> pd.DataFrame:
-    """For each aggregator, the fleet at which the rule's caps become too small for its cars."""
-    problems = grouped_problems(point)
-    met = np.array([p.cars for p in problems], float)
-    caps = allocation.allocate(point.regime, met)  # type: ignore[arg-type]
-    share = [largest_fleet(p, caps[:, k]) / p.cars for k, p in enumerate(problems)]
-    return pd.DataFrame(
-        {
-            "rule": point.regime, "seed": point.seed, "bus": LOAD_BUSES,
-            "most_cars": np.array(share) * point.cars,
-        }
-    )  # fmt: skip
+@dataclass(frozen=True)
+class PointTask:
+    """A point to solve."""
+
+    point: Point
+
+    @property
+    def name(self) -> str:
+        """Name of the point in its step."""
+        p = self.point
+        rest = f"{p.groups}x{p.samples}"
+        return f"{p.regime}-{p.cars}cars-seed{p.seed}-{p.charger_kw:g}kw-v2g{p.v2g_share:g}-{rest}"
+
+    def key(self) -> str:
+        """Fingerprint of the point, the data and the solving code."""
+        code = fingerprint.of_call(type(self).run), methods.code(*methods.AUTO)
+        data = fingerprint.of_data(*fingerprint.STUDY_DATA)
+        return fingerprint.of_content(code, data, self.point)
+
+    def run(self) -> Result:
+        """Solve the point; all that is found is in the record."""
+        return Result(solve_point(self.point))
 
 
-def _stored(
-    work: Callable[[Point], pd.DataFrame], todo: list[Point], store: Store, jobs: int,
-    progress: Progress, step: str,
-) -> pd.DataFrame:  # fmt: skip
-    """Tables of all points, computing those that are not stored yet."""
-    keys = {point.name: point.key() for point in todo}
-    missing = [point for point in todo if not store.is_fresh(point.name, keys[point.name])]
-    done = len(todo) - len(missing)
-    progress(step, done, len(todo))
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=2 * jobs)
-    for _ in parallel(delayed(_keep)(work, p, store, keys[p.name]) for p in missing):
-        done += 1
-        progress(step, done, len(todo))
-    tables = [store.load_table(point.name, keys[point.name]) for point in todo]
-    return pd.concat(tables, ignore_index=True)
+class LimitTask(PointTask):
+    """For each aggregator, the fleet at which a rule's caps become too small for its cars."""
+
+    def run(self) -> Result:
+        """One linear program per aggregator; the point's regime is the rule."""
+        point, problems = self.point, grouped_problems(self.point)
+        met = np.array([p.cars for p in problems], float)
+        caps = allocation.allocate(point.regime, met)  # type: ignore[arg-type]
+        most = [largest_fleet(p, caps[:, k]) / p.cars * point.cars for k, p in enumerate(problems)]
+        return Result({"bus": list(LOAD_BUSES), "most_cars": most})
 
 
-def _keep(work: Callable[[Point], pd.DataFrame], point: Point, store: Store, key: str) -> None:
-    store.save_table(point.name, key, work(point))
+def solve_points(todo: list[Point], store: Store, jobs: Jobs, progress: Progress) -> pd.DataFrame:
+    """Every point of the optimised regimes, one row each."""
+    tasks = [PointTask(point) for point in todo]
+    found = each(tasks, store, "hosting", jobs, progress, "Hosting, optimised fleets")
+    return pd.DataFrame([result.record for result in found])
 
 
-def solve_points(todo: list[Point], store: Store, jobs: int, progress: Progress) -> pd.DataFrame:
-    """Every point of the optimised regimes."""
-    return _stored(solve_point, todo, store, jobs, progress, "Hosting, optimised fleets")
-
-
-def largest_fleets(todo: list[Point], store: Store, jobs: int, progress: Progress) -> pd.DataFrame:
+def largest_fleets(todo: list[Point], store: Store, jobs: Jobs, progress: Progress) -> pd.DataFrame:
     """Limits of every rule's caps; `regime` of a point is the rule."""
-    return _stored(_largest_fleets, todo, store, jobs, progress, "Hosting, limits of caps")
+    tasks = [LimitTask(point) for point in todo]
+    found = each(tasks, store, "hosting-limits", jobs, progress, "Hosting, limits of caps")
+    rows = [
+        pd.DataFrame({"rule": point.regime, "seed": point.seed, **result.record})
+        for point, result in zip(todo, found, strict=True)
+    ]
+    return pd.concat(rows, ignore_index=True)

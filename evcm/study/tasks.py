@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 
 from evcm.aggregator import methods
-from evcm.aggregator.plan import AggregatorPlan, load_plan, save_plan
+from evcm.aggregator.plan import AggregatorPlan, plan_arrays, plan_of_arrays
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import capped as coordination
@@ -21,10 +19,9 @@ from evcm.inputs import LOAD_BUSES
 from evcm.network import opf
 from evcm.network.tables import bus_table, system_table
 from evcm.store import fingerprint
+from evcm.store.each import Jobs, Progress, each, required
+from evcm.store.result import Result
 from evcm.store.results import Store
-
-Progress = Callable[[str, int, int], None]
-"""Called as (step, done, total) whenever something is done."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,37 +35,30 @@ class PlanTask:
 
     @property
     def name(self) -> str:
-        """Name of the plan in the store."""
+        """Name of the plan in the store's step ``plans``."""
         case = self.case
-        return (
-            f"plans/{case.regime}/scenario{case.scenario}-{case.side}-bus{self.problem.bus:02d}.npz"
-        )
+        return f"{case.regime}/scenario{case.scenario}-{case.side}-bus{self.problem.bus:02d}"
 
     def key(self) -> str:
         """Fingerprint of the problem, the cap, the gap and the code of its method."""
         method, _ = methods.choose_method(self.problem)
-        code = [methods.code(method)]
-        if self.cap_mw is not None:
-            code.append(fingerprint.of_source("evcm.coordination.capped"))
+        code = methods.code(method), fingerprint.of_call(PlanTask.run)
         return fingerprint.of_content(code, self.problem, self.gap, self.cap_mw)
 
-
-def _solve(task: PlanTask, store: Store, key: str) -> PlanTask:
-    """Solve one task, store the plan, then its record. Runs in a worker process."""
-    if task.cap_mw is None:
-        plan, cap, raised = methods.solve(task.problem, gap=task.gap), task.problem.cap_mw, 0.0
-    else:
-        capped = coordination.solve_under_cap(task.problem, task.cap_mw, gap=task.gap)
-        plan, cap, raised = capped.plan, capped.cap_mw, capped.raised_percent
-    save_plan(store.path(task.name), plan)
-    store.note(task.name, key, _facts(task, plan, cap, raised))
-    return task
+    def run(self) -> Result:
+        """Solve; the record holds what the study's tables show, the arrays are the plan."""
+        if self.cap_mw is None:
+            plan, cap, raised = methods.solve(self.problem, gap=self.gap), self.problem.cap_mw, 0.0
+        else:
+            capped = coordination.solve_under_cap(self.problem, self.cap_mw, gap=self.gap)
+            plan, cap, raised = capped.plan, capped.cap_mw, capped.raised_percent
+        return Result(_facts(self.problem, plan, cap, raised), plan_arrays(plan))
 
 
 def _facts(
-    task: PlanTask, plan: AggregatorPlan, cap_mw: FloatArray, raised_percent: float
+    problem: AggregatorProblem, plan: AggregatorPlan, cap_mw: FloatArray, raised_percent: float
 ) -> dict[str, Any]:
-    problem, dt = task.problem, task.problem.period_h
+    dt = problem.period_h
     traded = (plan.surplus_mw + plan.deficit_mw).sum(axis=0) @ problem.probability
     return {
         "groups": problem.vehicles,
@@ -91,35 +81,24 @@ def _facts(
 
 
 def solve_plans(
-    tasks: list[PlanTask], store: Store, jobs: int, progress: Progress, step: str
+    tasks: list[PlanTask], store: Store, jobs: Jobs, progress: Progress, step: str
 ) -> pd.DataFrame:
-    """Solve what is not stored yet; return one row per task, in order.
-
-    A task that is interrupted leaves nothing; those that are done are not repeated.
-    """
-    keys = {task.name: task.key() for task in tasks}
-    todo = [task for task in tasks if not store.is_fresh(task.name, keys[task.name])]
-    done = len(tasks) - len(todo)
-    progress(step, done, len(tasks))
-    run = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=2 * jobs)
-    for _ in run(delayed(_solve)(task, store, keys[task.name]) for task in todo):
-        done += 1
-        progress(step, done, len(tasks))
-    rows = []
-    for task in tasks:
-        record = store.record(task.name)
-        facts = {k: v for k, v in record.items() if k not in ("versions", "made")}
-        rows.append({**task.case._asdict(), "bus": task.problem.bus} | facts)
-    return pd.DataFrame(rows)
+    """Solve what is not stored yet; return one row per task, in order."""
+    found = each(tasks, store, "plans", jobs, progress, step)
+    return pd.DataFrame(
+        [
+            {**task.case._asdict(), "bus": task.problem.bus, **result.record}
+            for task, result in zip(tasks, found, strict=True)
+        ]
+    )
 
 
 def stored_plan(store: Store, task: PlanTask) -> AggregatorPlan:
     """The stored plan of a task, its cost evaluated again."""
-    problem = task.problem
+    result, problem = required(store, "plans", task), task.problem
     if task.cap_mw is not None:
-        cap = np.array(store.record(task.name)["cap_mw"])
-        problem = coordination.under_cap(problem, cap)
-    return load_plan(store.path(task.name), problem)
+        problem = coordination.under_cap(problem, np.array(result.record["cap_mw"]))
+    return plan_of_arrays(result.arrays, problem, task.name)
 
 
 def schedules_mw(rows: pd.DataFrame) -> dict[Case, FloatArray]:
@@ -134,28 +113,53 @@ def schedules_mw(rows: pd.DataFrame) -> dict[Case, FloatArray]:
     }
 
 
+@dataclass(frozen=True, eq=False)
+class DayTask:
+    """A day of AC OPFs under the aggregators' power (T, 11) of one case."""
+
+    case: Case
+    ev_mw: FloatArray
+
+    @property
+    def name(self) -> str:
+        """Name of the day in the store's step ``days``."""
+        return f"{self.case.regime}/scenario{self.case.scenario}-{self.case.side}"
+
+    def key(self) -> str:
+        """Fingerprint of the power, the network's data and the code."""
+        code, data = fingerprint.of_call(DayTask.run), fingerprint.of_data("network", "load")
+        return fingerprint.of_content(code, data, self.ev_mw)
+
+    def run(self) -> Result:
+        """System totals by period, and the state by period and bus, as arrays by column."""
+        day = opf.study_day(self.ev_mw)
+        system, buses = system_table(day), bus_table(day, self.ev_mw)
+        return Result.of_tables({"seconds": day.seconds}, system=system, buses=buses)
+
+
 def solve_days(
-    powers_mw: Mapping[Case, FloatArray], store: Store, progress: Progress, step: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+    powers_mw: Mapping[Case, FloatArray], store: Store, progress: Progress, step: str,
+    jobs: Jobs = 1,
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """AC OPF days for every case: system totals by period, and state by period and bus."""
-    code = fingerprint.of_modules("evcm.network.opf")
-    systems, buses = [], []
-    for done, (case, ev_mw) in enumerate(powers_mw.items()):
-        stem = f"opf/{case.regime}/scenario{case.scenario}-{case.side}"
-        key = fingerprint.of_content(code, fingerprint.of_data("network", "load"), ev_mw)
-        names = [f"{stem}-system.parquet", f"{stem}-buses.parquet"]
-        if not all(store.is_fresh(name, key) for name in names):
-            day = opf.study_day(ev_mw)
-            for name, table in zip(names, (system_table(day), bus_table(day, ev_mw)), strict=True):
-                labelled = table.assign(**case._asdict())
-                store.save_table(name, key, labelled, {"seconds": day.seconds})
-        systems.append(store.load_table(names[0], key))
-        buses.append(store.load_table(names[1], key))
-        progress(step, done + 1, len(powers_mw))
-    return pd.concat(systems, ignore_index=True), pd.concat(buses, ignore_index=True)
+    tasks = [DayTask(case, ev_mw) for case, ev_mw in powers_mw.items()]
+    found = each(tasks, store, "days", jobs, progress, step)
+
+    def joined(name: str) -> pd.DataFrame:
+        labelled = [
+            result.table(name).assign(**task.case._asdict())
+            for task, result in zip(tasks, found, strict=True)
+        ]
+        return pd.concat(labelled, ignore_index=True)
+
+    return joined("system"), joined("buses")
 
 
-def output_folder(out: Path) -> Store:
-    """The store at a folder, made on demand."""
-    out.mkdir(parents=True, exist_ok=True)
-    return Store(out)
+def run_key(module: str, asked: object) -> str:
+    """Fingerprint of a whole run: its module, every method of the plans, the data, what is asked.
+
+    The number of jobs is no part of it.
+    """
+    values = {k: v for k, v in vars(asked).items() if k != "jobs"}
+    code = fingerprint.of_modules(module), methods.code(*methods.AUTO)
+    return fingerprint.of_content(code, fingerprint.of_data(*fingerprint.STUDY_DATA), values)
