@@ -1,7 +1,7 @@
-import json
-
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -165,7 +165,7 @@ def test_a_second_run_computes_nothing_again(finished, monkeypatch):
     def refused(*_):
         raise AssertionError("a stored plan was solved again")
 
-    monkeypatch.setattr(tasks, "_solve", refused)
+    monkeypatch.setattr(tasks.PlanTask, "run", refused)
     again = flow.run(settings, result.folder)
     pd.testing.assert_frame_equal(again.system, result.system)
     pd.testing.assert_frame_equal(again.aggregators, result.aggregators)
@@ -174,18 +174,16 @@ def test_a_second_run_computes_nothing_again(finished, monkeypatch):
 @pytest.mark.slow
 def test_only_what_is_missing_is_solved(finished, monkeypatch):
     settings, result, _ = finished
-    victim = result.folder / "plans/apart/scenario1-min-bus05.npz"
-    record = victim.with_name(victim.name + ".json")
-    before = json.loads(record.read_text())
-    record.unlink()
-    solved = []
-    solve = tasks._solve
-    monkeypatch.setattr(
-        tasks, "_solve", lambda task, *rest: solved.append(task.name) or solve(task, *rest)
-    )
-    flow.run(settings, result.folder)
-    assert solved == ["plans/apart/scenario1-min-bus05.npz"]
-    assert json.loads(record.read_text())["key"] == before["key"]
+    step, victim = result.folder / "steps/plans", "apart/scenario1-min-bus05"
+    for file in step.iterdir():
+        rows = pq.read_table(file)
+        pq.write_table(rows.filter(pc.not_equal(rows["name"], victim)), file)
+    solved, run = [], tasks.PlanTask.run
+    monkeypatch.setattr(tasks.PlanTask, "run", lambda t: solved.append(t.name) or run(t))
+    again = flow.run(settings, result.folder)
+    assert solved == [victim]
+    same = ["scenario", "side", "regime", "bus", "cost_usd", "bound_usd", "gap"]
+    pd.testing.assert_frame_equal(again.aggregators[same], result.aggregators[same])
 
 
 def test_the_command_line_asks_for_the_study_s_own_settings():

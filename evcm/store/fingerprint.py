@@ -78,15 +78,15 @@ def of_modules(*modules: str) -> str:
     return of_content([(name, _source(name)) for name in closure(modules)])
 
 
-def of_call(function: Callable[..., Any]) -> str:
-    """Fingerprint of the code that a call of a function can reach.
+def of_code(thing: Callable[..., Any] | type) -> str:
+    """Fingerprint of the code that a class or a function can reach.
 
-    That is the source of the function; of the functions, classes and constants of its own module
-    that it names, and of what those name; and of every evcm module behind a name that they
-    import, with all that it imports. What else the function's module holds or imports stays out.
+    That is its source; the functions, classes and constants of its own module that it names, and
+    what those name; and every evcm module behind a name that they import, with all that it
+    imports. What else its module holds or imports stays out.
     """
-    home = function.__module__
-    parts, modules = _reached(home, _source(home), function.__qualname__.split(".")[0])
+    home = thing.__module__
+    parts, modules = _reached(home, _source(home), thing.__qualname__.split(".")[0])
     return of_content(parts, [(name, _source(name)) for name in closure(modules)])
 
 

@@ -24,9 +24,10 @@ PART = 50
 
 @dataclass(frozen=True)
 class DaysTask:
-    """`PART` days of the default building, drawn with a seed."""
+    """Days of the default building from the `first` on, drawn with a seed."""
 
     first: int
+    count: int
     seed: int
 
     @property
@@ -36,18 +37,21 @@ class DaysTask:
 
     def key(self) -> str:
         """Fingerprint of the code, the data and the seed that the days depend on."""
-        code, data = fingerprint.of_call(DaysTask.run), fingerprint.of_data("building")
-        return fingerprint.of_content(code, data, PART, self)
+        code, data = fingerprint.of_code(DaysTask), fingerprint.of_data("building")
+        return fingerprint.of_content(code, data, self)
 
     def run(self) -> Result:
         """Draw and dispatch the days."""
-        days = range(self.first, self.first + PART)
+        days = range(self.first, self.first + self.count)
         own, law = solve.default_building(), solve.default_law()
         return Result.of_tables(days=solve.distribution(own, law, days, self.seed))
 
 
 def random_days(
-    folder: Path, days: int = 1000, seed: int = 0, jobs: Jobs = 1,
+    folder: Path,
+    days: int = 1000,
+    seed: int = 0,
+    jobs: Jobs = 1,
     progress: Progress = lambda *_: None,
 ) -> pd.DataFrame:
     """Cost of the default building on random days, with and without PV and shifting.
@@ -63,7 +67,7 @@ def random_days(
     jobs : int or str
         Processes, or the address of a Dask scheduler. The days do not depend on it.
     progress : callable
-        Told (step, done, total) in parts of `PART` days.
+        Told (step, done, total) in days.
 
     Returns
     -------
@@ -78,7 +82,10 @@ def random_days(
     c.require(days > 0 and days % PART == 0, "days", days, f"a positive multiple of {PART}")
     check_jobs(c, jobs)
     c.done()
-    tasks = [DaysTask(first, seed) for first in range(0, days, PART)]
+    tasks = [DaysTask(first, PART, seed) for first in range(0, days, PART)]
     with Store(folder).locked("evcm building days") as store:
-        found = each(tasks, store, "building", jobs, progress, "Building, random days")
+        found = each(
+            tasks, store, "building", jobs,
+            lambda step, done, _: progress(step, PART * done, days), "Building, random days",
+        )  # fmt: skip
     return pd.concat([result.table("days") for result in found], ignore_index=True)

@@ -37,11 +37,11 @@ from evcm.inputs import LOAD_BUSES, PERIOD_H
 from evcm.network import opf
 from evcm.network.caps import study_caps
 from evcm.store import fingerprint
-from evcm.store.each import each, required
+from evcm.store.each import Progress, each, required
 from evcm.store.result import Result
 from evcm.store.results import Store
 from evcm.study.flow import Settings, quiet
-from evcm.study.tasks import PlanTask, Progress, run_key, solve_plans, stored_plan
+from evcm.study.tasks import PlanTask, run_key, solve_plans, stored_plan
 from evcm.trips import fleet, montecarlo, uncontrolled
 from evcm.trips.fleet import Fleet
 from evcm.trips.montecarlo import Side
@@ -254,7 +254,7 @@ class JointTask:
 
     def key(self) -> str:
         """Fingerprint of the problems, the gap and the solving code."""
-        code = fingerprint.of_call(JointTask.run), methods.code(*methods.AUTO)
+        code = fingerprint.of_code(JointTask), methods.code(*methods.AUTO)
         return fingerprint.of_content(code, self.problems, self.gap)
 
     def run(self) -> Result:

@@ -17,18 +17,17 @@ import numpy as np
 import pandas as pd
 
 from evcm import inputs
-from evcm.aggregator import methods, of_fleet
+from evcm.aggregator import of_fleet
 from evcm.arrays import FloatArray
 from evcm.coordination.regimes import NO_CARS, Case, Regime
 from evcm.errors import Checks
 from evcm.inputs import LOAD_BUSES, PERIODS
 from evcm.network import caps
 from evcm.store import fingerprint
-from evcm.store.each import Jobs, check_jobs
+from evcm.store.each import Jobs, Progress, check_jobs
 from evcm.store.results import Store
 from evcm.study.tasks import (
     PlanTask,
-    Progress,
     run_key,
     schedules_mw,
     solve_days,

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from evcm import inputs
-from evcm.aggregator import methods
 from evcm.arrays import FloatArray, IntArray
 from evcm.coordination.regimes import RULES
 from evcm.errors import Checks
@@ -232,7 +231,7 @@ class UncontrolledTask:
         """Fingerprint of the code, the data and the parts of the grid that count here."""
         g, data = self.grid, fingerprint.of_data(*fingerprint.STUDY_DATA)
         asked = g.counts, g.days, g.curve_days, g.block, g.most, self.kw
-        return fingerprint.of_content(fingerprint.of_call(UncontrolledTask.run), data, asked)
+        return fingerprint.of_content(fingerprint.of_code(UncontrolledTask), data, asked)
 
     def run(self) -> Result:
         """The curve over counts, and the first count that lacks power on each day."""

@@ -85,11 +85,15 @@ def solve_point(point: Point) -> dict[str, Any]:
         )  # fmt: skip
         return row | nothing | {"feasible": False, "note": str(error)[:300], "power_mw": []}
     power = np.column_stack([plan.day_ahead_mw for plan in plans])
-    return row | day_figures(power) | {
-        "cost_usd": float(sum(plan.cost_usd for plan in plans)),
-        "gap_found": max(plan.gap for plan in plans),
-        "power_mw": power.sum(axis=1).tolist(),
-    }
+    return (
+        row
+        | day_figures(power)
+        | {
+            "cost_usd": float(sum(plan.cost_usd for plan in plans)),
+            "gap_found": max(plan.gap for plan in plans),
+            "power_mw": power.sum(axis=1).tolist(),
+        }
+    )
 
 
 def day_figures(power_mw: FloatArray) -> dict[str, float]:
@@ -157,7 +161,7 @@ class PointTask:
 
     def key(self) -> str:
         """Fingerprint of the point, the data and the solving code."""
-        code = fingerprint.of_call(type(self).run), methods.code(*methods.AUTO)
+        code = fingerprint.of_code(type(self)), methods.code(*methods.AUTO)
         data = fingerprint.of_data(*fingerprint.STUDY_DATA)
         return fingerprint.of_content(code, data, self.point)
 

@@ -42,7 +42,7 @@ class PlanTask:
     def key(self) -> str:
         """Fingerprint of the problem, the cap, the gap and the code of its method."""
         method, _ = methods.choose_method(self.problem)
-        code = methods.code(method), fingerprint.of_call(PlanTask.run)
+        code = methods.code(method), fingerprint.of_code(PlanTask)
         return fingerprint.of_content(code, self.problem, self.gap, self.cap_mw)
 
     def run(self) -> Result:
@@ -127,7 +127,7 @@ class DayTask:
 
     def key(self) -> str:
         """Fingerprint of the power, the network's data and the code."""
-        code, data = fingerprint.of_call(DayTask.run), fingerprint.of_data("network", "load")
+        code, data = fingerprint.of_code(DayTask), fingerprint.of_data("network", "load")
         return fingerprint.of_content(code, data, self.ev_mw)
 
     def run(self) -> Result:
