@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ["hatchling", "editables"]
-DEV = ["ruff", "mypy", "pandas-stubs", "scipy-stubs", "pytest", "pytest-xdist", "hypothesis",
+DEV = ["distributed", "ruff", "mypy", "pandas-stubs", "scipy-stubs", "pytest", "pytest-xdist", "hypothesis",
        "playwright", "psutil", "nbclient", "packaging", "axe-playwright-python"]  # fmt: skip
 LAB = ["jupyterlab", "jupytext"]
 PYTHONS = ("3.11", "3.12", "3.13")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from evcm.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @cache
@@ -47,6 +48,8 @@ def read_toml(name: str) -> dict[str, Any]:
 
 def read_table(name: str) -> pd.DataFrame:
     """Content of a CSV data file; lines that start with # are comments."""
+    import pandas as pd  # half a second, which the command line's help does without
+
     return pd.read_csv(path(name), comment="#", skipinitialspace=True)
 
 

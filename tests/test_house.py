@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = (
-    ("errors",), ("arrays", "data"), ("highs", "paper"), ("store",), ("network",),
+    ("compiled", "errors"), ("arrays", "data"), ("highs", "paper"), ("store",), ("network",),
     ("inputs",), ("trips",), ("aggregator",),
     ("coordination", "feeder", "reinforcement", "building"),
     ("v2x",), ("study",), ("plots",), ("cli",),

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-import numba as nb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from evcm import compiled as nb
 from evcm import data
 from evcm.arrays import FloatArray, IntArray, read_only
 from evcm.errors import Checks, Fault, InputError

@@ -21,8 +21,7 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
-
+from evcm import compiled as nb
 from evcm.errors import Checks
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from evcm import compiled as nb
 from evcm.arrays import FloatArray, IntArray
 from evcm.v2x.arrivals import (
     ACCEPT,

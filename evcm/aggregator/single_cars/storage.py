@@ -26,7 +26,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+
+from evcm.compiled import njit, prange
 
 OPEN, EXACT, CYCLIC = 0, 1, 2
 """How a visit ends: at `end_level` or above, exactly there, or where it started (no arrival)."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from evcm import compiled as nb
 from evcm.arrays import FloatArray, IntArray
 
 REFINEMENTS = 4

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from evcm import compiled as nb
 from evcm.arrays import FloatArray, IntArray
 from evcm.paper import implements
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from evcm import compiled as nb
 from evcm.arrays import FloatArray, IntArray
 from evcm.network.interior.blocks import factor, solve_refined
 from evcm.network.interior.branch import Grid, branch_second, branch_terms, hold, scatter
