@@ -3,13 +3,14 @@
 import itertools
 from dataclasses import replace
 
+import cvxpy as cp
 import numpy as np
 import pandas as pd
 import pytest
 
 from evcm.building import solve as bd
 from evcm.building.certificate import certify
-from evcm.errors import InfeasibleError, InputError
+from evcm.errors import InfeasibleError, InputError, SolverError
 
 DEFAULT, LAW = bd.default_building(), bd.default_law()
 
@@ -309,3 +310,135 @@ def test_a_day_of_quarter_hours_with_twenty_bays_is_proven():
     plan = bd.dispatch(quarter, cars.sessions, bd.VARIANTS["shifting, bank and V2G"])
     assert plan.gap <= 1e-4
     certify(plan).require()
+
+
+# ---------------------------------------------------------------- meter, reserve, nights, hulls
+
+
+def test_feeding_in_above_the_price_needs_a_binary():
+    # 12 kW of sun at noon; a load of 5 kW all day; feeding in pays 0.3, buying costs 0.1.
+    day = plain(
+        load_kw=np.full(4, 5.0), irradiance_kw_per_m2=np.array([0.0, 0.24, 0.24, 0.0]),
+        feed_in_usd_per_kwh=np.array([0.3, 0.3, 0.05, 0.3]), connection_kw=20.0,
+    )  # fmt: skip
+    plan = proven(day, sessions())
+    # Nothing is bought in order to be sold: 7 kWh are fed in in each hour of sun.
+    assert plan.grid_kw == pytest.approx([5.0, 0.0, 0.0, 5.0], abs=1e-6)
+    assert plan.export_kw == pytest.approx([0.0, 7.0, 7.0, 0.0], abs=1e-6)
+    assert plan.cost_usd == pytest.approx(10 * 0.1 - 7 * 0.3 - 7 * 0.05, abs=1e-6)
+    assert sum(bd.costs(plan).values()) == pytest.approx(plan.cost_usd, abs=1e-9)
+    both = replace(plan, power_kw=plan.power_kw + np.array([0, 1.0]), export_kw=plan.export_kw + 1.0)
+    with pytest.raises(SolverError, match="burning_kw is off by 1"):
+        certify(both).require()
+
+
+def test_feeding_in_passes_the_connection():
+    day = plain(
+        irradiance_kw_per_m2=np.full(4, 0.24), feed_in_usd_per_kwh=np.full(4, 0.05),
+        connection_kw=10.0,
+    )  # fmt: skip
+    plan = proven(day, sessions())
+    assert plan.export_kw == pytest.approx(np.full(4, 10.0), abs=1e-6)
+    assert bd.summary(plan)["pv_unused_kwh"] == pytest.approx(8.0, abs=1e-5)
+    # Nobody pays for being fed at a loss.
+    none = proven(replace(day, feed_in_usd_per_kwh=np.full(4, -0.01)), sessions())
+    assert none.export_kw == pytest.approx(np.zeros(4), abs=1e-6)
+
+
+def test_a_bank_buys_nothing_at_a_negative_price_but_cars_do():
+    prices = np.array([0.1, -0.5, 0.1, 0.1])
+    cars = sessions((0, 0, 4, 9.0, 6.0), give_kwh=20.0)
+    plan = proven(plain(price_usd_per_kwh=prices), cars, bd.VARIANTS["shifting, bank and V2G"])
+    assert plan.charge_kw[1, 0] == pytest.approx(6.0, abs=1e-6)
+    assert np.minimum(plan.charge_kw, plan.give_kw).max() < 1e-6
+    assert plan.cost_usd < -2.5
+
+
+def test_a_connection_is_paid_for_while_it_is_needed():
+    # (cfijo of the pseudocode) 3 USD an hour; the sun covers the two hours of noon.
+    day = plain(
+        load_kw=np.full(4, 5.0), irradiance_kw_per_m2=np.array([0.0, 0.24, 0.24, 0.0]),
+        connection_usd_per_h=3.0,
+    )  # fmt: skip
+    plan = proven(day, sessions())
+    assert plan.on[:, -1].tolist() == [1, 0, 0, 1]
+    assert plan.cost_usd == pytest.approx(10 * 0.1 + 2 * 3.0, abs=1e-6)
+    assert bd.costs(plan)["grid connection"] == pytest.approx(6.0)
+    # A night without sun shows that it is the sun that saves it.
+    dark = proven(replace(day, irradiance_kw_per_m2=np.zeros(4)), sessions())
+    assert dark.on[:, -1].tolist() == [1, 1, 1, 1]
+
+
+def test_reserve_binds_only_where_the_grid_does_not_count():
+    # 20 kW of load, 24 kW of sun: with the grid (9) is vacuous, without it 20 % (4 kW) just fit.
+    day = plain(load_kw=np.full(4, 20.0), irradiance_kw_per_m2=np.full(4, 0.48))
+    free = proven(day, sessions())
+    for share in (0.1, 0.5, 10.0):
+        assert proven(replace(day, reserve_share=share), sessions()).cost_usd == pytest.approx(
+            free.cost_usd)  # fmt: skip
+    own = replace(day, reserve_share=0.3, reserve_from_grid=False)
+    plan = proven(own, sessions())
+    # 6 kW must be kept back of 24: 2 kW come from the grid instead.
+    assert plan.pv_kw == pytest.approx(np.full(4, 18.0), abs=1e-6)
+    assert plan.cost_usd == pytest.approx(0.1 * 2 * 4, abs=1e-6)
+    with pytest.raises(InfeasibleError, match="reserve included"):
+        bd.dispatch(replace(own, reserve_share=2.0), sessions())
+    bank = replace(own, bank=bd.Bank(40.0, 10.0, 10.0, 1.0, 1.0, start_share=1.0))
+    held = proven(bank, sessions(), bd.Variant(bank=True))
+    assert held.cost_usd < 1e-6
+    assert held.ready_kw.min() >= 2.0 - 1e-6
+    with pytest.raises(SolverError, match="reserve_kw"):
+        certify(replace(held, ready_kw=held.ready_kw - 3.0)).require()
+
+
+def test_a_stay_over_midnight_is_one_stay():
+    day = plain(
+        24, horizon=bd.Horizon(0.0, 24, 1.0), irradiance_kw_per_m2=np.zeros(24),
+        price_usd_per_kwh=np.where(np.arange(24) == 4, 0.01, 0.1),
+    )  # fmt: skip
+    cars = sessions((0, 22, 30, 10.0, 7.0), (0, 6, 22, 3.0, 7.0))
+    plan = proven(day, cars, SHIFT)
+    assert plan.charge_kw[4, 0] == pytest.approx(7.0, abs=1e-6)
+    assert plan.cost_usd == pytest.approx(0.07 + 0.3 + 0.3, abs=1e-6)
+    early = replace(plan, charge_kw=np.roll(plan.charge_kw, 3, axis=0))
+    assert certify(early).cars > 1.0
+    with pytest.raises(InputError, match=r"row 1, bay: got bay 1 at 00:00"):
+        bd.dispatch(day, sessions((0, 22, 30, 10.0, 7.0), (0, 0, 3, 1.0, 7.0)))
+    with pytest.raises(InputError, match=r"row 1, stay"):
+        bd.dispatch(day, sessions((0, 22, 47, 10.0, 7.0)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_tighter_ramps_cut_off_no_plan(seed):
+    """The hulls of (10), (12) and (13) against the rules as printed, on random days."""
+    rng = np.random.default_rng(seed)
+    groups = tuple(
+        bd.PvGroup(f"g{k}", 20.0, float(rng.uniform(0, 4)), *rng.uniform(5, 15, 2),
+                   *rng.uniform(0, 0.05, 2), *rng.uniform(0, 0.3, 2))
+        for k in range(2)
+    )  # fmt: skip
+    day = plain(6, groups=groups, load_kw=rng.uniform(0, 40, 6),
+                irradiance_kw_per_m2=rng.uniform(0, 1, 6),
+                price_usd_per_kwh=rng.uniform(0.02, 0.3, 6))  # fmt: skip
+    best = proven(day, sessions()).cost_usd
+    assert best == pytest.approx(printed_optimum(day), rel=1.1e-4)
+
+
+def printed_optimum(day):
+    """Least cost by (7)-(14) as they stand, with binaries for starts and stops."""
+    h, units = day.horizon, len(day.groups)
+    power, grid = cp.Variable((h.periods, units), nonneg=True), cp.Variable(h.periods, nonneg=True)
+    on, start, stop = (cp.Variable((h.periods, units), boolean=True) for _ in range(3))
+    sun, rules, cost = bd.available_kw(day), [grid <= day.connection_kw], 0
+    rules.append(cp.sum(power, axis=1) + grid == day.load_kw)
+    for k, g in enumerate(day.groups):
+        p, a = power[:, k], on[:, k]
+        rules += [g.min_kw * a <= p, p <= cp.multiply(sun[:, k], a)]
+        for t in range(h.periods):
+            before, was = (p[t - 1], a[t - 1]) if t else (0, 0)
+            rules += [a[t] - was == start[t, k] - stop[t, k], start[t, k] + stop[t, k] <= 1]
+            rules += [p[t] - before <= g.ramp_up_kw_per_h, before - p[t] <= g.ramp_down_kw_per_h]
+        cost += g.cost_usd_per_kwh * cp.sum(p) + g.cost_usd_per_h * cp.sum(a)
+        cost += g.start_usd * cp.sum(start[:, k]) + g.stop_usd * cp.sum(stop[:, k])
+    problem = cp.Problem(cp.Minimize(cost + day.price_usd_per_kwh @ grid), rules)
+    return problem.solve(solver=cp.HIGHS, mip_rel_gap=1e-6)

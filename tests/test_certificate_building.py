@@ -37,7 +37,7 @@ FAULTS = {
     "balance_kw": {"power_kw": bumped(PLAN.power_kw, (2, 4), 1.0)},
     "limits_kw": {"power_kw": bumped(PLAN.power_kw, (2, 0), 30.0)},
     "commitment": {"start": bumped(PLAN.start, (0, 4), -1.0)},
-    "ramps_kw": {"power_kw": bumped(PLAN.power_kw, (2, 0), 25.0)},
+    "ramps_kw": {"power_kw": bumped(PLAN.power_kw, (2, 0), 60.0)},
     "binaries": {"on": bumped(PLAN.on, (1, 0), 0.5)},
     "bank": {"stored_kwh": bumped(PLAN.stored_kwh, 3, 1.0)},
     "cars": {"charge_kw": bumped(PLAN.charge_kw, FIRST, 1.0)},

@@ -19,7 +19,8 @@ class BuildingCertificate(Certificate):
 
     cost (7), balance (8), reserve (9), limits (10), commitment (11), ramps (12)-(13), binaries
     (14); bank: balance, limits, PV only, same charge at the end; cars: energy by departure, bounds,
-    fixed charging where nothing may move; burning: charging and giving at once; gap.
+    fixed charging where nothing may move; burning: charging and
+    giving, or buying and feeding in, at once; gap.
     """
 
     cost_usd: float
@@ -53,14 +54,17 @@ def certify(plan: Plan) -> BuildingCertificate:
     available = np.hstack([sun, np.full((b.horizon.periods, 1), b.connection_kw)])
     demand = b.load_kw + plan.charge_kw.sum(axis=1)
     supply = plan.power_kw.sum(axis=1) + plan.bank_out_kw + plan.give_kw.sum(axis=1)
-    spare = (available * plan.on - plan.power_kw).sum(axis=1)
+    headroom = available * plan.on - plan.power_kw
+    spare = headroom[:, :-1].sum(axis=1) + b.reserve_from_grid * headroom[:, -1] + plan.ready_kw
+    meter = b.connection_kw * plan.on[:, -1] * (b.feed_in_usd_per_kwh is not None)
     least = np.array([*(g.min_kw for g in b.groups), 0.0])
     return BuildingCertificate(
         cost_usd=abs(_cost(plan) - plan.cost_usd),
-        balance_kw=_most(np.abs(supply - demand - plan.bank_in_kw)),
+        balance_kw=_most(np.abs(supply - demand - plan.bank_in_kw - plan.export_kw)),
         reserve_kw=_most(b.reserve_share * demand - spare),
         limits_kw=max(_most(least * plan.on - plan.power_kw),
-                      _most(plan.power_kw - available * plan.on)),
+                      _most(plan.power_kw - available * plan.on),
+                      _most(-plan.export_kw), _most(plan.export_kw - meter)),
         commitment=_commitment(plan),
         ramps_kw=_ramps(plan),
         binaries=max(_most(np.minimum(np.abs(v), np.abs(v - 1)))
@@ -68,7 +72,8 @@ def certify(plan: Plan) -> BuildingCertificate:
         bank=_bank(plan),
         cars=_cars(plan),
         burning_kw=max(_most(np.minimum(plan.bank_in_kw, plan.bank_out_kw)),
-                       _most(np.minimum(plan.charge_kw, plan.give_kw))),
+                       _most(np.minimum(plan.charge_kw, plan.give_kw)),
+                       _most(np.minimum(plan.grid_kw, plan.export_kw))),
         gap=plan.gap,
     )  # fmt: skip
 
@@ -80,6 +85,9 @@ def _most(values: FloatArray) -> float:
 def _cost(plan: Plan) -> float:
     b, step = plan.building, plan.building.horizon.step_h
     total = step * float(b.price_usd_per_kwh @ plan.grid_kw)
+    total += step * b.connection_usd_per_h * float(plan.on[:, -1].sum())
+    if b.feed_in_usd_per_kwh is not None:
+        total -= step * float(b.feed_in_usd_per_kwh @ plan.export_kw)
     total += b.demand_usd_per_kw * float(plan.grid_kw.max())
     for k, g in enumerate(b.groups):
         total += step * g.cost_usd_per_kwh * float(plan.power_kw[:, k].sum())
@@ -120,6 +128,9 @@ def _bank(plan: Plan) -> float:
         _most(plan.bank_in_kw - use * bank.charge_kw), _most(-plan.bank_in_kw),
         _most(plan.bank_out_kw - use * bank.discharge_kw), _most(-plan.bank_out_kw),
         _most(plan.bank_in_kw - plan.pv_kw),
+        # What the bank holds ready: of its power, and for a period of what is stored.
+        _most(plan.ready_kw + plan.bank_out_kw - use * bank.discharge_kw),
+        _most(step * plan.ready_kw / bank.discharge_efficiency - stored), _most(-plan.ready_kw),
     )  # fmt: skip
 
 
@@ -129,7 +140,7 @@ def _cars(plan: Plan) -> float:
     idle, worst = np.ones(plan.charge_kw.shape, dtype=bool), 0.0
     moves = plan.variant.shifting or plan.variant.v2g
     for n in range(len(s)):
-        span, bay = slice(int(s.arrival[n]), int(s.departure[n])), s.bay[n]
+        span, bay = np.arange(s.arrival[n], s.departure[n]) % b.horizon.periods, s.bay[n]
         idle[span, bay] = False
         charge, give = plan.charge_kw[span, bay], plan.give_kw[span, bay]
         got = step * np.cumsum(charge - give / b.response.v2g_round_trip)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from evcm.arrays import FloatArray
+from evcm.arrays import FloatArray, IntArray
 from evcm.building.inputs import Bank, Building, Horizon, PvGroup, Response, Sessions
 from evcm.errors import Checks, Fault, InputError
-from evcm.store.files import read_csv
+from evcm.store import times
 
 T = TypeVar("T")
 
 SERIES = {"load": "load_kw", "pv": "irradiance_kw_per_m2", "tariff": "price_usd_per_kwh"}
 """Key of each file in the configuration and its column besides `hour`."""
+
+FEED_IN = "feed_in_usd_per_kwh"
+"""Optional column of the tariff."""
+
+CARS = (("arrival", "departure", "energy_kwh"), ("bay", "power_kw", "kind"))
+"""Columns of the sessions: required and optional."""
+
+RESULTS = ("summary.csv", "costs.csv", "dispatch.csv", "cars.csv", "certificate.json")
+"""Files that ``evcm building run`` writes."""
 
 SECTIONS = ("horizon", "building", "bank", "response", "pv_group", "files", "sessions")
 
@@ -27,30 +35,32 @@ SECTIONS = ("horizon", "building", "bank", "response", "pv_group", "files", "ses
 def read_building(path: str | Path) -> tuple[Building, Sessions]:
     """Read a configuration with its CSV files; file names are relative to the configuration.
 
+    Times are read as `evcm.store.times.moment` does; dates count from the midnight before the
+    earliest of all files. See `series_means` for how rows become periods.
+
     Raises
     ------
     InputError
-        A missing or unknown entry, a file that lacks hours, or a row that does not fit.
+        A missing, unknown or mistyped entry, a file that lacks hours, a row that does not fit or
+        would not be used.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(str(path), [Fault("file", "missing", "an existing TOML file")])
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(str(path), [Fault("content", str(error), "TOML")]) from error
-    c = Checks(str(path))
-    for name in sorted(set(content) - set(SECTIONS)):
-        c.require(False, f"section {name}", "unknown", ", ".join(SECTIONS))
-    named = content.get("files", {})
-    for name in (*SERIES, "sessions"):
-        c.require(isinstance(named.get(name), str), f"files.{name}", named.get(name), "a CSV file")
-    for name in sorted(set(named) - {*SERIES, "sessions"}):
-        c.require(False, f"files.{name}", "unknown", ", ".join([*SERIES, "sessions"]))
-    c.done()
-    horizon = _make(Horizon, content.get("horizon", {}), "horizon")
-    series = {column: read_series(path.parent / named[key], column, horizon)
+    content = _toml(path)
+    named = content["files"]
+    optional = {"tariff": (FEED_IN,)}
+    tables = {key: times.read_table(path.parent / named[key], ("hour", column),
+                                    optional.get(key, ()))
               for key, column in SERIES.items()}  # fmt: skip
+    cars = times.read_table(path.parent / named["sessions"], *CARS)
+    moments = {key: _moments(path.parent / named[key], table, ("hour",))["hour"]
+               for key, table in tables.items()}  # fmt: skip
+    stays = _moments(path.parent / named["sessions"], cars, ("arrival", "departure"))
+    start = times.midnight(m for each in (*moments.values(), *stays.values()) for m in each)
+    horizon = _make(Horizon, content.get("horizon", {}), "horizon")
+    series: dict[str, FloatArray | None] = {FEED_IN: None}
+    for key, table in tables.items():
+        hours = times.hours(moments[key], start)
+        series |= read_series(path.parent / named[key], table, hours, horizon)
     parts: dict[str, Any] = {
         "horizon": horizon,
         "bank": _make(Bank, content.get("bank", {}), "bank"),
@@ -59,131 +69,215 @@ def read_building(path: str | Path) -> tuple[Building, Sessions]:
                         for n, g in enumerate(content.get("pv_group", []))),
     }  # fmt: skip
     building = _make(Building, content.get("building", {}), "building", **series, **parts)
-    power = content.get("sessions", {}).get("power_kw", 7.7)
-    sessions = read_sessions(path.parent / named["sessions"], building, power)
-    return building, sessions
+    power_kw = content.get("sessions", {}).get("power_kw", 7.7)
+    stay = [times.hours(stays[name], start) for name in ("arrival", "departure")]
+    dated = start is not None and bool(stays["arrival"]) and not isinstance(
+        stays["arrival"][0], float)  # fmt: skip
+    where = path.parent / named["sessions"]
+    return building, _sessions(where, cars, stay, building, power_kw, dated)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    """The configuration, every section of the kind that it must be."""
+    if not path.is_file():
+        raise InputError(str(path), [Fault("file", "missing", "an existing TOML file")])
+    try:
+        content = tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(str(path), [Fault("content", str(error), "TOML")]) from error
+    c = Checks(str(path))
+    for name, value in content.items():
+        if not c.require(name in SECTIONS, f"section {name}", "unknown", ", ".join(SECTIONS)):
+            continue
+        if name == "pv_group":
+            good = isinstance(value, list) and all(isinstance(g, dict) for g in value)
+            c.require(good, "section pv_group", value, "[[pv_group]], once for each group")
+        else:
+            c.require(isinstance(value, dict), f"section {name}", value, f"[{name}], once")
+    c.done()
+    named = content.setdefault("files", {})
+    for name in (*SERIES, "sessions"):
+        good = isinstance(named.get(name), str) and "\0" not in named[name]
+        c.require(good, f"files.{name}", named.get(name), "the name of a CSV file")
+    for name in sorted(set(named) - {*SERIES, "sessions"}):
+        c.require(False, f"files.{name}", "unknown", ", ".join([*SERIES, "sessions"]))
+    for name, value in content.get("sessions", {}).items():
+        if c.require(name == "power_kw", f"sessions.{name}", "unknown", "power_kw"):
+            good = isinstance(value, int | float) and not isinstance(value, bool)
+            good = good and 0 < value < 1e6
+            c.require(good, "sessions.power_kw", value, "a number > 0")
+    c.done()
+    return content
 
 
 def _make(kind: type[T], given: dict[str, Any], where: str, **more: Any) -> T:
     """A dataclass from a section; unknown, missing and mistyped entries are named."""
     c = Checks(f"section {where}")
-    known = {f.name: str(f.type) for f in fields(kind) if f.name not in more}  # type: ignore[arg-type]
+    known = {f.name: f for f in fields(kind) if f.name not in more}  # type: ignore[arg-type]
     for name, value in given.items():
-        if c.require(name in known, name, value, "an entry of: " + ", ".join(known)):
-            wanted = (
-                str if known[name] == "str" else (int if known[name] == "int" else (int, float))
-            )
-            good = isinstance(value, wanted) and not isinstance(value, bool)
-            c.require(good, name, value, {"str": "a text", "int": "a whole number"}.get(
-                known[name], "a number"))  # fmt: skip
+        if not c.require(name in known, name, value, "an entry of: " + ", ".join(known)):
+            continue
+        wanted, said = ENTRIES[str(known[name].type)]
+        good = isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)
+        if isinstance(value, int):
+            good = good and abs(value) < 10**9
+        c.require(good, name, value, said)
+    for name, f in known.items():
+        lacking = name not in given and f.default is MISSING
+        c.require(not lacking, name, "missing", "required")
     c.done()
-    try:
-        return kind(**given, **more)
-    except TypeError as error:
-        raise InputError(f"section {where}", [Fault("entries", str(error), "all required")]) from (
-            error
-        )
+    return kind(**given, **more)
 
 
-def clock_hour(value: object) -> float:
-    """A clock time as decimal hours: 13.5 or 13:30; not a number where it is neither."""
-    found = re.fullmatch(r"\s*(\d{1,2}):(\d{2})\s*", str(value))
-    if found:
-        return int(found[1]) + int(found[2]) / 60 if int(found[2]) < 60 else float("nan")
-    try:
-        return float(str(value))
-    except ValueError:
-        return float("nan")
+ENTRIES: dict[str, tuple[Any, str]] = {
+    "str": (str, "a text"), "int": (int, "a whole number"), "bool": (bool, "true or false"),
+    "float": ((int, float), "a number"),
+}  # fmt: skip
+"""What an entry of a section may be, by the type of its field."""
 
 
-def read_series(path: Path, column: str, horizon: Horizon) -> FloatArray:
-    """Read `hour` and a column; each period takes the row of its own start, or of its full hour.
-
-    Raises
-    ------
-    InputError
-        An hour that is missing, unreadable or there twice, or a value below zero, with its row.
-    """
-    table = read_csv(path, ["hour", column], numeric=False)
-    values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float)
-    c, rows = Checks(str(path)), {}
-    for n, (text, value) in enumerate(zip(table["hour"], values.tolist(), strict=True), start=1):
-        hour = clock_hour(text)
-        if c.require(np.isfinite(hour), f"row {n}, hour", text, "13.5 or 13:30"):
-            minute = round(60 * hour)
-            c.require(minute not in rows, f"row {n}, hour", text, "each hour once")
-            rows[minute] = value
-        c.require(bool(np.isfinite(value)) and value >= 0, f"row {n}, {column}",
-                  str(table[column].iloc[n - 1]), "a number >= 0")  # fmt: skip
-    found = np.full(horizon.periods, np.nan)
-    for t, hour in enumerate(horizon.hours()):
-        start = round(60 * hour) % 1440
-        key = next((m for m in (start, start // 60 * 60) if m in rows), None)
-        if key is not None:
-            found[t] = rows[key]
-        else:
-            c.require(False, f"hour {horizon.clock(t)}", "missing", "a row for every full hour")
+def _moments(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
+    c = Checks(str(path))
+    found = {name: times.moments(table, name, c) for name in names}
     c.done()
     return found
 
 
-def read_sessions(path: Path, building: Building, power_kw: float) -> Sessions:
-    """Read arrival, departure, energy_kwh and, if there, bay (from 1), power_kw and kind.
-
-    Times are clock hours; a car is served in the whole periods of its stay. Without a column bay,
-    cars take the first free bay in the order of their arrival.
+def read_series(
+    path: Path, table: pd.DataFrame, hours: FloatArray, horizon: Horizon
+) -> dict[str, FloatArray]:
+    """Means in each period of every column besides `hour`, by name, each (T,).
 
     Raises
     ------
     InputError
-        Every row that does not fit, with the reason.
+        A value that is no number (or below zero, prices apart), and the faults of `series_means`.
     """
-    table = read_csv(path, ["arrival", "departure", "energy_kwh"], numeric=False)
-    h, c = building.horizon, Checks(str(path))
-    table["row"] = np.arange(1, len(table) + 1)
-    table["kind"] = table.get("kind", "car")
-    for name in ("arrival", "departure"):
-        table[name] = [clock_hour(v) for v in table[name]]
-    if "power_kw" not in table:
-        table["power_kw"] = power_kw
-    if "bay" not in table:
-        table["bay"] = 0
-    for name in ("arrival", "departure", "energy_kwh", "power_kw", "bay"):
-        table[name] = pd.to_numeric(table[name], errors="coerce")
-        for row in table["row"][~np.isfinite(table[name].to_numpy(dtype=float))]:
-            c.require(False, f"row {row}, {name}", "not a number", "a number; times 13.5 or 13:30")
+    c, names = Checks(str(path)), [n for n in table.columns if n != "hour"]
+    values = {n: times.numbers(table, n, c, -np.inf if n.endswith("usd_per_kwh") else 0.0)
+              for n in names}  # fmt: skip
     c.done()
-    for _, car in table.iterrows():
-        where = f"row {car['row']}, stay"
-        stay = (float(car["arrival"]), float(car["departure"]))
-        c.require(h.start_h - 1e-9 <= stay[0] < stay[1] <= h.end_h + 1e-9, where, stay,
+    found = {n: series_means(hours, v, horizon, c) for n, v in values.items()}
+    c.done()
+    return found
+
+
+def series_means(hours: FloatArray, values: FloatArray, horizon: Horizon, c: Checks) -> FloatArray:
+    """Mean of a series in each period, (T,).
+
+    A row holds from its hour to the next row's; rows stand at equal distances of an hour at most.
+    Rows of one whole day from midnight on are repeated where the horizon goes past midnight.
+    Every row must be used, and every hour of the horizon covered; faults go to `c`.
+    """
+    order = np.argsort(np.round(3600 * hours), kind="stable")
+    hours, values, row = hours[order], values[order], order + 1
+    gaps = np.round(3600 * np.diff(hours)).astype(np.int64)
+    for n in np.flatnonzero(gaps == 0):
+        c.require(False, f"row {row[n + 1]}, hour", _clock(hours[n + 1]), "each hour once")
+    if c.faults:
+        return np.zeros(horizon.periods)
+    sizes, count = np.unique(gaps, return_counts=True)
+    step = int(sizes[count.argmax()]) / 3600 if gaps.size else 1.0
+    c.require(step <= 1.0, "hour", f"rows {step:g} h apart", "a row for every hour at least")
+    for n in np.flatnonzero(np.abs(gaps / 3600 - step) > 1e-9):
+        if gaps[n] / 3600 < step:
+            c.require(False, f"row {row[n + 1]}, hour", _clock(hours[n + 1]),
+                      f"rows {60 * step:g} minutes apart, as most are")  # fmt: skip
+        else:
+            c.require(False, f"hour {_clock(hours[n] + step)}", "missing",
+                      f"a row every {60 * step:g} minutes")  # fmt: skip
+    if c.faults:
+        return np.zeros(horizon.periods)
+    day = abs(hours.size * step - 24.0) < 1e-6 and abs(hours[0]) < 1e-6
+    copies = int(np.ceil(horizon.end_h / 24.0 - 1e-9)) if day else 1
+    starts = np.concatenate([hours + 24.0 * k for k in range(copies)])
+    used = (starts + step > horizon.start_h + 1e-6) & (starts < horizon.end_h - 1e-6)
+    for n in np.flatnonzero(~used.reshape(copies, -1).any(axis=0)):
+        c.require(False, f"row {row[n]}, hour", _clock(hours[n]),
+                  f"within {_clock(horizon.start_h)} to {_clock(horizon.end_h)}, the horizon; "
+                  "every row must be used")  # fmt: skip
+    for hour in np.arange(horizon.start_h, horizon.end_h - 1e-6, step):
+        covered = starts[0] <= hour + 1e-6 and hour < starts[-1] + step - 1e-6
+        c.require(covered, f"hour {_clock(hour)}", "missing", "a row for all of the horizon")
+    edges = horizon.start_h + horizon.step_h * np.arange(horizon.periods + 1)
+    total = np.concatenate([[0.0], np.cumsum(np.tile(values, copies) * step)])
+    at = np.interp(edges, np.append(starts, starts[-1] + step), total)
+    # A mean of equal rows is that row to the last bit.
+    means: FloatArray = np.round(np.diff(at) / horizon.step_h, 12)
+    return means
+
+
+def _clock(hour: float) -> str:
+    """An hour as hh:mm, counted on past 24."""
+    minutes = round(60 * hour)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+def _sessions(
+    path: Path, table: pd.DataFrame, stay: list[FloatArray], building: Building,
+    power_kw: float, dated: bool,
+) -> Sessions:  # fmt: skip
+    """Sessions of a table with the columns `CARS`.
+
+    A car is served in the whole periods of its stay. A clock time of departure at or before the
+    arrival's is the next day's; in a horizon of one whole day the stay then goes on in its first
+    periods. Without a column bay, cars take the first free bay in the order of their arrival.
+    """
+    h, c, rows = building.horizon, Checks(str(path)), table.index.to_numpy(np.int64)
+    count = len(table)
+    energy = times.numbers(table, "energy_kwh", c, 0.0)
+    power = (times.numbers(table, "power_kw", c) if "power_kw" in table
+             else np.full(count, power_kw))  # fmt: skip
+    kind = table["kind"].tolist() if "kind" in table else ["car"] * count
+    for n, name in enumerate(kind):
+        c.name(name, f"row {rows[n]}, kind")
+    bay = times.numbers(table, "bay", c) - 1 if "bay" in table else None
+    for k in np.flatnonzero(bay % 1 > 0) if bay is not None else ():
+        c.require(False, f"row {rows[k]}, bay", table["bay"].iloc[k], "a whole number")
+    arrival, departure = (np.array(s) for s in stay)
+    if not dated:
+        # Clock times past midnight belong to the next day.
+        departure += 24.0 * (departure < arrival)
+        later = (arrival < h.start_h - 1e-9) & (arrival + 24.0 < h.end_h - 1e-9)
+        arrival, departure = arrival + 24.0 * later, departure + 24.0 * later
+    last_h = h.end_h + 24.0 * h.cyclic
+    for n in range(count):
+        good = h.start_h - 1e-9 <= arrival[n] < min(departure[n], h.end_h)
+        good = good and departure[n] <= (arrival[n] + 24.0 if h.cyclic else last_h) + 1e-9
+        c.require(good, f"row {rows[n]}, stay",
+                  f"{table['arrival'].iloc[n]} to {table['departure'].iloc[n]}",
                   f"arrival, then departure, in {h.clock(0)} to {h.clock(h.periods)}")  # fmt: skip
     c.done()
-    first = (table["arrival"].to_numpy() - h.start_h) / h.step_h
-    last = (table["departure"].to_numpy() - h.start_h) / h.step_h
-    table["arrival"], table["departure"] = np.ceil(first - 1e-9), np.floor(last + 1e-9)
-    r = building.response
-    table["give_kwh"] = np.maximum(0.0, (1 - r.floor_share) * r.battery_kwh - table["energy_kwh"])
-    for _, car in table.iterrows():
-        c.require(car["arrival"] < car["departure"], f"row {car['row']}, stay", "no whole period",
+    first = np.ceil((arrival - h.start_h) / h.step_h - 1e-9).astype(np.int64)
+    last = np.floor((departure - h.start_h) / h.step_h + 1e-9).astype(np.int64)
+    for k in np.flatnonzero((first >= last) | (first >= h.periods)):
+        c.require(False, f"row {rows[k]}, stay", "no whole period",
                   f"at least one period of {60 * h.step_h:g} minutes")  # fmt: skip
-    if (table["bay"] == 0).all():
-        table["bay"] = _first_free(table, building, c)
     c.done()
-    table["bay"] = table["bay"].astype(int) - 1
-    return Sessions.from_table(table).check(h, building.bays)
+    if bay is None:
+        bay = _first_free(rows, first, last, building, c)
+    c.done()
+    r = building.response
+    give = np.maximum(0.0, (1 - r.floor_share) * r.battery_kwh - energy)
+    cars = Sessions(bay.astype(np.int64), first, last, energy, power, give, tuple(kind),
+                    rows)  # fmt: skip
+    return cars.check(h, building.bays)
 
 
-def _first_free(table: pd.DataFrame, building: Building, c: Checks) -> pd.Series:
-    """Bays (from 1) in the order of arrival; a car that meets no free bay is a fault."""
-    free, bays = np.zeros(building.bays), pd.Series(0, index=table.index)
-    for n in table.sort_values(["arrival", "row"]).index:
-        open_bays = np.flatnonzero(free <= table.loc[n, "arrival"])
-        at = building.horizon.clock(int(table.loc[n, "arrival"]))
-        if c.require(open_bays.size > 0, f"row {table.loc[n, 'row']}, bay",
-                     f"all {building.bays} bays are taken at {at}", "a free bay"):  # fmt: skip
-            bays[n] = int(open_bays[0]) + 1
-            free[open_bays[0]] = table.loc[n, "departure"]
+def _first_free(
+    rows: IntArray, first: IntArray, last: IntArray, building: Building, c: Checks
+) -> FloatArray:
+    """Bays in the order of arrival; a car that meets no free bay is a fault."""
+    h, bays = building.horizon, np.zeros(first.size)
+    taken = np.zeros((h.periods, building.bays), dtype=bool)
+    for n in np.argsort(first, kind="stable"):
+        span = h.span(int(first[n]), int(last[n]))
+        free = np.flatnonzero(~taken[span].any(axis=0))
+        if c.require(free.size > 0, f"row {rows[n]}, bay",
+                     f"all {building.bays} bays are taken at {h.clock(int(first[n]))}",
+                     "a free bay"):  # fmt: skip
+            bays[n] = free[0]
+            taken[span, free[0]] = True
     return bays
 
 
@@ -201,11 +295,12 @@ def tables(plans: dict[str, Any]) -> dict[str, pd.DataFrame]:
                  for k, g in enumerate(plan.building.groups)}  # fmt: skip
         flows = {"demand_kw": plan.demand_kw, "grid_kw": plan.grid_kw, **units,
                  "bank_in_kw": plan.bank_in_kw, "bank_out_kw": plan.bank_out_kw,
-                 "stored_kwh": plan.stored_kwh, "v2g_kw": plan.give_kw.sum(axis=1)}  # fmt: skip
+                 "stored_kwh": plan.stored_kwh, "export_kw": plan.export_kw,
+                 "v2g_kw": plan.give_kw.sum(axis=1)}  # fmt: skip
         dispatch.append(pd.DataFrame(head | flows))
         s = plan.sessions
         for n in range(len(s)):
-            span = np.arange(s.arrival[n], s.departure[n])
+            span = h.span(int(s.arrival[n]), int(s.departure[n]))
             cars.append(pd.DataFrame({
                 "variant": name, "row": int(s.row[n]), "bay": int(s.bay[n]) + 1,
                 "period": span + 1, "charge_kw": plan.charge_kw[span, s.bay[n]],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,9 @@ import pandas as pd
 from evcm.arrays import FloatArray, IntArray, freeze, read_only
 from evcm.errors import Checks
 from evcm.paper import implements
+
+WEEK_H = 168.0
+"""Longest horizon, h."""
 
 STANDARD_KW_PER_M2 = 1.0
 """Irradiance at which panels are rated, I of (4)."""
@@ -62,13 +64,24 @@ class Horizon:
         c = Checks("horizon")
         c.require(0 <= self.start_h < 24, "start_h", self.start_h, "0 <= start_h < 24")
         c.require(self.periods >= 1, "periods", self.periods, ">= 1")
-        c.require(0 < self.step_h <= 24, "step_h", self.step_h, "0 < step_h <= 24")
+        c.require(0 < self.step_h <= 1, "step_h", self.step_h, "0 < step_h <= 1 h")
+        c.require(self.periods <= min(WEEK_H / max(self.step_h, 1e-9), 10080) + 1e-9, "periods",
+                  self.periods, f"at most {WEEK_H:g} h in all, of a minute at least")  # fmt: skip
         c.done()
 
     @property
     def end_h(self) -> float:
         """Clock hour at which the last period ends."""
         return self.start_h + self.periods * self.step_h
+
+    @property
+    def cyclic(self) -> bool:
+        """Whether the horizon is one whole day, so that a stay may go on over its end."""
+        return abs(self.periods * self.step_h - 24.0) < 1e-9
+
+    def span(self, arrival: int, departure: int) -> IntArray:
+        """Periods of a stay from edge `arrival` to edge `departure`, in order, (n,)."""
+        return np.arange(arrival, departure, dtype=np.int64) % self.periods
 
     def hours(self) -> FloatArray:
         """Clock hour at which each period starts, (T,)."""
@@ -169,13 +182,31 @@ class Response:
         c.done()
 
 
+COSTS = (
+    "grid energy", "grid connection", "feed-in", "grid demand", "bank wear", "comfort", "V2G",
+)  # fmt: skip
+"""Parts of a day's cost besides the PV groups'."""
+
+
 @dataclass(frozen=True, eq=False)
 class Building:
     """A building for one day: horizon, load, sun, PV groups, connection, tariff, bank, response.
 
-    `load_kw` (T,) is the load besides the cars; `irradiance_kw_per_m2` (T,); `price_usd_per_kwh`
-    (T,); `demand_usd_per_kw` is paid for the day's highest import; `reserve_share` is R of (9);
-    `panel_efficiency` is r of (5).
+    `load_kw` (T,) is the load besides the cars; `irradiance_kw_per_m2` (T,). `price_usd_per_kwh`
+    (T,) may be negative; `feed_in_usd_per_kwh` (T,) is paid for what is fed in, None where nothing
+    may be. `demand_usd_per_kw` is paid for the day's highest import, `connection_usd_per_h` while
+    the grid is connected. `reserve_share` is R of (9), held by the grid too if
+    `reserve_from_grid`. `panel_efficiency` is r of (5).
+
+    Raises
+    ------
+    InputError
+        Every fault of its parts: wrong shapes, negative or infinite numbers, ramps that are too
+        slow for a group to start, names used twice.
+
+    See Also
+    --------
+    evcm.building.files.read_building : from a reader's own files.
     """
 
     horizon: Horizon
@@ -190,24 +221,34 @@ class Building:
     panel_efficiency: float = 0.9
     bank: Bank = Bank()
     response: Response = Response()
+    feed_in_usd_per_kwh: FloatArray | None = None
+    connection_usd_per_h: float = 0.0
+    reserve_from_grid: bool = True
 
     def __post_init__(self) -> None:
         c, periods = Checks("building"), self.horizon.periods
-        series = ("load_kw", "irradiance_kw_per_m2", "price_usd_per_kwh")
+        series = ["load_kw", "irradiance_kw_per_m2", "price_usd_per_kwh"]
+        if self.feed_in_usd_per_kwh is not None:
+            series.append("feed_in_usd_per_kwh")
         freeze(self, dict.fromkeys(series, float))
         for name in series:
             values = getattr(self, name)
             if c.require(values.shape == (periods,), name, values.shape, f"({periods},)"):
-                for t in np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[:3]:
+                least = -np.inf if name.endswith("usd_per_kwh") else 0.0
+                for t in np.flatnonzero(~(np.isfinite(values) & (values >= least))):
                     where = f"{name}, period {t + 1} ({self.horizon.clock(int(t))})"
-                    c.require(False, where, float(values[t]), "a number >= 0")
-        c.require(self.bays >= 1, "bays", self.bays, ">= 1")
-        for name in ("connection_kw", "demand_usd_per_kw", "reserve_share"):
+                    allowed = "a number" if least < 0 else "a number >= 0"
+                    c.require(False, where, float(values[t]), allowed)
+        c.require(1 <= self.bays <= 1000, "bays", self.bays, "1 .. 1000")
+        for name in ("connection_kw", "demand_usd_per_kw", "reserve_share",
+                     "connection_usd_per_h"):  # fmt: skip
             value = getattr(self, name)
             c.require(np.isfinite(value) and value >= 0, name, value, "a number >= 0")
         c.require(0 < self.panel_efficiency <= 1, "panel_efficiency", self.panel_efficiency, "0..1")
         names = [g.name for g in self.groups]
         c.require(len(set(names)) == len(names), "PV groups", names, "each name once")
+        taken = sorted(set(names) & set(COSTS))
+        c.require(not taken, "PV groups", taken, "no name of a part of the cost")
         for g in self.groups:
             low = self.horizon.step_h * min(g.ramp_up_kw_per_h, g.ramp_down_kw_per_h)
             c.require(low >= g.min_kw, f"ramps of PV group {g.name}", low,
@@ -224,9 +265,10 @@ class Building:
 class Sessions:
     """Cars at the bays: bay (0-based), arrival and departure (period edges), energy, power.
 
-    A car stays in periods arrival .. departure − 1. `energy_kwh` and `power_kw` are at the plug;
-    `give_kwh` is how far V2G may take the battery below its charge at arrival. `kind` names the
-    class of charging; `row` is the row of the reader's file.
+    A car stays in periods arrival .. departure − 1; in a horizon of one whole day `departure` may
+    lie beyond its end, and the stay goes on in the first periods. `energy_kwh` and `power_kw` are
+    at the plug; `give_kwh` is how far V2G may take the battery below its charge at arrival. `kind`
+    names the class of charging; `row` is the row of the reader's file.
     """
 
     bay: IntArray
@@ -277,8 +319,9 @@ class Sessions:
             first, last = int(self.arrival[n]), int(self.departure[n])
             where = f"row {self.row[n]}"
             stay = f"{horizon.clock(first)} to {horizon.clock(last)}"
-            c.require(0 <= first < last <= horizon.periods, f"{where}, stay", stay,
-                      f"whole periods within {horizon.clock(0)} to "
+            end = first + horizon.periods if horizon.cyclic else horizon.periods
+            good = 0 <= first < min(last, horizon.periods) and last <= end
+            c.require(good, f"{where}, stay", stay, f"whole periods within {horizon.clock(0)} to "
                       f"{horizon.clock(horizon.periods)}")  # fmt: skip
             c.require(0 <= self.bay[n] < bays, f"{where}, bay", int(self.bay[n]) + 1, f"1..{bays}")
             c.require(self.power_kw[n] > 0, f"{where}, power_kw", float(self.power_kw[n]), "> 0")
@@ -293,14 +336,16 @@ class Sessions:
         return self
 
     def _check_bays(self, c: Checks, horizon: Horizon) -> None:
-        order = np.lexsort((self.arrival, self.bay))
-        for one, two in itertools.pairwise(order):
-            same = self.bay[one] == self.bay[two]
-            if same and self.arrival[two] < self.departure[one]:
-                c.require(False, f"row {self.row[two]}, bay",
-                          f"bay {self.bay[two] + 1} at {horizon.clock(int(self.arrival[two]))}",
-                          f"a free bay; row {self.row[one]} holds it until "
-                          f"{horizon.clock(int(self.departure[one]))}")  # fmt: skip
+        holder: dict[tuple[int, int], int] = {}
+        for n in np.lexsort((self.row, self.arrival)):
+            span = horizon.span(int(self.arrival[n]), int(self.departure[n]))
+            cells = [(int(self.bay[n]), int(t)) for t in span]
+            held = [cell for cell in cells if cell in holder]
+            if held:
+                bay, t = held[0]
+                c.require(False, f"row {self.row[n]}, bay", f"bay {bay + 1} at {horizon.clock(t)}",
+                          f"a free bay; row {holder[held[0]]} holds it then")  # fmt: skip
+            holder |= dict.fromkeys(cells, int(self.row[n]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -327,16 +372,15 @@ def lay_out(sessions: Sessions, horizon: Horizon, bays: int) -> BayDay:
     power, plain, kept, low, high = (np.zeros(shape) for _ in range(5))
     number = np.full(shape, -1, dtype=np.int64)
     for n in range(len(sessions)):
-        span, bay = slice(int(sessions.arrival[n]), int(sessions.departure[n])), sessions.bay[n]
+        span = horizon.span(int(sessions.arrival[n]), int(sessions.departure[n]))
+        bay = sessions.bay[n]
         energy, kw = float(sessions.energy_kwh[n]), float(sessions.power_kw[n])
         power[span, bay], number[span, bay] = kw, n
-        kept[span, bay] = 1.0
-        kept[span.start, bay] = 0.0
+        kept[span[1:], bay] = 1.0
         full = kw * horizon.step_h
-        before = full * np.arange(span.stop - span.start)
-        plain[span, bay] = np.clip(energy - before, 0.0, full) / horizon.step_h
+        plain[span, bay] = np.clip(energy - full * np.arange(span.size), 0.0, full) / horizon.step_h
         low[span, bay], high[span, bay] = -float(sessions.give_kwh[n]), energy
-        low[span.stop - 1, bay] = energy
+        low[span[-1], bay] = energy
     arrays = (read_only(a) for a in (power, plain, kept, low, high))
     power, plain, kept, low, high = arrays
     return BayDay(power, plain, kept, low, high, session=number)

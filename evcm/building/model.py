@@ -20,15 +20,19 @@ from evcm.paper import implements
 GAP = 5e-5
 """Relative gap to which programs are solved, half of what is promised (0.01 %)."""
 
+TIME_LIMIT_S = 600.0
+"""Most seconds for one program."""
+
 
 class Quantities:
-    """Variables of one day: T periods, U units, B bays."""
+    """Variables of one day: T periods, U units (the last is the grid), B bays."""
 
-    def __init__(self, periods: int, units: int, bays: int, exclusive: bool) -> None:
+    def __init__(self, periods: int, units: int, bays: int, exclusive: bool, one_way: bool) -> None:
         self.power = cp.Variable((periods, units), nonneg=True)
         self.on = cp.Variable((periods, units), boolean=True)
-        self.start = cp.Variable((periods, units), boolean=True)
-        self.stop = cp.Variable((periods, units), boolean=True)
+        # Whole where `on` is: (11) and costs >= 0 leave them no other value.
+        self.start = cp.Variable((periods, units), nonneg=True)
+        self.stop = cp.Variable((periods, units), nonneg=True)
         self.peak = cp.Variable(nonneg=True)
         self.bank_in = cp.Variable(periods, nonneg=True)
         self.bank_out = cp.Variable(periods, nonneg=True)
@@ -38,6 +42,9 @@ class Quantities:
         self.received = cp.Variable((periods, bays))
         self.moved = cp.Variable((periods, bays), nonneg=True)
         self.short = cp.Variable(periods, nonneg=True)
+        self.export = cp.Variable(periods, nonneg=True)
+        self.ready = cp.Variable(periods, nonneg=True)
+        self.buys = cp.Variable(periods, boolean=True) if one_way else None
         self.bank_gives = cp.Variable(periods, boolean=True) if exclusive else None
         self.car_gives = cp.Variable((periods, bays), boolean=True) if exclusive else None
 
@@ -49,9 +56,13 @@ class Numbers:
         def p(*shape: int) -> cp.Parameter:
             return cp.Parameter(shape, nonneg=True)
 
-        self.available, self.linear = p(periods, units), p(periods, units)
+        self.available = p(periods, units)
+        self.linear, self.feed_in = cp.Parameter((periods, units)), cp.Parameter(periods)
+        self.most_export, self.grid_on = p(), p()
+        self.most_ready, self.from_grid = p(), p()
         self.least, self.fixed, self.starting, self.stopping = (p(units) for _ in range(4))
         self.up, self.down = p(units), p(units)
+        self.above_up, self.above_down = p(periods, units), p(periods, units)
         self.load, self.reserve, self.demand = p(periods), p(), p()
         self.bank_kwh, self.bank_start, self.bank_in, self.bank_out = (p() for _ in range(4))
         self.stores, self.draws, self.wear = p(), p(), p()
@@ -71,13 +82,22 @@ class Numbers:
         own = np.tile([g.cost_usd_per_kwh for g in groups], (b.horizon.periods, 1))
         self.linear.value = step * np.hstack([own, b.price_usd_per_kwh[:, None]])
         self.least.value = np.array([*(g.min_kw for g in groups), 0.0])
-        self.fixed.value = step * np.array([*(g.cost_usd_per_h for g in groups), 0.0])
+        connected = b.connection_usd_per_h
+        self.fixed.value = step * np.array([*(g.cost_usd_per_h for g in groups), connected])
+        # A grid that costs nothing to be connected to stays so.
+        self.grid_on.value = float(connected == 0)
+        feed_in = b.feed_in_usd_per_kwh
+        self.feed_in.value = np.zeros(b.horizon.periods) if feed_in is None else step * feed_in
+        self.most_export.value = 0.0 if feed_in is None else b.connection_kw
+        self.from_grid.value = float(b.reserve_from_grid)
         self.starting.value = np.array([*(g.start_usd for g in groups), 0.0])
         self.stopping.value = np.array([*(g.stop_usd for g in groups), 0.0])
         size = [g.rated_kw for g in groups]
         up = [min(step * g.ramp_up_kw_per_h, s) for g, s in zip(groups, size, strict=True)]
         down = [min(step * g.ramp_down_kw_per_h, s) for g, s in zip(groups, size, strict=True)]
         self.up.value, self.down.value = np.array([*up, 1e9]), np.array([*down, 1e9])
+        self.above_up.value = np.maximum(self.available.value - self.up.value, 0.0)
+        self.above_down.value = np.maximum(self.available.value - self.down.value, 0.0)
         self.load.value, self.reserve.value = b.load_kw, b.reserve_share
         self.demand.value = b.demand_usd_per_kw
         use = float(variant.bank)
@@ -86,6 +106,7 @@ class Numbers:
         self.bank_in.value, self.bank_out.value = use * b.bank.charge_kw, use * b.bank.discharge_kw
         self.stores.value = step * b.bank.charge_efficiency
         self.draws.value = step / b.bank.discharge_efficiency
+        self.most_ready.value = use * b.bank.discharge_kw * (not b.reserve_from_grid)
         self.wear.value = step * b.bank.wear_usd_per_kwh
         moves = variant.shifting or variant.v2g
         self.most_charge.value = np.array(day.power_kw if moves else day.plain_kw)
@@ -101,9 +122,14 @@ class Numbers:
 
 @implements("7", paper="building")
 def cost(q: Quantities, n: Numbers) -> cp.Expression:
-    """Linear, fixed, start and stop costs (7), with the tariff's demand charge, wear, comfort."""
+    """Linear, fixed, start and stop costs (7), with the tariff's demand charge, wear, comfort.
+
+    The grid's linear cost is its price, its fixed cost that of the pseudocode (``cfijo``); what is
+    fed in is paid for.
+    """
     return (
         cp.sum(cp.multiply(n.linear, q.power))
+        - n.feed_in @ q.export
         + cp.sum(q.on @ n.fixed + q.start @ n.starting + q.stop @ n.stopping)
         + n.demand * q.peak
         + n.wear * cp.sum(q.bank_out)
@@ -117,23 +143,38 @@ def cost(q: Quantities, n: Numbers) -> cp.Expression:
 def balance(q: Quantities, n: Numbers) -> list[cp.Constraint]:
     """Units and bank meet load and cars in every period (8)."""
     cars = cp.sum(q.charge, axis=1) - cp.sum(q.give, axis=1)
-    return [cp.sum(q.power, axis=1) + q.bank_out == n.load + cars + q.bank_in]
+    return [cp.sum(q.power, axis=1) + q.bank_out == n.load + cars + q.bank_in + q.export]
 
 
 @implements("9", paper="building")
 def reserve(q: Quantities, n: Numbers) -> list[cp.Constraint]:
-    """Units that are on could give at least the share R of the demand more (9)."""
-    spare = cp.sum(cp.multiply(n.available, q.on) - q.power, axis=1) + q.short
-    return [spare >= n.reserve * (n.load + cp.sum(q.charge, axis=1))]
+    """Units that are on could give at least the share R of the demand more (9).
+
+    While the grid counts, (9) binds only where the connection is nearly full. Where it does not
+    count, PV groups and the bank must hold the reserve, the bank for a period at least.
+    """
+    spare = cp.multiply(n.available, q.on) - q.power
+    held = cp.sum(spare[:, :-1], axis=1) + n.from_grid * spare[:, -1] + q.ready + q.short
+    return [
+        held >= n.reserve * (n.load + cp.sum(q.charge, axis=1)),
+        q.ready <= n.most_ready,
+        q.ready + q.bank_out <= n.bank_out,
+        n.draws * q.ready <= q.stored,
+    ]
 
 
 @implements("10", paper="building")
 def power_limits(q: Quantities, n: Numbers) -> list[cp.Constraint]:
-    """A unit gives between its least and its available power while it is on (10)."""
+    """A unit gives between its least and its available power while it is on (10).
+
+    In the period of a start it gives at most its upward ramp, before a stop at most its downward
+    ramp: (12) and (13) say so too, but only for whole numbers of `on`.
+    """
     most = cp.multiply(n.available, q.on)
     return [
         cp.multiply(cp.reshape(n.least, (1, q.on.shape[1]), order="C"), q.on) <= q.power,
-        q.power[:, :-1] <= most[:, :-1],
+        q.power[:, :-1] <= (most - cp.multiply(n.above_up, q.start))[:, :-1],
+        q.power[:-1, :-1] <= (most[:-1] - cp.multiply(n.above_down[:-1], q.stop[1:]))[:, :-1],
         q.power[:, -1] <= most[:, -1] + q.short,
     ]
 
@@ -144,24 +185,33 @@ def commitment(q: Quantities, n: Numbers) -> list[cp.Constraint]:
     return [
         q.on[0] == q.start[0] - q.stop[0],
         q.on[1:] - q.on[:-1] == q.start[1:] - q.stop[1:],
+        q.start <= q.on,
+        q.stop[1:] <= q.on[:-1],
         q.start + q.stop <= 1,
-        q.on[:, -1] == 1,  # the grid stays connected: it costs nothing to be on
+        q.on[:, -1] >= n.grid_on,
     ]
 
 
 @implements("12", paper="building")
 def ramp_up(q: Quantities, n: Numbers) -> list[cp.Constraint]:
-    """PV groups rise no faster than their ramp, from zero before the day (12)."""
-    return [
-        q.power[0, :-1] <= n.up[:-1],
-        q.power[1:, :-1] - q.power[:-1, :-1] <= _rows(n.up, q),
-    ]
+    """PV groups rise no faster than their ramp, from zero before the day (12).
+
+    Written with `on` and `start`, so that it is the hull of two periods of one group
+    (Damci-Kurt, Kucukyavuz, Rajan, Atamturk, Math. Program. 158 (2016) 417-444).
+    """
+    least, rise = _rows(n.least, q), _rows(n.up, q)
+    on, before, start = q.on[1:, :-1], q.on[:-1, :-1], q.start[1:, :-1]
+    allowed = cp.multiply(rise + least, on) - cp.multiply(least, before + start)
+    return [q.power[0, :-1] <= n.up[:-1], q.power[1:, :-1] - q.power[:-1, :-1] <= allowed]
 
 
 @implements("13", paper="building")
 def ramp_down(q: Quantities, n: Numbers) -> list[cp.Constraint]:
-    """PV groups fall no faster than their ramp (13)."""
-    return [q.power[:-1, :-1] - q.power[1:, :-1] <= _rows(n.down, q)]
+    """PV groups fall no faster than their ramp (13), as the hull of two periods."""
+    least, fall = _rows(n.least, q), _rows(n.down, q)
+    on, before, stop = q.on[1:, :-1], q.on[:-1, :-1], q.stop[1:, :-1]
+    allowed = cp.multiply(fall + least, before) - cp.multiply(least, on + stop)
+    return [q.power[:-1, :-1] - q.power[1:, :-1] <= allowed]
 
 
 def _rows(value: cp.Parameter, q: Quantities) -> cp.Expression:
@@ -174,6 +224,19 @@ def _rows(value: cp.Parameter, q: Quantities) -> cp.Expression:
 def shortfall(q: Quantities, n: Numbers) -> list[cp.Constraint]:
     """Domains are those of the variables (14); power beyond the connection only in diagnosis."""
     return [q.short <= n.most_short]
+
+
+def feed_in(q: Quantities, n: Numbers) -> list[cp.Constraint]:
+    """What is fed in passes the connection, and no period both buys and feeds in.
+
+    Where feeding in pays more than buying costs, only a binary keeps the two apart.
+    """
+    if q.buys is None:
+        return [q.export <= cp.multiply(n.most_export, q.on[:, -1])]
+    return [
+        q.export <= n.most_export * (q.on[:, -1] - q.buys),
+        q.power[:, -1] <= cp.multiply(n.available[:, -1], q.buys) + q.short,
+    ]
 
 
 def highest_import(q: Quantities, n: Numbers) -> list[cp.Constraint]:
@@ -200,7 +263,8 @@ def cars(q: Quantities, n: Numbers, step_h: float) -> list[cp.Constraint]:
     """Cars receive their energy within their stay; what is moved from plain charging is counted."""
     net = step_h * q.charge - n.lost * q.give
     rules = [
-        q.received[0] == net[0],
+        # A stay over midnight goes on in the first period of a day that is a whole day long.
+        q.received[0] == cp.multiply(n.kept[0], q.received[-1]) + net[0],
         q.received[1:] == cp.multiply(n.kept[1:], q.received[:-1]) + net[1:],
         n.low <= q.received,
         q.received <= n.high,
@@ -214,23 +278,31 @@ def cars(q: Quantities, n: Numbers, step_h: float) -> list[cp.Constraint]:
 
 
 class Program:
-    """The program for a shape of day, built once; `solve` fills in the numbers."""
+    """The program for a shape of day, built once; `solve` fills in the numbers.
+
+    Parameters
+    ----------
+    building : Building
+        Any building of the shape: horizon, number of PV groups and bays, and whether feeding in
+        pays more than buying costs.
+    exclusive : bool
+        Forbid charging and giving at once by binaries.
+    """
 
     def __init__(self, building: Building, exclusive: bool = False) -> None:
-        h = building.horizon
-        self.shape = (h.periods, h.step_h, len(building.groups) + 1, building.bays)
-        self.q = Quantities(h.periods, self.shape[2], building.bays, exclusive)
-        self.n = Numbers(h.periods, self.shape[2], building.bays)
+        h, self.shape = building.horizon, _shape(building)
+        units = len(building.groups) + 1
+        self.q = Quantities(h.periods, units, building.bays, exclusive, self.shape[-1])
+        self.n = Numbers(h.periods, units, building.bays)
         q, n = self.q, self.n
         parts = (balance, reserve, power_limits, commitment, ramp_up, ramp_down, shortfall,
-                 highest_import, bank)  # fmt: skip
+                 feed_in, highest_import, bank)  # fmt: skip
         rules = [rule for part in parts for rule in part(q, n)]
         self.problem = cp.Problem(cp.Minimize(cost(q, n)), [*rules, *cars(q, n, h.step_h)])
 
     def fits(self, building: Building) -> bool:
         """Whether a building has the shape of this program."""
-        h = building.horizon
-        return self.shape == (h.periods, h.step_h, len(building.groups) + 1, building.bays)
+        return self.shape == _shape(building)
 
     def solve(self, building: Building, sessions: Sessions, variant: Variant) -> Plan:
         """The least-cost plan of a day."""
@@ -246,7 +318,10 @@ class Program:
 
     def _run(self) -> None:
         try:
-            self.problem.solve(solver=cp.HIGHS, ignore_dpp=True, mip_rel_gap=GAP, parallel="off")
+            self.problem.solve(
+                solver=cp.HIGHS, ignore_dpp=True, parallel="off", time_limit=TIME_LIMIT_S,
+                mip_rel_gap=GAP, mip_abs_gap=GAP,
+            )  # fmt: skip
         except cp.SolverError as error:
             raise SolverError(f"building: {error}") from error
 
@@ -268,19 +343,33 @@ class Program:
     def _plan(
         self, building: Building, sessions: Sessions, variant: Variant, seconds: float
     ) -> Plan:
-        q, info = self.q, self.problem.solver_stats.extra_stats
-        cost_usd = float(self.problem.value)
+        q, n, info = self.q, self.n, self.problem.solver_stats.extra_stats
+        power, export, on = _array(q.power), _array(q.export), np.round(_array(q.on))
+        change = np.diff(on, axis=0, prepend=0.0)
+        # Buying and feeding in at once at one price is left to chance: only the net passes.
+        both = np.minimum(power[:, -1], export)
+        power[:, -1] -= both
+        peak_kw = float(power[:, -1].max())
+        saved = float((n.linear.value[:, -1] - n.feed_in.value) @ both)
+        saved += float(n.demand.value) * (float(q.power.value[:, -1].max()) - peak_kw)
+        cost_usd = float(self.problem.value) - saved
         return Plan(
-            building=building, sessions=sessions, variant=variant,
-            power_kw=_array(q.power), on=np.round(_array(q.on)), start=np.round(_array(q.start)),
-            stop=np.round(_array(q.stop)), bank_in_kw=_array(q.bank_in),
-            bank_out_kw=_array(q.bank_out), stored_kwh=_array(q.stored),
-            charge_kw=_array(q.charge), give_kw=_array(q.give),
-            peak_kw=float(np.max(q.power.value[:, -1])), cost_usd=cost_usd,
+            building=building, sessions=sessions, variant=variant, power_kw=power, on=on,
+            start=np.maximum(change, 0.0), stop=np.maximum(-change, 0.0),
+            bank_in_kw=_array(q.bank_in), bank_out_kw=_array(q.bank_out),
+            stored_kwh=_array(q.stored), export_kw=export - both, ready_kw=_array(q.ready),
+            charge_kw=_array(q.charge), give_kw=_array(q.give), peak_kw=peak_kw, cost_usd=cost_usd,
             # Bounded by the cost: HiGHS may report its bound a rounding error above it.
             bound_usd=min(float(info.mip_dual_bound), cost_usd),
             status="optimal: cost and proven bound differ by less than 0.01 %", seconds=seconds,
         )  # fmt: skip
+
+
+def _shape(building: Building) -> tuple[int, float, int, int, bool]:
+    h, price = building.horizon, building.price_usd_per_kwh
+    sold = building.feed_in_usd_per_kwh
+    one_way = sold is not None and bool((sold > price).any())
+    return h.periods, h.step_h, len(building.groups), building.bays, one_way
 
 
 def _array(variable: cp.Variable) -> FloatArray:

@@ -29,7 +29,12 @@ AS_PRINTED = Variant()
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A dispatched day. Powers in kW: (T, units), the last unit is the grid; (T, bays) for cars."""
+    """A dispatched day of T periods, with what proves it.
+
+    `power_kw`, `on`, `start`, `stop` are (T, units): PV groups, then the grid's import.
+    `export_kw`, `bank_in_kw`, `bank_out_kw`, `ready_kw` (the bank's reserve) are (T,), as is
+    `stored_kwh` after each period; `charge_kw`, `give_kw` are (T, bays).
+    """
 
     building: Building
     sessions: Sessions
@@ -41,6 +46,8 @@ class Plan:
     bank_in_kw: FloatArray
     bank_out_kw: FloatArray
     stored_kwh: FloatArray
+    export_kw: FloatArray
+    ready_kw: FloatArray
     charge_kw: FloatArray
     give_kw: FloatArray
     peak_kw: float
@@ -51,8 +58,8 @@ class Plan:
 
     @property
     def gap(self) -> float:
-        """Relative gap between cost and proven bound."""
-        return max(0.0, self.cost_usd - self.bound_usd) / max(abs(self.cost_usd), 1e-6)
+        """Gap between cost and proven bound, relative to the cost, of 1 USD at least."""
+        return max(0.0, self.cost_usd - self.bound_usd) / max(abs(self.cost_usd), 1.0)
 
     @property
     def grid_kw(self) -> FloatArray:

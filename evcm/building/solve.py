@@ -191,6 +191,9 @@ def costs(plan: Plan) -> dict[str, float]:
         switching = g.start_usd * plan.start[:, k] + g.stop_usd * plan.stop[:, k]
         parts[g.name] = float((running + switching).sum())
     parts["grid energy"] = float(step * b.price_usd_per_kwh @ plan.grid_kw)
+    parts["grid connection"] = float(step * b.connection_usd_per_h * plan.on[:, -1].sum())
+    if b.feed_in_usd_per_kwh is not None:
+        parts["feed-in"] = -float(step * b.feed_in_usd_per_kwh @ plan.export_kw)
     parts["grid demand"] = b.demand_usd_per_kw * plan.peak_kw
     parts["bank wear"] = float(step * b.bank.wear_usd_per_kwh * plan.bank_out_kw.sum())
     day = lay_out(plan.sessions, b.horizon, b.bays)
@@ -208,6 +211,7 @@ def summary(plan: Plan) -> dict[str, float]:
     return {
         "cost_usd": plan.cost_usd,
         "import_kwh": step * float(plan.grid_kw.sum()),
+        "export_kwh": step * float(plan.export_kw.sum()),
         "peak_kw": plan.peak_kw,
         "pv_kwh": pv,
         "pv_unused_kwh": able - pv,
@@ -265,26 +269,41 @@ def distribution(
     return pd.DataFrame(rows)
 
 
-def write_example(folder: str | Path) -> list[Path]:
+def write_example(folder: str | Path, force: bool = False) -> list[Path]:
     """Write an example of a reader's own building into a folder; return the files.
 
     An office of 96 quarter-hours with six bays; its texts are in ``data/building/example.toml``.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it is not there; its parent is.
+    force : bool
+        Write over files of these names that say something else.
+
+    Raises
+    ------
+    InputError
+        A file of one of these names is there and says something else.
     """
     folder = Path(folder)
-    law, bays = default_law(), 6
     horizon = Horizon(0.0, 96, 0.25)
-    cars = random_day(law, horizon, bays, seed=7).sessions.table()
+    cars = random_day(default_law(), horizon, 6, seed=7).sessions.table()
     for name in ("arrival", "departure"):
         cars[name] = horizon.start_h + horizon.step_h * cars[name]
     cars["bay"] += 1
     cars["energy_kwh"] = np.floor(cars["energy_kwh"] * 1000) / 1000
-    written = [folder / f"{name}.csv" for name in ("load", "pv", "tariff", "sessions")]
-    sources = ("office_load", "clear_day", "tariff")
-    for file, source in zip(written, sources, strict=False):
-        files.write_csv(file, data.read_table(f"building/{source}.csv"))
     columns = ["arrival", "departure", "energy_kwh", "power_kw", "bay", "kind"]
-    files.write_csv(written[-1], cars[columns], decimals=3)
-    config = folder / "building.toml"
-    with files.atomic(config) as temporary:
-        temporary.write_text(data.path("building/example.toml").read_text("utf-8"), "utf-8")
-    return [config, *written]
+    content = {"building.toml": data.path("building/example.toml").read_text("utf-8")}
+    for name, source in (("load", "office_load"), ("pv", "clear_day"), ("tariff", "tariff")):
+        table = data.read_table(f"building/{source}.csv")
+        content[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6f")
+    content["sessions.csv"] = cars[columns].to_csv(index=False, float_format="%.3f")
+    written = {folder / name: text for name, text in content.items()}
+    other = [p for p, text in written.items() if p.exists() and p.read_bytes() != text.encode()]
+    files.require_own(other, False, str(folder), force)
+    folder.mkdir(exist_ok=True)
+    for path, text in written.items():
+        with files.atomic(path) as temporary:
+            temporary.write_text(text, "utf-8", newline="")
+    return list(written)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+Force = Annotated[bool, typer.Option("--force", help="Write over files of other origin.")]
+
 commands = typer.Typer(
     name="building",
     no_args_is_help=True,
@@ -23,13 +25,14 @@ def register(app: typer.Typer) -> None:
 def run_command(
     config: Annotated[Path, typer.Option(help="TOML file of the building; names its CSV files.")],
     out: Annotated[Path, typer.Option(help="Folder for the tables; made if it is not there.")],
+    force: Force = False,
 ) -> None:
     """Dispatch the day as printed and with shifting, bank and V2G; certify and write tables."""
     from dataclasses import asdict
 
     from evcm.building import solve
     from evcm.building.certificate import certify
-    from evcm.building.files import read_building, tables
+    from evcm.building.files import RESULTS, read_building, tables
     from evcm.errors import Checks
     from evcm.store import files
 
@@ -37,6 +40,8 @@ def run_command(
     checks.require(out.parent.is_dir() and not out.is_file(), "--out", str(out),
                    "a folder, or a new name in an existing one")  # fmt: skip
     checks.done()
+    ours = (out / "certificate.json").is_file()
+    files.require_own([out / name for name in RESULTS], ours, str(out), force)
     own, sessions = read_building(config)
     plans = solve.compare(own, sessions)
     proofs = {name: asdict(certify(plan).require()) for name, plan in plans.items()}
@@ -59,6 +64,7 @@ def run_command(
 @commands.command("example")
 def example_command(
     out: Annotated[Path, typer.Argument(help="Folder for the example; made if it is not there.")],
+    force: Force = False,
 ) -> None:
     """Write a configuration with its CSV files: an office of 96 quarter-hours with six bays."""
     from evcm.building import solve
@@ -68,8 +74,7 @@ def example_command(
     checks.require(out.parent.is_dir() and not out.is_file(), "folder", str(out),
                    "a folder, or a new name in an existing one")  # fmt: skip
     checks.done()
-    out.mkdir(exist_ok=True)
-    for file in solve.write_example(out):
+    for file in solve.write_example(out, force):
         typer.echo(str(file))
 
 
