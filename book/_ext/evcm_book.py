@@ -7,7 +7,10 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
+import tarfile
+import tempfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -25,7 +28,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from evcm import plots
+from evcm import __version__, plots
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the tools lie beside the package
 
@@ -40,17 +43,61 @@ SHORT_SOURCE = 16
 logger = logging.getLogger(__name__)
 
 
+def substitute(_app: Sphinx, config: Any) -> None:
+    """Values that pages name in double braces."""
+    config.myst_substitutions = {**config.myst_substitutions, "version": __version__}
+
+
 def prepare_assets(app: Sphinx) -> None:
     """Collect the shared scripts from the installed packages and from here."""
     folder = Path(app.outdir).parent / ".assets"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", folder)
+    place_plotly(folder)
     templates = json.dumps(plots.templates(), sort_keys=True)
     (folder / "evcm-templates.js").write_text(f"window.evcmTemplates={templates};\n", "utf-8")
     for name in ("evcm.js", "evcm.css"):
         shutil.copy2(ASSETS / name, folder)
     app.config.html_static_path.append(str(folder))
     app.add_css_file("evcm.css")
+
+
+def place_plotly(folder: Path) -> None:
+    """The script that draws figures: plotly's cartesian build, a third of the whole one.
+
+    It comes from npm at build time, in the version of the plotly package. Without npm or a network
+    the whole build is taken from that package; pages are then larger, and the same.
+    """
+    whole = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    version = re.search(r"plotly\.js v([\d.]+)", whole.read_text("utf-8")[:300])
+    target, known = folder / "plotly.min.js", folder.parent / ".plotly-version"
+    wanted = version[1] if version else ""
+    if target.is_file() and known.is_file() and known.read_text("utf-8") == wanted:
+        return
+    known.unlink(missing_ok=True)
+    npm = shutil.which("npm")
+    if npm and wanted:
+        package = f"plotly.js-cartesian-dist-min@{wanted}"
+        with tempfile.TemporaryDirectory() as scratch:
+            done = subprocess.run(
+                [npm, "pack", "--silent", package], cwd=scratch, check=False, timeout=120,
+                capture_output=True,
+            )  # fmt: skip
+            for archive in Path(scratch).glob("*.tgz") if done.returncode == 0 else []:
+                with tarfile.open(archive) as files:
+                    script = files.extractfile("package/plotly-cartesian.min.js")
+                    if script is not None:
+                        target.write_bytes(script.read())
+                        known.write_text(wanted, "utf-8")
+                        return
+    logger.info("plotly's cartesian build cannot be had from npm: the whole build is taken")
+    shutil.copy2(whole, target)
+
+
+def speak(
+    _app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: Any
+) -> None:
+    """Name the language of a page: one that ends in ``_es`` is Spanish."""
+    context["language"] = "es" if page.endswith("_es") else "en"
 
 
 def add_scripts(
@@ -331,11 +378,13 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("evcm-api", Api)
     app.add_directive("evcm-registry", Registry)
     app.connect("autodoc-process-docstring", keep_bars)
+    app.connect("config-inited", substitute)
     app.connect("builder-inited", prepare_assets)
     app.connect("env-get-outdated", drop_stale)
     app.connect("env-before-read-docs", execute_ahead, priority=900)
     app.connect("env-updated", keep_record)
     app.connect("html-page-context", add_scripts)
+    app.connect("html-page-context", speak)
     app.connect("html-page-context", offer_notebook, priority=400)
     app.connect("html-page-context", drop_thebe, priority=900)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

@@ -3,7 +3,8 @@
 Importing this module registers the plotly templates ``evcm`` (light) and ``evcm_dark``. While the
 book is built (environment variable ``EVCM_BOOK``), figures are written as plain data beside the
 shared scripts of the book, so that a page works without a network and follows the theme; in a
-live kernel they are ordinary plotly figures. Figures of one topic live in ``evcm.plots_<topic>``.
+live kernel they are ordinary plotly figures. Figures of one topic live in
+``evcm.plots.<topic>``.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ REGIME_COLOURS: dict[str, str] = {
     "no cars": "#7f8794",
     "uncontrolled": "#d1495b",
     "apart": "#d98e04",
-    "equilibrium": "#b0781e",
+    "equilibrium": "#8f5f3a",
     "maximum total": "#1a8a7d",
     "proportional": "#4c8fd6",
     "max-min fair": "#8d5bb5",
     "re-allocated": "#5a9e3a",
-    "joint": "#7f8794",
-    "published": "#8d5bb5",
+    "joint": "#c2388a",
+    "published": "#3aa6b9",
     "limit": "#c2410c",
 }
 """Colour of each regime, the same in every figure, readable on light and on dark ground."""
@@ -54,8 +55,8 @@ REGIME_COLOURS: dict[str, str] = {
 SIDE_DASH: dict[str, str] = {"min": "dot", "max": "solid"}
 """Line style of the samples with the least and the most energy."""
 
-SCENARIO_COLOURS: dict[int, str] = {1: "#4c8fd6", 2: "#d98e04", 3: "#d1495b"}
-"""Colour of each scenario where scenarios, not regimes, are compared."""
+SCENARIO_COLOURS: dict[int, str] = {1: "#a9c1d9", 2: "#6f97bd", 3: "#3f6d9b"}
+"""Shade of each scenario, where scenarios and not regimes are compared: more cars, darker."""
 
 SERIES = ("#4c8fd6", "#d98e04", "#1a8a7d", "#d1495b", "#8d5bb5", "#7f8794", "#5a9e3a", "#c06fa8",
           "#b58900", "#3aa6b9", "#a0522d")  # fmt: skip

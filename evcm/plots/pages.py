@@ -20,6 +20,7 @@ def display_math(tex: str, tag: str = "") -> str:
 
 
 NUMBER = re.compile(r"[-+±−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( ?%)?|inf|nan")
+"""What counts as a number in a table or beside a slider."""
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

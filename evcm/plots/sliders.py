@@ -1,4 +1,8 @@
-"""Sliders: one description, a precomputed grid in a page, widgets in a live kernel."""
+"""Controls of a figure: one description, a precomputed grid in a page, widgets in a live kernel.
+
+A quantity (cars, kW, a share, the time of day) gets a slider; a category gets buttons, or a list
+where it has more than `MOST_BUTTONS` values.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,23 @@ import plotly.graph_objects as go
 
 from evcm.errors import Checks
 from evcm.plots.html import alt_text, block, describe, difference, height, in_book, spec
+from evcm.plots.pages import NUMBER
 
 MAX_GRID = 400
 """Most combinations that `explore` precomputes for a page."""
 
 
+CATEGORIES = frozenset({"scenario", "bus"})
+"""Parameters whose numbers are names, not quantities."""
+
+MOST_BUTTONS = 6
+
+PERIOD = "period"
+"""The parameter that counts the periods of a day; it is shown as clock time."""
+
+
 class Explorer:
-    """A figure with sliders, shown by being the last expression of a cell; see `explore`."""
+    """A figure with controls, shown by being the last expression of a cell; see `explore`."""
 
     made: list[Explorer] = []  # noqa: RUF012 - a register, so that tests can move every slider
 
@@ -30,10 +44,13 @@ class Explorer:
         start: Mapping[str, Any],
         labels: Mapping[str, str],
         alt: str,
+        continuous: Iterable[str] = (),
     ) -> None:
         self.function, self.parameters, self.alt = function, dict(parameters), alt
+        self.continuous = frozenset(continuous)
         self.start = {name: start.get(name, values[0]) for name, values in parameters.items()}
         self.labels = {name: labels.get(name, name.replace("_", " ")) for name in parameters}
+        self.texts = {name: texts(name, values) for name, values in parameters.items()}
         Explorer.made.append(self)
 
     def figure(self, **values: Any) -> go.Figure:
@@ -71,32 +88,38 @@ class Explorer:
         return block("evcm-plot evcm-explore", alt_text(base), content, height(base), controls)
 
     def _control(self, name: str) -> str:
-        values = self.parameters[name]
-        texts = json.dumps([_show(v) for v in values], ensure_ascii=False)
-        at = list(values).index(self.start[name])
-        label, shown = html.escape(self.labels[name]), html.escape(_show(self.start[name]))
+        shown, at = self.texts[name], list(self.parameters[name]).index(self.start[name])
+        words, kind = [html.escape(text, quote=True) for text in shown], control(name, shown)
+        label = html.escape(self.labels[name], quote=True)
+        if kind == "slider":
+            every = html.escape(json.dumps(shown, ensure_ascii=False), quote=True)
+            return (
+                f'<label class="evcm-control"><span>{label}: <output>{words[at]}</output></span>'
+                f'<input type="range" min="0" max="{len(words) - 1}" step="1" value="{at}" '
+                f'aria-label="{label}" aria-valuetext="{words[at]}" data-texts="{every}"></label>'
+            )
+        if kind == "list":
+            options = "".join(
+                f'<option value="{i}"{" selected" * (i == at)}>{w}</option>'
+                for i, w in enumerate(words)
+            )
+            return (
+                f'<label class="evcm-control"><span>{label}</span>'
+                f'<select aria-label="{label}">{options}</select></label>'
+            )
+        buttons = "".join(
+            f'<label><input type="radio" value="{i}"{" checked" * (i == at)}><span>{w}</span>'
+            "</label>"
+            for i, w in enumerate(words)
+        )
         return (
-            f'<label class="evcm-control"><span>{label}: <output>{shown}</output></span>'
-            f'<input type="range" min="0" max="{len(values) - 1}" step="1" value="{at}" '
-            f'aria-label="{html.escape(self.labels[name], quote=True)}" aria-valuetext="{shown}" '
-            f'data-texts="{html.escape(texts, quote=True)}"></label>'
+            '<fieldset class="evcm-control evcm-buttons" role="radiogroup">'
+            f"<legend>{label}</legend>{buttons}</fieldset>"
         )
 
     def widget(self) -> Any:
         """ipywidgets that call the function again at every move, for a live kernel."""
         import ipywidgets
-
-        sliders = {
-            name: ipywidgets.SelectionSlider(
-                options=[(_show(v), v) for v in values],
-                value=self.start[name],
-                description=self.labels[name],
-                continuous_update=False,
-                style={"description_width": "initial"},
-                layout={"width": "28em"},
-            )
-            for name, values in self.parameters.items()
-        }
 
         def redraw(**values: Any) -> None:
             figure, said = self._answer(values)
@@ -104,7 +127,26 @@ class Explorer:
                 print(said)
             figure.show()
 
-        return ipywidgets.interactive(redraw, **sliders)
+        controls = {name: self._widget(name) for name in self.parameters}
+        return ipywidgets.interactive(redraw, **controls)
+
+    def _widget(self, name: str) -> Any:
+        import ipywidgets
+
+        values, shown = self.parameters[name], self.texts[name]
+        look = {
+            "value": self.start[name], "description": self.labels[name],
+            "style": {"description_width": "initial"}, "layout": {"width": "28em"},
+        }  # fmt: skip
+        if name in self.continuous:
+            low, high = float(min(values)), float(max(values))
+            step = (high - low) / 200
+            return ipywidgets.FloatSlider(min=low, max=high, step=step, **look)
+        kinds = {
+            "slider": ipywidgets.SelectionSlider, "list": ipywidgets.Dropdown,
+            "buttons": ipywidgets.ToggleButtons,
+        }  # fmt: skip
+        return kinds[control(name, shown)](options=list(zip(shown, values, strict=True)), **look)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         if in_book():
@@ -120,10 +162,11 @@ def explore(
     start: Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
     alt: str = "",
+    continuous: Iterable[str] = (),
 ) -> Explorer:
-    """A figure with one slider per parameter, from one description for page and kernel.
+    """A figure with one control per parameter, from one description for page and kernel.
 
-    In the built book the figures of all combinations are precomputed and a slider shows another of
+    In the built book the figures of all combinations are precomputed and a control shows another of
     them; in a live kernel the function runs again at every move. Make it the last expression of a
     cell.
 
@@ -132,13 +175,17 @@ def explore(
     function : callable
         Called as ``function(**values)``; returns a plotly figure, or a pair (figure, sentence).
     parameters : mapping
-        Name of each keyword of `function` and the values its slider offers, in order.
+        Name of each keyword of `function` and the values offered, in order. Numbers get a slider,
+        words buttons or a list; ``period`` is shown as clock time.
     start : mapping, optional
-        Value at which a slider starts; the first one by default.
+        Value at which a control starts; the first one by default.
     labels : mapping, optional
-        Text beside a slider, with the unit; the name of the parameter by default.
+        Text beside a control, with the unit; the name of the parameter by default.
     alt : str
         What the figure shows, for readers who cannot see it.
+    continuous : iterable of str
+        Parameters for which `function` takes any number between the least and the largest value
+        offered: in a live kernel their slider is continuous.
 
     Raises
     ------
@@ -157,8 +204,26 @@ def explore(
         checks.require(False, "start", name, "a parameter: " + ", ".join(values))
     count = int(np.prod([len(v) for v in values.values()])) if values else 0
     checks.require(count <= MAX_GRID, "combinations", count, f"<= {MAX_GRID}")
+    for name in set(continuous) - set(values):
+        checks.require(False, "continuous", name, "a parameter: " + ", ".join(values))
     checks.done()
-    return Explorer(function, values, start or {}, labels or {}, alt)
+    return Explorer(function, values, start or {}, labels or {}, alt, continuous)
+
+
+def control(name: str, shown: Sequence[str]) -> str:
+    """Which control a parameter gets: ``slider``, ``buttons`` or ``list``."""
+    quantity = name == PERIOD or all(NUMBER.fullmatch(text) for text in shown)
+    if quantity and name not in CATEGORIES:
+        return "slider"
+    return "buttons" if len(shown) <= MOST_BUTTONS else "list"
+
+
+def texts(name: str, values: Sequence[Any]) -> list[str]:
+    """How the values of a parameter are shown: periods as clock time, thousands set apart."""
+    if name == PERIOD:
+        hour = 24.0 / max(len(values), 24)
+        return [f"{int(i * hour):02d}:{round(60 * (i * hour % 1)):02d}" for i in range(len(values))]
+    return [f"{v:,}" if isinstance(v, (int, np.integer)) and v >= 10_000 else _show(v) for v in values]
 
 
 def _show(value: Any) -> str:

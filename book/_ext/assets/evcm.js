@@ -37,10 +37,25 @@
     return spec;
   }
 
-  function draw(block) {
+  // Place of a control among its values: a slider, a list, or buttons.
+  function value(control) {
+    const input = control.querySelector("input[type=range], select, input[type=radio]:checked");
+    return Number(input.value);
+  }
+
+  function draw(block, number) {
     const content = JSON.parse(block.querySelector("script.evcm-spec").textContent);
     const graph = block.querySelector(".evcm-graph");
-    const inputs = Array.from(block.querySelectorAll("input[type=range]"));
+    const controls = Array.from(block.querySelectorAll(".evcm-control"));
+    controls.forEach((control, k) => {
+      const name = `evcm-${number}-${k}`;
+      for (const radio of control.querySelectorAll("input[type=radio]")) {
+        // A name makes radio buttons a group, and would uncheck those of another figure.
+        const checked = radio.defaultChecked;
+        radio.name = name;
+        radio.checked = checked;
+      }
+    });
     const said = block.querySelector(".evcm-said");
     let spec = content.base;
 
@@ -50,11 +65,11 @@
     }
 
     function index() {
-      return inputs.reduce((i, input, k) => i * content.sizes[k] + Number(input.value), 0);
+      return controls.reduce((i, control, k) => i * content.sizes[k] + value(control), 0);
     }
 
     function move() {
-      for (const input of inputs) {
+      for (const input of block.querySelectorAll("input[type=range]")) {
         const text = JSON.parse(input.dataset.texts)[Number(input.value)];
         input.setAttribute("aria-valuetext", text);
         input.parentElement.querySelector("output").textContent = text;
@@ -67,11 +82,11 @@
       return show("react");
     }
 
-    for (const input of inputs) input.addEventListener("input", move);
+    for (const control of controls) control.addEventListener("input", move);
     // A browser keeps the place of a slider over a reload; show what it says.
     const first = show("newPlot");
     if (spec.frames) first.then(() => Plotly.addFrames(graph, structuredClone(spec.frames)));
-    if (inputs.length) first.then(move);
+    if (controls.length) first.then(move);
     block.evcmRedraw = () => show("react");
     return first;
   }
@@ -79,8 +94,8 @@
   function start() {
     const blocks = Array.from(document.querySelectorAll(".evcm-plot"));
     let chain = Promise.resolve();
-    for (const block of blocks) {
-      chain = chain.then(() => draw(block)).then(() => new Promise((r) => setTimeout(r, 0)));
+    for (const [number, block] of blocks.entries()) {
+      chain = chain.then(() => draw(block, number)).then(() => new Promise((r) => setTimeout(r, 0)));
     }
     chain.then(() => root.setAttribute("data-evcm-figures", String(blocks.length)));
     const redraw = () => blocks.forEach((b) => b.evcmRedraw && b.evcmRedraw());
