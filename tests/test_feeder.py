@@ -10,7 +10,7 @@ from evcm import data
 from evcm.errors import InputError, SolverError
 from evcm.feeder import states as feeder
 from evcm.feeder.certificate import network_admittance
-from evcm.feeder.circuit import Terminal
+from evcm.feeder.ieee13 import Terminal
 from evcm.feeder.states import FeederCases, FeederModel
 from tests.feeder_case import one, transmission
 

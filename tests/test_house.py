@@ -111,6 +111,17 @@ def test_a_face_offers_what_its_docstring_lists(face):
         assert getattr(package, name) is not None
 
 
+@pytest.mark.parametrize("face", FACES)
+def test_no_name_of_a_face_hides_behind_a_module(face):
+    """A module of the same name would take the place of the name once it is imported."""
+    inside = {
+        name.split(".")[2] for name in modules() if room(name) == face and name.count(".") > 1
+    }
+    text = (ROOT / "evcm" / face / "__init__.pyi").read_text("utf-8")
+    offered = set(re.findall(r"from \.\w[\w.]* import (\w+) as", text))
+    assert inside & offered == set()
+
+
 def test_one_importer_of_highspy():
     users = [
         name

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evcm import inputs, plots
-from evcm.coordination.regimes import STUDY
+from evcm import plots
+from evcm.coordination.regimes import REGIMES
 from evcm.errors import InputError
-from evcm.plots import html
+from evcm.plots import cover, html
 from evcm.plots import sliders as plots_explore
 from evcm.plots import study as plots_front
 
@@ -80,8 +80,20 @@ def test_page_holds_the_figure_of_every_combination():
     drawn = np.frombuffer(base64.b64decode(packed["bdata"]), "<f4")
     assert drawn == pytest.approx(np.sin(5 * np.linspace(0, 24, 49)), abs=1e-6)
     assert "template" not in content["base"]["layout"]
-    assert page.count('type="range"') == 2
+    assert page.count('type="range"') == 1
+    assert page.count('type="radio"') == 2
     assert 'aria-label="Waves"' in page
+
+
+def test_a_continuous_quantity_takes_any_value_in_a_kernel():
+    explorer = plots.explore(
+        waves, {"number": [1, 2, 5], "name": ["a", "b"]}, continuous=["number"]
+    )
+    widget = explorer.widget()
+    widget.children[0].value = 3.5
+    assert widget.children[0].max == 5
+    with pytest.raises(InputError, match="continuous: got x"):
+        plots.explore(waves, {"number": [1, 2]}, continuous=["x"])
 
 
 def test_widgets_call_the_function_again():
@@ -171,24 +183,54 @@ def test_adoption_and_pairs_hold_their_data():
     assert [list(t.y) for t in pairs.data] == [[1.0, 2.0], [2.0, 4.0]]
 
 
-def test_day_shows_each_regime_against_the_capacity():
-    rows = []
-    for k, regime in enumerate(STUDY):
-        scenario, side = (0, "none") if k == 0 else (3, "max")
-        rows += [
-            {
-                "scenario": scenario,
-                "side": side,
-                "regime": regime,
-                "period": p,
-                "load_mw": 200.0 + k,
-            }
-            for p in range(1, inputs.PERIODS + 1)
-        ]
-    figure = plots_front.day(pd.DataFrame(rows), 3, "max", 259.0)
-    assert [float(t.y[0]) for t in figure.data] == [200.0, 201.0, 202.0, 203.0]
-    assert float(figure.data[0].x[-1]) == 23.5
-    assert figure.layout.shapes[0].y0 == 259.0
+def hosted():
+    """Two regimes of a hosting study, and the bills of two of its sizes."""
+    free = pd.DataFrame({"charger_kw": 150.0, "cars": [0, 5000, 10_000], "nse_mwh": [0, 0, 8.0]})
+    points = pd.DataFrame(
+        {"regime": "apart", "charger_kw": 150.0, "v2g_share": 1.0, "feasible": True,
+         "cars": [5000, 10_000], "nse_mwh": [0.0, 6.0]}
+    )  # fmt: skip
+    regimes = pd.DataFrame(
+        {"cars": [2000, 2000, 4000, 4000], "side": "max",
+         "regime": ["apart", "joint", "apart", "joint"], "cost_usd": [50.0, 20.0, 99.0, 40.0]}
+    )  # fmt: skip
+    return {"uncontrolled": free, "points": points}, regimes
+
+
+@pytest.mark.parametrize(
+    ("cars", "language", "said"),
+    [
+        (4000, "en", "At 4,000 cars everybody is supplied in every regime. What differs is the "
+                     "bill: 40 USD joint, 99 USD apart."),
+        (10_000, "en", "At 10,000 cars, energy not supplied in a day: uncontrolled 8.0 MWh; "
+                       "apart 6.0 MWh."),
+        (10_000, "es", "Con 10\u202f000 vehículos, energía no suministrada en un día: sin control "
+                       "8,0 MWh; por separado 6,0 MWh."),
+    ],
+)  # fmt: skip
+def test_cover_says_what_it_shows(cars, language, said):
+    figure, sentence = cover.cover(*hosted(), 150.0, cars, 1.0, language)
+    assert sentence == said
+    assert said in figure.layout.meta["alt"]
+    assert list(figure.data[-1].y) == [99.0, 40.0]  # the largest studied size that is not above
+
+
+def test_every_regime_of_the_cover_has_a_spanish_name():
+    assert set(cover.SPANISH) == set(REGIMES)
+    assert cover.WORDS["en"].keys() == cover.WORDS["es"].keys()
+
+
+def test_quantities_get_a_slider_and_categories_buttons_or_a_list():
+    page = plots.explore(
+        lambda **_: waves(1, "a"),
+        {"power": [1, 2.5], "side": ["min", "max"], "bus": list(range(2, 10)), "period": range(48)},
+    )._control
+    assert 'type="range"' in page("power")
+    assert page("side").count('type="radio"') == 2
+    assert page("side").count("checked") == 1
+    assert page("bus").count("<option") == 8
+    assert plots_explore.texts("period", range(48))[29] == "14:30"
+    assert "23:30" in page("period")
 
 
 def test_whole_numbers_are_shown_as_such():

@@ -93,9 +93,7 @@ def place_plotly(folder: Path) -> None:
     shutil.copy2(whole, target)
 
 
-def speak(
-    _app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: Any
-) -> None:
+def speak(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: Any) -> None:
     """Name the language of a page: one that ends in ``_es`` is Spanish."""
     context["language"] = "es" if page.endswith("_es") else "en"
 

@@ -2,9 +2,9 @@
 
 Names to use, by the module that holds them:
 
-- `circuit`: `PHASES`, `Circuit`, `FeederModel`, `Terminal`, `circuit`, `published_model`
+- `ieee13`: `PHASES`, `Circuit`, `FeederModel`, `Terminal`, `circuit`, `published_model`
 - `coupling`: `FeederCases`, `feeder_cases`, `feeders_at_bus`
-- `spread`: `Spread`, `single_phase_cars`, `spread`, `spread_names`, `spread_of`
+- `spreads`: `Spread`, `single_phase_cars`, `spread`, `spread_names`, `spread_of`
 - `states`: `FeederStates`, `far_nodes`, `published_solution`, `run_day`, `solve`, `supply_band`
 - `certificate`: `FeederCertificate`, `certify`
 """

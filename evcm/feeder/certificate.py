@@ -15,7 +15,7 @@ import numpy as np
 
 from evcm.arrays import ComplexArray, FloatArray
 from evcm.errors import SolverError
-from evcm.feeder.circuit import Circuit, Terminal
+from evcm.feeder.ieee13 import Circuit, Terminal
 
 TOLERANCE = 1e-6
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evcm import data
 from evcm.arrays import FloatArray, freeze
 from evcm.errors import Checks
-from evcm.feeder.circuit import FeederModel, circuit
+from evcm.feeder.ieee13 import FeederModel, circuit
 from evcm.inputs import LOAD_BUSES, PERIODS
 
 COLUMNS = ("period", "bus", "v_pu", "load_mw", "ev_mw")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evcm.arrays import ComplexArray, FloatArray
 from evcm.errors import SolverError
-from evcm.feeder.circuit import Capacitor, Circuit, Line, Load, Terminal, Transformer
+from evcm.feeder.ieee13 import Capacitor, Circuit, Line, Load, Terminal, Transformer
 
 TOLERANCE = 1e-10
 """Largest change of a voltage between the last two iterations, per unit."""

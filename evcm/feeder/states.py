@@ -24,9 +24,9 @@ from evcm.arrays import ComplexArray, FloatArray
 from evcm.errors import SolverError
 from evcm.feeder import opendss
 from evcm.feeder.certificate import FeederCertificate, certify, joined
-from evcm.feeder.circuit import PHASES, Circuit, FeederModel, Terminal, circuit, published_model
 from evcm.feeder.coupling import FeederCases, check_transmission, feeder_cases, feeders_at_bus
-from evcm.feeder.spread import Spread, single_phase_cars, spread, spread_names, spread_of
+from evcm.feeder.ieee13 import PHASES, Circuit, FeederModel, Terminal, circuit, published_model
+from evcm.feeder.spreads import Spread, single_phase_cars, spread, spread_names, spread_of
 
 __all__ = [
     "FeederCases",

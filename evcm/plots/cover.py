@@ -96,7 +96,9 @@ def cover(
             x=curve.index, y=curve, name=regime_name(regime, language), line_color=colour,
             mode="lines+markers", hovertemplate="%{y:.1f} MWh", row=1, col=1,
         )  # fmt: skip
-    figure.add_vline(x=cars, line_dash="dot", line_color=plots.REGIME_COLOURS["limit"], row=1, col=1)
+    figure.add_vline(
+        x=cars, line_dash="dot", line_color=plots.REGIME_COLOURS["limit"], row=1, col=1
+    )
     studied = regimes["cars"].unique()
     at = int(max((n for n in studied if n <= cars), default=studied.min()))
     bills = _bills(regimes, at)
@@ -135,16 +137,16 @@ def _curves(
     tables: Mapping[str, pd.DataFrame], charger_kw: float, share: float
 ) -> dict[str, pd.Series]:
     free = tables["uncontrolled"]
-    free = free[free["charger_kw"] == charger_kw].set_index("cars")["nse_mwh"].sort_index()
+    mine = free[free["charger_kw"] == charger_kw].sort_values("cars")
     points = tables["points"]
     own = points[(points["charger_kw"] == charger_kw) & points["feasible"]]
-    found = {"uncontrolled": free}
+    found = {"uncontrolled": pd.Series(mine["nse_mwh"].to_numpy(), mine["cars"].to_numpy())}
     for regime in REGIMES:
         # Caps leave nothing unsupplied when all cars feed in, and less is at stake when fewer do.
         rows = own[(own["regime"] == regime) & (own["v2g_share"] == share)]
         if len(rows):
             mean = rows.groupby("cars")["nse_mwh"].mean()
-            found[regime] = pd.concat([pd.Series({0: 0.0}), mean])
+            found[regime] = pd.Series([0.0, *mean], [0, *mean.index])
     return found
 
 

@@ -223,7 +223,9 @@ def texts(name: str, values: Sequence[Any]) -> list[str]:
     if name == PERIOD:
         hour = 24.0 / max(len(values), 24)
         return [f"{int(i * hour):02d}:{round(60 * (i * hour % 1)):02d}" for i in range(len(values))]
-    return [f"{v:,}" if isinstance(v, (int, np.integer)) and v >= 10_000 else _show(v) for v in values]
+    return [
+        f"{v:,}" if isinstance(v, (int, np.integer)) and v >= 10_000 else _show(v) for v in values
+    ]
 
 
 def _show(value: Any) -> str:

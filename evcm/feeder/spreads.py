@@ -10,7 +10,7 @@ import numpy as np
 from evcm import data
 from evcm.arrays import FloatArray, freeze
 from evcm.errors import Checks
-from evcm.feeder.circuit import Circuit, FeederModel, Terminal, circuit
+from evcm.feeder.ieee13 import Circuit, FeederModel, Terminal, circuit
 
 
 @dataclass(frozen=True)
