@@ -327,7 +327,9 @@ def test_feeding_in_above_the_price_needs_a_binary():
     assert plan.export_kw == pytest.approx([0.0, 7.0, 7.0, 0.0], abs=1e-6)
     assert plan.cost_usd == pytest.approx(10 * 0.1 - 7 * 0.3 - 7 * 0.05, abs=1e-6)
     assert sum(bd.costs(plan).values()) == pytest.approx(plan.cost_usd, abs=1e-9)
-    both = replace(plan, power_kw=plan.power_kw + np.array([0, 1.0]), export_kw=plan.export_kw + 1.0)
+    both = replace(
+        plan, power_kw=plan.power_kw + np.array([0, 1.0]), export_kw=plan.export_kw + 1.0
+    )
     with pytest.raises(SolverError, match="burning_kw is off by 1"):
         certify(both).require()
 

@@ -216,7 +216,10 @@ def test_weighted_fleet_has_the_published_weights():
         (lambda r: fleets.single_bus_fleet(10, 7, 1), "bus"),
         (lambda r: fleets.single_bus_fleet(0, 4, 1), "cars"),
         (lambda r: fleets.single_bus_fleet(10, 4, -1), "seed"),
-        (lambda r: of_fleet.aggregator_problem(fleets.single_bus_fleet(10, 4, 1), 14), "lives or works"),
+        (
+            lambda r: of_fleet.aggregator_problem(fleets.single_bus_fleet(10, 4, 1), 14),
+            "lives or works",
+        ),
         (
             lambda r: of_fleet.aggregator_problem(
                 fleets.build_fleet(r, "min"), 4, trading_cap_mw=np.ones(47)

@@ -200,6 +200,7 @@ class Run:
         # fmt: on
 
     def state(self) -> State:
+        """Copy of the operating point as it stands."""
         return State(
             angle_rad=self.x[:, :, 0].copy(),
             v_pu=self.x[:, :, 1].copy(),
