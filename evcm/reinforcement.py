@@ -2,14 +2,16 @@
 
 The planning study that the paper compares with (Ingenius 30, 2023) removes not-supplied energy by
 building generation at the deficit bus instead of moving the charging. For one bus and one day it
-sizes PV and a battery by a linear programme (`size_bus`). Times are half-hours; the battery is
-lossless, starts empty at period 1 and ends as it began.
+sizes PV and a battery by a linear programme (`size_bus`). Times are half-hours of a cyclic day; the
+battery is lossless and empty when the sun rises.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import cvxpy as cp
 import numpy as np
@@ -18,8 +20,15 @@ import pandas as pd
 from evcm import data
 from evcm.arrays import FloatArray, read_only
 from evcm.errors import Checks, InfeasibleError, SolverError
-from evcm.inputs import PERIOD_H, PERIODS
+from evcm.network import tables
 from evcm.network.opf import OpfDay
+from evcm.store import times
+
+TIME_LIMIT_S = 60.0
+"""Most seconds for one bus; a millisecond is usual."""
+
+NEGLIGIBLE_MW = 1e-4
+"""Not-supplied power below this is a rounding error of the OPF."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,10 @@ def size_bus(
     """Least-cost PV and battery that cover a bus's not-supplied power in every period.
 
     Minimises ``c_pv*PV + c_b*B`` subject to, per half-hour, ``0.5*PV*S >= 0.5*L + E``,
-    ``soc[t] = soc[t-1] + E[t-1]`` (cyclic, ``soc[1] = 0``), ``|E| <= B`` and ``0 <= soc <= B``.
+    ``soc[t] = soc[t-1] + E[t-1]`` (cyclic), ``|E| <= B`` and ``0 <= soc <= B``. The print has
+    ``soc[1] = 0``; here the battery is empty in the first half-hour of sun. Where nothing lacks
+    between midnight and then, that is the same programme; where something does, the print has no
+    solution.
 
     Parameters
     ----------
@@ -90,6 +102,10 @@ def size_bus(
     SolverError
         HiGHS did not reach the optimum.
 
+    See Also
+    --------
+    size_buses : all buses of a day. deficits_mw : what an OPF day lacks.
+
     References
     ----------
     Villanueva-Machado, Luyo, Ríos-Villacorta, Ingenius 30 (2023) 120-134.
@@ -97,19 +113,22 @@ def size_bus(
     costs = costs or default_costs()
     deficit = _checked(deficit_mw, bus)
 
+    shape = pv_shape()
+    period_h, sunrise = 24.0 / shape.size, int(np.flatnonzero(shape)[0])
     pv, battery = cp.Variable(nonneg=True), cp.Variable(nonneg=True)
-    charge, stored = cp.Variable(PERIODS), cp.Variable(PERIODS, nonneg=True)
+    charge, stored = cp.Variable(shape.size), cp.Variable(shape.size, nonneg=True)
     constraints = [
-        PERIOD_H * pv * pv_shape() >= PERIOD_H * deficit + charge,
+        period_h * pv * shape >= period_h * deficit + charge,
         stored[1:] == stored[:-1] + charge[:-1],
         stored[0] == stored[-1] + charge[-1],
-        stored[0] == 0,
+        stored[sunrise] == 0,
+        charge >= -period_h * deficit,  # it gives what is lacking, no more
         cp.abs(charge) <= battery,
         stored <= battery,
     ]
     cost = costs.pv_usd_per_mw * pv + costs.battery_usd_per_mwh * battery
     problem = cp.Problem(cp.Minimize(cost), constraints)
-    problem.solve(solver=cp.HIGHS)
+    problem.solve(solver=cp.HIGHS, time_limit=TIME_LIMIT_S)
     if problem.status == cp.INFEASIBLE:
         raise InfeasibleError(f"bus {bus}: no PV and battery can cover this deficit", bus=bus)
     if problem.status != cp.OPTIMAL:
@@ -133,27 +152,57 @@ def size_buses(
     return [size_bus(deficit, bus, costs) for bus, deficit in checked.items() if deficit.any()]
 
 
-def deficits_mw(day: OpfDay, negligible_mw: float = 1e-4) -> dict[int, FloatArray]:
-    """Not-supplied power (48,) of an OPF day by bus, for the buses that lack any."""
-    short = np.where(day.nsp_mw < negligible_mw, 0.0, day.nsp_mw)
+def deficits_mw(day: OpfDay) -> dict[int, FloatArray]:
+    """Not-supplied power (48,) of an OPF day by bus, for the buses that lack any, MW."""
+    short = np.where(day.nsp_mw < NEGLIGIBLE_MW, 0.0, day.nsp_mw)
     return {
         int(day.network.bus_number[k]): np.asarray(short[:, k])
         for k in np.flatnonzero(short.any(axis=0))
     }
 
 
+def read_deficits(path: str | Path) -> dict[int, FloatArray]:
+    """Not-supplied power by bus, each (48,) MW, from a table.
+
+    Parameters
+    ----------
+    path : path
+        What ``evcm opf`` writes (its columns ``nsp_busNN_mw`` are read), or a CSV with the columns
+        period and one per bus, ``bus14_mw``.
+
+    Raises
+    ------
+    InputError
+        As `evcm.network.tables.read_bus_table`; a value below zero is found by `size_buses`.
+    """
+    names = times.columns(path)
+    if not any(name.startswith("nsp_bus") for name in names):
+        return tables.read_bus_table(path, pv_shape().size)
+    day = ["load_mw", "generation_mw", "nsp_mw", "losses_mw", "v_min_pu", "status"]
+    found = {n: re.fullmatch(r"nsp_bus0*(\d+)_mw", n) for n in names}
+    buses = {n: int(m[1]) for n, m in found.items() if m}
+    table, c = times.read_table(path, ["period"], [*day, *buses]), Checks(str(path))
+    period = times.numbers(table, "period", c, 1.0)
+    power = {bus: times.numbers(table, name, c) for name, bus in buses.items()}
+    wanted = np.arange(1, pv_shape().size + 1)
+    order = np.argsort(period)
+    c.require(np.array_equal(period[order], wanted), "column period", f"{len(table)} rows",
+              f"each of 1..{wanted.size} once")  # fmt: skip
+    c.done()
+    return {bus: np.where(mw < NEGLIGIBLE_MW, 0.0, mw)[order] for bus, mw in power.items()}
+
+
 def supply_mw(built: Reinforcement) -> FloatArray:
     """What PV and battery at a bus can bring in each period (48,), nothing curtailed, MW."""
-    return np.asarray(built.pv_mw * pv_shape() - built.charge_mwh / PERIOD_H)
+    return np.asarray(built.pv_mw * pv_shape() - built.charge_mwh * (built.charge_mwh.size / 24.0))
 
 
 def _checked(deficit_mw: FloatArray, bus: int) -> FloatArray:
     deficit = np.asarray(deficit_mw, dtype=float)
-    checks = Checks(f"not-supplied power at bus {bus}")
-    if checks.require(deficit.shape == (PERIODS,), "nsp_mw", deficit.shape, f"({PERIODS},)"):
-        bad = np.flatnonzero(~(np.isfinite(deficit) & (deficit >= 0)))
-        if bad.size:
-            checks.require(False, f"nsp_mw, period {bad[0] + 1}", float(deficit[bad[0]]), ">= 0")
+    checks, shape = Checks(f"not-supplied power at bus {bus}"), pv_shape().shape
+    if checks.require(deficit.shape == shape, "nsp_mw", deficit.shape, str(shape)):
+        for t in np.flatnonzero(~(np.isfinite(deficit) & (deficit >= 0))):
+            checks.require(False, f"nsp_mw, period {t + 1}", float(deficit[t]), ">= 0")
     checks.done()
     return deficit
 

@@ -5,7 +5,8 @@ from typer.testing import CliRunner
 
 from evcm import cli, reinforcement
 from evcm.errors import InputError
-from evcm.network import opf
+from evcm.network import opf, tables
+from evcm.store.files import write_csv
 
 
 def deficit(power_mw: float, period: int = 23) -> np.ndarray:
@@ -56,6 +57,24 @@ def test_at_night_the_battery_holds_the_whole_deficit():
     sized = reinforcement.size_bus(deficit(1.0, 44))
     assert sized.battery_mwh == pytest.approx(0.5)
     assert sized.pv_mw == pytest.approx(1 / reinforcement.pv_shape().sum())
+
+
+@pytest.mark.parametrize("period", [1, 7, 13])
+def test_a_shortage_before_sunrise_is_met_from_the_day_before(period):
+    sized = reinforcement.size_bus(deficit(1.0, period))
+    # All sun of the day fills the battery, which holds the half-hour's 0.5 MWh over midnight.
+    assert sized.battery_mwh == pytest.approx(0.5)
+    assert sized.pv_mw == pytest.approx(1 / reinforcement.pv_shape().sum())
+    assert sized.stored_mwh[0] == pytest.approx(0.5)
+    assert sized.stored_mwh[13] == pytest.approx(0, abs=1e-9)
+    assert sized.charge_mwh.sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_shortage_costs_most_just_after_sunrise():
+    usd = [reinforcement.size_bus(deficit(1.0, period)).cost_usd for period in range(1, 49)]
+    assert int(np.argmax(usd)) + 1 == 14
+    assert usd[13] == pytest.approx(1e6 / reinforcement.pv_shape()[13])
+    assert 28 <= int(np.argmin(usd)) + 1 <= 34
 
 
 def test_dearer_battery_never_makes_it_cheaper_nor_larger():
@@ -115,6 +134,24 @@ def test_command_line(tmp_path):
     assert written.columns.tolist() == ["bus", "pv_mw", "battery_mwh", "cost_usd"]
     assert written["bus"].tolist() == [14]
     assert written["pv_mw"].iloc[0] == pytest.approx(0.7571, abs=1e-4)
+
+
+def test_the_command_reads_what_the_opf_command_writes(tmp_path):
+    ev = np.zeros((48, 11))
+    ev[36:40, 10] = 30.0
+    day = opf.study_day(ev)
+    write_csv(tmp_path / "day.csv", tables.opf_table(day))
+    code, output = run("--nsp", str(tmp_path / "day.csv"), "--out", str(tmp_path / "out.csv"))
+    assert code == 0, output
+    expected = reinforcement.table(reinforcement.size_buses(reinforcement.deficits_mw(day)))
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out.csv"), expected, atol=1e-3)
+    code, output = run("--nsp", str(tmp_path / "day.csv"), "--out", str(tmp_path / "day.csv"))
+    assert code == 2
+    assert "another file" in output
+    (tmp_path / "cut.csv").write_text((tmp_path / "day.csv").read_text().rsplit("\n", 3)[0])
+    code, output = run("--nsp", str(tmp_path / "cut.csv"), "--out", str(tmp_path / "no.csv"))
+    assert code == 2
+    assert "each of 1..48 once" in output
 
 
 @pytest.mark.parametrize(

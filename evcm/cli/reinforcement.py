@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 def reinforce(
     nsp: Annotated[
         Path,
-        typer.Option(help="CSV: period, then one column of not-supplied MW per bus (bus14_mw)."),
+        typer.Option(help="What evcm opf wrote, or a CSV of period and MW per bus (bus14_mw)."),
     ],
     out: Annotated[Path, typer.Option(help="CSV to write: bus, pv_mw, battery_mwh, cost_usd.")],
     pv_cost: Annotated[
@@ -28,8 +28,7 @@ def reinforce(
 ) -> None:
     """Size PV and a battery at each deficit bus, at least cost: nothing stays unsupplied."""
     from evcm import reinforcement
-    from evcm.inputs import PERIODS
-    from evcm.network import tables
+    from evcm.errors import Checks
     from evcm.store import files
 
     costs = reinforcement.default_costs()
@@ -37,7 +36,11 @@ def reinforce(
         costs.pv_usd_per_mw if pv_cost is None else pv_cost * 1000,
         costs.battery_usd_per_mwh if battery_cost is None else battery_cost * 1000,
     )
-    deficits = tables.read_bus_table(nsp, PERIODS)
+    checks = Checks("evcm reinforce")
+    checks.require(not out.exists() or out.resolve() != nsp.resolve(), "--out", str(out),
+                   "another file than --nsp")  # fmt: skip
+    checks.done()
+    deficits = reinforcement.read_deficits(nsp)
     sizes = reinforcement.size_buses(deficits, costs)
     table = reinforcement.table(sizes)
     files.write_csv(out, table)

@@ -143,6 +143,11 @@ def read_table(
     return table
 
 
+def columns(path: str | Path) -> list[str]:
+    """Names of a table's columns."""
+    return [name.strip() for name in _rows(Path(path))[0][0][1]]
+
+
 def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], str]:
     """Rows that are not blank, numbered (the header 0), and their separator."""
     if not path.is_file():
