@@ -14,11 +14,11 @@ from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.infeasible import least_cap
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import AggregatorPlan
-from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import power_range, reachable_steps
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs import Battery, Charger, PriceSteps
+from evcm.inputs.prices import PriceSeries
 
 EFFICIENCY = 0.9
 

@@ -10,11 +10,11 @@ from instances import random_problem
 
 from evcm.aggregator import load_problem, save_problem
 from evcm.aggregator.infeasible import require_reachable
-from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.visits import _count, _fill, find_visits
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs import Battery, Charger
+from evcm.inputs.prices import PriceSeries
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "eva"
 TOOLS = REFERENCE.parents[1] / "tools"

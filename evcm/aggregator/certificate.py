@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from evcm.aggregator.plan import AggregatorPlan
-from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import SolverError
 from evcm.inputs import Figure
+from evcm.inputs.prices import PriceSeries
 from evcm.paper import implements
 
 TOLERANCE = 1e-3

@@ -22,9 +22,9 @@ import numpy as np
 
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.plan import AggregatorPlan
-from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.errors import Checks
+from evcm.inputs.prices import PriceSeries
 from evcm.store import fingerprint
 
 Method = Literal["auto", "decomposition", "single-cars", "model"]

@@ -25,10 +25,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from evcm.aggregator.plugged import Plugged, list_plugged
-from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, clipped, real_time_interval, real_time_pairs
 from evcm.arrays import BoolArray, FloatArray, IntArray
+from evcm.inputs.prices import PriceSeries
 from evcm.paper import implements
 
 Constraints = list[cp.Constraint]

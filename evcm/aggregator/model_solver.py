@@ -25,7 +25,6 @@ from evcm.aggregator.infeasible import raise_infeasible, require_reachable
 from evcm.aggregator.model import Model, Variant, build_model
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.plugged import list_plugged
-from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import (
     StepChoices,
@@ -36,6 +35,7 @@ from evcm.aggregator.steps import (
 )
 from evcm.arrays import BoolArray
 from evcm.errors import SolverError
+from evcm.inputs.prices import PriceSeries
 
 Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""

@@ -6,18 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from evcm import inputs
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.errors import Checks
-from evcm.inputs import PERIOD_H, check_bus
-from evcm.trips.fleet import Fleet
+from evcm.trips.fleet import Fleet, batteries, chargers, feeds_in
+
+
+def buses_with_cars(fleet: Fleet) -> tuple[int, ...]:
+    """Buses at which at least one car lives or works, in the order of `inputs.buses`."""
+    there = set(fleet.from_bus.tolist()) | set(fleet.to_bus.tolist())
+    return tuple(bus for bus in fleet.inputs.buses if bus in there)
 
 
 def aggregator_problem(
     fleet: Fleet, bus: int, trading_cap_mw: FloatArray | None = None, **options: Any
 ) -> AggregatorProblem:
-    """One aggregator's problem, with the paper's market, battery and charger.
+    """One aggregator's problem, with the market and the vehicle classes of the fleet's inputs.
 
     Parameters
     ----------
@@ -33,25 +37,29 @@ def aggregator_problem(
     Raises
     ------
     InputError
-        The bus carries no load, no vehicle lives or works there, or an option is out of range.
+        The bus has no aggregator, no vehicle lives or works there, or an option is out of range.
     """
-    check_bus(bus)
-    mine = np.flatnonzero((fleet.from_bus == bus) | (fleet.to_bus == bus))
+    told = fleet.inputs
     checks = Checks(fleet.name or "fleet")
+    allowed = "a bus with an aggregator: " + ", ".join(map(str, told.buses))
+    checks.require(bus in told.buses, "bus", bus, allowed)
+    mine = np.flatnonzero((fleet.from_bus == bus) | (fleet.to_bus == bus))
     checks.require(mine.size > 0, "bus", bus, "a bus where at least one car lives or works")
     checks.done()
     trips, home = fleet.trips, (fleet.from_bus[mine] == bus)[None, :, None]
     content: dict[str, Any] = {
-        "system_load_mw": inputs.load_profile().aggregator_forecast_mw,
-        "price": inputs.price_steps(),
-        "battery": inputs.battery(),
-        "charger": inputs.charger(),
-        "system_cap_mw": inputs.system_cap_mw() if trading_cap_mw is None else None,
+        "system_load_mw": told.forecast_mw,
+        "price": told.market.price,
+        "battery": batteries(fleet, mine),
+        "charger": chargers(fleet, mine),
+        "feeds_in": feeds_in(fleet, mine),
+        "system_cap_mw": told.market.system_cap_mw if trading_cap_mw is None else None,
         "trading_cap_mw": trading_cap_mw,
+        "real_time_limit": told.market.real_time_limit,
         "name": fleet.name,
     }
     return AggregatorProblem(
-        period_h=PERIOD_H,
+        period_h=told.period_h,
         probability=fleet.probability,
         available=np.where(home, trips.at_from[:, mine], trips.at_to[:, mine]),
         travelling=trips.travelling[:, mine],

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.visits import Visits, find_visits
 from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import Checks, Fault, InputError
 from evcm.inputs import Battery, Charger, PriceSteps
+from evcm.inputs.prices import PriceSeries
 from evcm.store import files
 
 VECTORS = (

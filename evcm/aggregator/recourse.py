@@ -12,11 +12,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from evcm.aggregator.plugged import car_rows, diagonal, list_plugged
-from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import SolverError
 from evcm.highs import LP
+from evcm.inputs.prices import PriceSeries
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,12 +31,12 @@ from evcm.aggregator.methods import solve
 from evcm.aggregator.model import Variant, build_model
 from evcm.aggregator.model_solver import run_highs, solve_model
 from evcm.aggregator.plan import AggregatorPlan, value_at_risk
-from evcm.aggregator.prices import PriceSeries
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.recourse import operate_day
 from evcm.aggregator.steps import reachable_steps
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks, SolverError
+from evcm.inputs.prices import PriceSeries
 
 
 @dataclass(frozen=True)

@@ -1,70 +1,33 @@
 """Cars of one day: where they live and work, when they leave and return, what they use (2.2).
 
-From is uniform over the load buses, To uniform over From's neighbours in the branch list. Departure
-and arrival are normal in half-hour periods, rounded to the nearest period and then clamped; they
-are drawn again together while they are too close. Every draw is keyed by (seed, scenario, sample,
-purpose, car), never by thread.
+From is drawn by the share of cars that live at each bus (the paper: all alike), To uniform over
+From's neighbours by road. Departure and arrival are normal, rounded to the nearest period and then
+clamped; they are drawn again together while they are too close. Every draw is keyed by (seed,
+scenario, sample, purpose, car), never by thread. Cars from a list are taken as they are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+import math
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from evcm import data
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks, Fault, InputError
-from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS, Scenario, TripLaw, WearLaw, wear_law
+from evcm.inputs.folder import paper
+from evcm.inputs.study import Inputs
+from evcm.inputs.values import CarList, Roads, Scenario, Sessions, TripLaw
 from evcm.trips import kernels
 
 
 @dataclass(frozen=True, eq=False)
-class Roads:
-    """Directed edges between load buses that one trip can take, sorted by From, then To.
-
-    `from_index` and `to_index` (E) count into `LOAD_BUSES`; edges first[k]..first[k+1]-1 leave bus
-    k; `length_km` (E) is the length of the line.
-    """
-
-    from_index: IntArray
-    to_index: IntArray
-    length_km: FloatArray
-    first: IntArray
-
-    def __len__(self) -> int:
-        return int(self.from_index.size)
-
-
-@cache
-def roads() -> Roads:
-    """Neighbours of each load bus in the branch list, both ways."""
-    table = data.read_table("trips/branch_lengths.csv")
-    place = {bus: k for k, bus in enumerate(LOAD_BUSES)}
-    both_ways = sorted(
-        (place[int(a)], place[int(b)], float(km))
-        for x, y, km in table[["from_bus", "to_bus", "length_km"]].itertuples(index=False)
-        for a, b in ((x, y), (y, x))
-    )
-    origin = np.array([e[0] for e in both_ways], dtype=np.int64)
-    first = np.searchsorted(origin, np.arange(len(LOAD_BUSES) + 1)).astype(np.int64)
-    lonely = [bus for bus, k in place.items() if first[k] == first[k + 1]]
-    if lonely:
-        raise InputError("branch lengths", [Fault(f"bus {b}", 0, ">= 1 branch") for b in lonely])
-    return Roads(
-        origin,
-        np.array([e[1] for e in both_ways], dtype=np.int64),
-        np.array([e[2] for e in both_ways]),
-        first,
-    )
-
-
-@dataclass(frozen=True, eq=False)
 class Cars:
-    """The cars of one day, drawn in full. Arrays are (V); `speed_kmh` is (T).
+    """The cars of one horizon of D days, drawn in full.
 
-    Arrival periods above 48 are on the next day. `slope` is the degradation slope m_v.
+    Vectors are (V), `departure` and `arrival` (V, D) in periods of the horizon (0: the car stays at
+    home that day; arrivals may pass T), `speed_kmh` (T). `slope` is the degradation slope m_v,
+    `vehicle_class` counts into `inputs.vehicles`.
     """
 
     from_bus: IntArray
@@ -75,38 +38,106 @@ class Cars:
     arrival: IntArray
     storage_cost_usd_per_kwh: FloatArray
     slope: FloatArray
+    vehicle_class: IntArray
     speed_kmh: FloatArray
+    inputs: Inputs = field(repr=False)
 
     def __len__(self) -> int:
         return int(self.from_bus.size)
 
 
-def law_numbers(law: TripLaw) -> kernels.LawNumbers:
-    """The scalars of a law for the kernels."""
-    low, high = law.arrival_range_period
+def roads(inputs: Inputs | None = None) -> Roads:
+    """Roads of the study; raises `InputError` where its cars do not follow a law on roads."""
+    inputs = inputs or paper()
+    if not isinstance(inputs.cars, Roads):
+        raise InputError(inputs.name, [Fault("cars", "a list or sessions", "a law on roads")])
+    return inputs.cars
+
+
+def law_numbers(inputs: Inputs, law: TripLaw | None = None) -> kernels.LawNumbers:
+    """The figures of the laws of all days, in periods of the horizon, for the kernels.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    law : TripLaw, optional
+        Stands in for the law of the first day and of the days like it.
+    """
+    clock, laws = inputs.clock, inputs.day_laws(law)
+    days = list(enumerate(laws))
+    tiny = 1e-9
+
+    def at(attribute: str) -> FloatArray:
+        return np.array([clock.period(d, getattr(one, attribute)) for d, one in days])
+
+    def periods(attribute: str) -> FloatArray:
+        return np.array([getattr(one, attribute) / clock.period_h for one in laws])
+
+    low, high = (
+        np.array([clock.period(d, one.arrival_range_h[k]) for d, one in days]) for k in (0, 1)
+    )
+    mean, sd, slow, fast = np.empty((4, clock.periods))
+    hours = clock.clock_h()
+    for d, one in days:
+        first, end = clock.first_period[d : d + 2]
+        slow[first:end], fast[first:end] = one.speed_range_kmh
+        for band in one.speed_bands:
+            for begin, until in band.hours:
+                inside = first + np.flatnonzero(
+                    (hours[first:end] >= begin - tiny) & (hours[first:end] < until - tiny)
+                )
+                mean[inside], sd[inside] = band.mean_kmh, band.sd_kmh
+    floor, ceil = (lambda x: np.floor(x + tiny).astype(np.int64)), (
+        lambda x: np.ceil(x - tiny).astype(np.int64)
+    )
     return kernels.LawNumbers(
-        float(law.departure_mean_period), float(law.departure_sd_period),
-        int(law.departure_latest_period), float(law.arrival_mean_period),
-        float(law.arrival_sd_period), int(low), int(high), int(law.minimum_separation_periods),
-        *map(float, law.consumption_kwh_per_km), *map(float, law.speed_range_kmh),
+        at("departure_mean_h"), periods("departure_sd_h"),
+        np.array(clock.first_period[:-1], dtype=np.int64) + 1, floor(at("departure_latest_h")),
+        at("arrival_mean_h"), periods("arrival_sd_h"), ceil(low), floor(high),
+        ceil(periods("minimum_separation_h")), np.array([one.driving_share for one in laws]),
+        *map(float, laws[0].consumption_kwh_per_km), mean, sd, slow, fast, clock.periods,
     )  # fmt: skip
 
 
-def speed_law(law: TripLaw) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard deviation of the speed by period, km/h, each (T)."""
-    mean, sd = np.zeros(PERIODS), np.zeros(PERIODS)
-    for band in law.speed_bands:
-        for first, last in band.periods:
-            mean[first - 1 : last], sd[first - 1 : last] = band.mean_kmh, band.sd_kmh
-    return mean, sd
+def fleet_numbers(inputs: Inputs, law: TripLaw | None = None) -> kernels.FleetNumbers:
+    """Homes, roads and vehicle classes for the kernels."""
+    net = roads(inputs)
+    classes = inputs.vehicles
+    wear = [c.wear for c in classes]
+    return kernels.FleetNumbers(
+        _below(net.home_share), net.first, edge_distance_km(law or inputs.law(), inputs),
+        _below(np.array([c.share for c in classes])), efficiencies(inputs),
+        np.array([float(w.storage_cost_mean_usd_per_kwh) for w in wear]),
+        np.array([float(w.storage_cost_sd_usd_per_kwh) for w in wear]),
+        *np.array([w.storage_cost_range_usd_per_kwh for w in wear], dtype=float).T.copy(),
+    )  # fmt: skip
 
 
-def edge_distance_km(law: TripLaw) -> FloatArray:
+def _below(share: FloatArray) -> FloatArray:
+    """Cumulated shares; the last is 1."""
+    return np.array([math.fsum(share[: k + 1]) for k in range(len(share))]).clip(max=1.0)
+
+
+def efficiencies(inputs: Inputs) -> FloatArray:
+    """Discharge efficiency of each vehicle class (C)."""
+    return np.array([float(c.charger.discharge_efficiency) for c in inputs.vehicles])
+
+
+def slopes(inputs: Inputs, cost: FloatArray, kind: IntArray) -> FloatArray:
+    """Degradation slope m_v of vehicles (V) of the given classes."""
+    found = np.empty(len(cost))
+    for c, one in enumerate(inputs.vehicles):
+        mine = kind == c
+        found[mine] = one.wear.slope(cost[mine])
+    return found
+
+
+def edge_distance_km(law: TripLaw, inputs: Inputs | None = None) -> FloatArray:
     """One-way trip distance of each directed edge of `roads`, km."""
-    return np.asarray(law.distance_share * roads().length_km)
+    return np.asarray(law.distance_share * roads(inputs).length_km)
 
 
-def check_draw(law: TripLaw, seed: int, sample: int = 0) -> None:
+def check_draw(inputs: Inputs, law: TripLaw | None, seed: int, sample: int = 0) -> None:
     """Check what every draw needs: a seed, a sample number and a law that leaves room for a day.
 
     Raises
@@ -117,33 +148,40 @@ def check_draw(law: TripLaw, seed: int, sample: int = 0) -> None:
     checks = Checks("trips")
     checks.require(0 <= seed < 2**63, "seed", seed, "0..2**63-1")
     checks.require(sample >= 0, "sample", sample, ">= 0")
-    longest = float(edge_distance_km(law).max())
-    slowest = law.speed_range_kmh[0]
-    checks.require(
-        longest <= slowest * PERIOD_H * PERIODS / 2, "distance_share", law.distance_share,
-        f"a longest leg ({longest:.4g} km) of at most 12 h at the lowest speed ({slowest:g} km/h)",
-    )  # fmt: skip
+    law = law or (None if isinstance(inputs.cars, Sessions) else inputs.law())
+    if law is not None:
+        one_way = (
+            edge_distance_km(law, inputs)
+            if isinstance(inputs.cars, Roads)
+            else inputs.cars.distance_km  # type: ignore[union-attr]
+        )
+        longest, slowest = float(one_way.max(initial=0.0)), law.speed_range_kmh[0]
+        checks.require(
+            longest <= slowest * 12.0, "distance_share", law.distance_share,
+            f"a longest leg ({longest:.4g} km) of at most 12 h at the lowest speed "
+            f"({slowest:g} km/h)",
+        )  # fmt: skip
     checks.done()
 
 
 def no_day(law: TripLaw, count: int) -> InputError:
     """Error for a law whose departure and arrival never fall far enough apart."""
     allowed = "a law under which departure and arrival can be so far apart, by day and by night"
-    found = f"{law.minimum_separation_periods} ({count} cars without a day)"
-    return InputError(f"trip law {law.name}", [Fault("minimum_separation_periods", found, allowed)])
+    found = f"{law.minimum_separation_h} ({count} cars without a day)"
+    return InputError(f"trip law {law.name}", [Fault("minimum_separation_h", found, allowed)])
 
 
 def draw_cars(
-    scenario: Scenario, law: TripLaw, seed: int, sample: int, wear: WearLaw | None = None
+    scenario: Scenario, law: TripLaw | None, seed: int, sample: int, inputs: Inputs | None = None
 ) -> Cars:
     """Draw the cars of one Monte Carlo sample, the very cars that the simulation counted.
 
     Parameters
     ----------
     scenario, law, seed, sample
-        The keys of the draw; `sample` counts from 0.
-    wear : WearLaw, optional
-        Law of the storage cost; the paper's if left out.
+        The keys of the draw; `sample` counts from 0. Without a law, that of the inputs.
+    inputs : Inputs, optional
+        The paper's if left out.
 
     Returns
     -------
@@ -154,28 +192,81 @@ def draw_cars(
     InputError
         A key is out of range, or the law admits no day.
     """
-    check_draw(law, seed, sample)
-    wear = wear or wear_law()
-    net, size = roads(), scenario.cars
-    origin, edge, departure, arrival = (np.empty(size, dtype=np.int64) for _ in range(4))
+    inputs = inputs or paper()
+    check_draw(inputs, law, seed, sample)
+    if isinstance(inputs.cars, CarList):
+        return listed_cars(inputs.cars, inputs, scenario, law, seed, sample)
+    net, size, days = roads(inputs), scenario.cars, inputs.clock.days
+    origin, edge, kind = (np.empty(size, dtype=np.int64) for _ in range(3))
+    departure, arrival = (np.empty((size, days), dtype=np.int64) for _ in range(2))
     consumption, cost = np.empty(size), np.empty(size)
+    numbers = law_numbers(inputs, law)
     failed = kernels.draw_cars(
-        seed, scenario.number, sample, law_numbers(law), net.first,
-        wear.storage_cost_mean_usd_per_kwh, wear.storage_cost_sd_usd_per_kwh,
-        *wear.storage_cost_range_usd_per_kwh, origin, edge, consumption, departure, arrival, cost,
+        seed, scenario.number, sample, numbers, fleet_numbers(inputs, law), origin, edge,
+        consumption, departure, arrival, cost, kind,
     )  # fmt: skip
     if failed:
-        raise no_day(law, failed)
-    buses = np.array(LOAD_BUSES)
+        raise no_day(law or inputs.law(), failed)
     return Cars(
-        buses[origin], buses[net.to_index[edge]], edge_distance_km(law)[edge], consumption,
-        departure, arrival, cost, wear.slope(cost),
-        draw_speeds(law, kernels.stream(seed, scenario.number, sample, kernels.SPEED)),
+        net.bus[origin], net.bus[net.to_index[edge]],
+        edge_distance_km(law or inputs.law(), inputs)[edge], consumption,
+        departure, arrival, cost, slopes(inputs, cost, kind), kind,
+        draw_speeds(numbers, kernels.stream(seed, scenario.number, sample, kernels.SPEED)), inputs,
     )  # fmt: skip
 
 
-def draw_speeds(law: TripLaw, key: np.uint64) -> FloatArray:
+def listed_cars(
+    listed: CarList, inputs: Inputs, scenario: Scenario, law: TripLaw | None, seed: int, sample: int
+) -> Cars:
+    """Cars of a list: as they are, with what the list leaves open drawn by the law."""
+    law = law or inputs.law()
+    key = kernels.stream(seed, scenario.number, sample, kernels.CAR_LIST)
+    draw = np.random.Generator(np.random.Philox(key=int(key)))
+    every = np.repeat(np.arange(len(listed)), listed.count)
+    kind = listed.vehicle_class[every]
+    wear = [inputs.vehicles[c].wear for c in kind]
+    cost = np.clip(
+        draw.normal([w.storage_cost_mean_usd_per_kwh for w in wear],
+                    [w.storage_cost_sd_usd_per_kwh for w in wear]),
+        *np.array([w.storage_cost_range_usd_per_kwh for w in wear]).T,
+    )  # fmt: skip
+    given = listed.consumption_kwh_per_km[every]
+    drawn = draw.uniform(*law.consumption_kwh_per_km, every.size)
+    departure, arrival = listed_days(listed, inputs, law, every, draw, 0.0)
+    numbers = law_numbers(inputs, law)
+    return Cars(
+        listed.home_bus[every], listed.work_bus[every], listed.distance_km[every],
+        np.where(np.isnan(given), drawn, given), departure, arrival, cost,
+        slopes(inputs, cost, kind), kind,
+        draw_speeds(numbers, kernels.stream(seed, scenario.number, sample, kernels.SPEED)), inputs,
+    )  # fmt: skip
+
+
+def listed_days(
+    listed: CarList, inputs: Inputs, law: TripLaw, every: IntArray, draw: np.random.Generator,
+    spread: float,
+) -> tuple[IntArray, IntArray]:  # fmt: skip
+    """Departure and arrival (V, D) of listed cars; `spread` scales their standard deviations."""
+    clock = inputs.clock
+    departure, arrival = (np.zeros((every.size, clock.days), dtype=np.int64) for _ in range(2))
+    for d, one in enumerate(inputs.day_laws(law)):
+        leave = listed.departure_h + 0.0
+        times = []
+        for mean, sd in (
+            (leave, listed.departure_sd_h), (listed.arrival_h, listed.arrival_sd_h),
+        ):  # fmt: skip
+            drawn = mean[every] + spread * sd[every] * draw.standard_normal(every.size)
+            times.append(np.array([math.floor(clock.period(d, h) + 0.5) for h in drawn]))
+        first = clock.first_period[d] + 1
+        begin = np.clip(times[0], first, clock.first_period[d + 1])
+        end = np.clip(times[1], begin + 1, begin + clock.periods - 2)
+        goes = draw.uniform(size=every.size) < one.driving_share
+        departure[:, d], arrival[:, d] = np.where(goes, begin, 0), np.where(goes, end, 0)
+    return departure, arrival
+
+
+def draw_speeds(numbers: kernels.LawNumbers, key: np.uint64) -> FloatArray:
     """Speed by period (T), km/h, of one stream: one draw per period, clamped."""
-    speed = np.empty(PERIODS)
-    kernels.draw_speeds(np.uint64(key), *speed_law(law), *law.speed_range_kmh, speed)
+    speed = np.empty(numbers.periods)
+    kernels.draw_speeds(np.uint64(key), numbers, speed)
     return speed

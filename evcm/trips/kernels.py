@@ -20,7 +20,7 @@ import numpy as np
 
 from evcm.compiled import njit
 
-T = 48
+from evcm.arrays import FloatArray, IntArray
 
 # Purposes: the streams of one sample. A new purpose gets a new number; none is ever reused.
 SPEED = 1
@@ -29,6 +29,10 @@ WEAR = 3
 REAL_TIME_SPEED = 4
 REAL_TIME_DAY = 5
 BUS_FLEET = 6
+CLASS = 7
+STAYS_HOME = 8
+DAY = 9
+CAR_LIST = 10
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FOLD = np.uint64(0xD1B54A32D192ED03)
@@ -39,26 +43,54 @@ _S11, _S32 = np.uint64(11), np.uint64(32)
 _LOW32 = np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
 _TO_UNIT = 1.0 / 9007199254740992.0  # 2 ** -53
+_TO_LOW_UNIT = 1.0 / 4294967296.0  # 2 ** -32
 _TWO_PI = 2.0 * math.pi
 
 MAX_REDRAWS = 10_000
 
 
 class LawNumbers(NamedTuple):
-    """The scalars of a trip law, in the order in which Numba sees them."""
+    """The figures of the laws of all days (D), in periods of the horizon, as Numba sees them.
 
-    departure_mean: float
-    departure_sd: float
-    departure_latest: int
-    arrival_mean: float
-    arrival_sd: float
-    arrival_low: int
-    arrival_high: int
-    separation: int
+    `periods` is T, `separation` in periods. Speeds are by period, (T).
+    """
+
+    departure_mean: FloatArray
+    departure_sd: FloatArray
+    departure_first: IntArray
+    departure_latest: IntArray
+    arrival_mean: FloatArray
+    arrival_sd: FloatArray
+    arrival_low: IntArray
+    arrival_high: IntArray
+    separation: IntArray
+    driving_share: FloatArray
     consumption_low: float
     consumption_high: float
-    speed_low: float
-    speed_high: float
+    speed_mean: FloatArray
+    speed_sd: FloatArray
+    speed_low: FloatArray
+    speed_high: FloatArray
+    periods: int
+
+
+class FleetNumbers(NamedTuple):
+    """Where cars live and drive, and their classes, as Numba sees them.
+
+    `home_below` (K) is the cumulated share of cars by bus, `first` (K + 1) delimits each bus's
+    edges, `edge_km` (E) are trip lengths; `class_below`, `efficiency` and the clamped normal law of
+    the storage cost are by class (C).
+    """
+
+    home_below: FloatArray
+    first: IntArray
+    edge_km: FloatArray
+    class_below: FloatArray
+    efficiency: FloatArray
+    cost_mean: FloatArray
+    cost_sd: FloatArray
+    cost_low: FloatArray
+    cost_high: FloatArray
 
 
 @njit(cache=True, nogil=True)
@@ -104,6 +136,15 @@ def below(key, counter, n):
 
 
 @njit(cache=True, nogil=True)
+def choose(key, counter, cumulated):
+    """Index drawn with the given cumulated shares, the last of which is 1."""
+    if cumulated.shape[0] == 1:
+        return np.int64(0)
+    u = np.float64(word(key, counter) & _LOW32) * _TO_LOW_UNIT
+    return np.int64(min(np.searchsorted(cumulated, u, side="right"), cumulated.shape[0] - 1))
+
+
+@njit(cache=True, nogil=True)
 def normal_pair(key, counter):
     """Two independent standard normal numbers (Box and Muller 1958), from two uniforms."""
     radius = math.sqrt(-2.0 * math.log(uniform(key, counter)))
@@ -112,41 +153,57 @@ def normal_pair(key, counter):
 
 
 @njit(cache=True, nogil=True)
-def draw_speeds(key, mean_kmh, sd_kmh, low_kmh, high_kmh, speed_kmh):
+def draw_speeds(key, law, speed_kmh):
     """Fill `speed_kmh` (T): one normal draw per period, clamped."""
     for t in range(speed_kmh.shape[0]):
         z, _ = normal_pair(key, 2 * t)
-        speed_kmh[t] = min(max(mean_kmh[t] + sd_kmh[t] * z, low_kmh), high_kmh)
+        speed = law.speed_mean[t] + law.speed_sd[t] * z
+        speed_kmh[t] = min(max(speed, law.speed_low[t]), law.speed_high[t])
 
 
 @njit(cache=True, nogil=True)
-def draw_day(key, counter, law):
-    """Departure and arrival period: normal, rounded to the nearest, clamped.
+def draw_days(key, counter, law, departure, arrival):
+    """Fill departure and arrival (D), the periods of each day's trip; 0 where a car stays at home.
 
-    They are drawn again together while fewer than ``law.separation`` periods apart, over the day
-    or over the night. Returns (0, 0) if no admissible pair turns up in `MAX_REDRAWS` attempts.
+    Both are normal, rounded to the nearest period, clamped, and drawn again together while they
+    are fewer than the law's separation apart, or too close to the trip before, or to the first one
+    through the end of the horizon. Returns whether such periods were found.
     """
-    for _ in range(MAX_REDRAWS):
-        a, b = normal_pair(key, counter)
-        counter += 2
-        departure = np.int64(math.floor(law.departure_mean + law.departure_sd * a + 0.5))
-        departure = min(max(departure, 1), law.departure_latest)
-        arrival = np.int64(math.floor(law.arrival_mean + law.arrival_sd * b + 0.5))
-        arrival = min(max(arrival, law.arrival_low), law.arrival_high)
-        day = arrival - departure
-        if law.separation <= day <= T - law.separation:
-            return departure, arrival
-    return np.int64(0), np.int64(0)
+    begun, back = np.int64(0), np.int64(0)
+    for d in range(departure.shape[0]):
+        departure[d], arrival[d] = 0, 0
+        if law.driving_share[d] < 1.0:
+            if uniform(fold(fold(key, STAYS_HOME), d), 0) >= law.driving_share[d]:
+                continue
+        own = key if d == 0 else fold(fold(key, DAY), d)
+        at = counter if d == 0 else 0
+        apart = law.separation[d]
+        for _ in range(MAX_REDRAWS):
+            a, b = normal_pair(own, at)
+            at += 2
+            go = np.int64(math.floor(law.departure_mean[d] + law.departure_sd[d] * a + 0.5))
+            go = min(max(go, law.departure_first[d]), law.departure_latest[d])
+            end = np.int64(math.floor(law.arrival_mean[d] + law.arrival_sd[d] * b + 0.5))
+            end = min(max(end, law.arrival_low[d]), law.arrival_high[d])
+            first = go if begun == 0 else begun
+            if (
+                end - go >= apart
+                and (back == 0 or go - back >= apart)
+                and first + law.periods - end >= apart
+            ):
+                departure[d], arrival[d], begun, back = go, end, first, end
+                break
+        if departure[d] == 0:
+            return False
+    return True
 
 
 @njit(cache=True, nogil=True)
-def draw_place(key, law, first):
-    """From (array index), directed edge and specific consumption of a car.
-
-    `first` (K+1) delimits each bus's run in the list of directed edges.
-    """
-    origin = below(key, 0, first.shape[0] - 1)
-    edge = first[origin] + below(key, 1, first[origin + 1] - first[origin])
+def draw_place(key, law, fleet):
+    """From (array index), directed edge and specific consumption of a car."""
+    origin = choose(key, 0, fleet.home_below)
+    edges = fleet.first[origin + 1] - fleet.first[origin]
+    edge = fleet.first[origin] + below(key, 1, edges)
     low, high = law.consumption_low, law.consumption_high
     return origin, edge, low + (high - low) * uniform(key, 2)
 
@@ -157,6 +214,7 @@ def add_leg(start, step, distance_km, kwh_per_km, speed_kmh, period_h, energy_kw
 
     A full period needs speed x hours x kWh/km; the last one needs the remainder.
     """
+    T = speed_kmh.shape[0]
     left = distance_km
     t = start
     n = 0
@@ -175,75 +233,73 @@ def add_leg(start, step, distance_km, kwh_per_km, speed_kmh, period_h, energy_kw
 
 @njit(cache=True, nogil=True)
 def simulate_samples(
-    seed, scenario, sample_from, sample_to, cars, law, first, edge_km, speed_mean, speed_sd,
-    period_h, efficiency, total_kwh, energy_kwh, driving,
+    seed, scenario, sample_from, sample_to, cars, law, fleet, period_h, total_kwh, energy_kwh,
+    driving,
 ):  # fmt: skip
     """Draw samples `sample_from`..`sample_to`-1 and book every car's legs by period.
 
     Fills total_kwh (S), energy_kwh (S, T) and driving (S, T): car-legs on the road. Returns the
     number of cars for which no departure and arrival could be drawn.
     """
-    speed = np.empty(T)
+    speed = np.empty(law.periods)
+    days = law.departure_mean.shape[0]
+    departure, arrival = np.empty(days, np.int64), np.empty(days, np.int64)
     failed = 0
     for s in range(sample_from, sample_to):
-        draw_speeds(
-            stream(seed, scenario, s, SPEED), speed_mean, speed_sd, law.speed_low, law.speed_high,
-            speed,
-        )  # fmt: skip
+        draw_speeds(stream(seed, scenario, s, SPEED), law, speed)
         key = stream(seed, scenario, s, CAR)
+        kinds = stream(seed, scenario, s, CLASS)
         total = 0.0
         for v in range(cars):
             car = fold(key, v)
-            _, edge, consumption = draw_place(car, law, first)
-            departure, arrival = draw_day(car, 3, law)
-            if departure == 0:
+            _, edge, consumption = draw_place(car, law, fleet)
+            if not draw_days(car, 3, law, departure, arrival):
                 failed += 1
                 continue
-            km = edge_km[edge]
-            kwh_per_km = consumption / efficiency
-            add_leg(departure, 1, km, kwh_per_km, speed, period_h, energy_kwh[s], driving[s])
-            add_leg(arrival, -1, km, kwh_per_km, speed, period_h, energy_kwh[s], driving[s])
-            total += 2.0 * km * kwh_per_km
+            km = fleet.edge_km[edge]
+            kwh_per_km = consumption / fleet.efficiency[choose(fold(kinds, v), 0, fleet.class_below)]
+            for d in range(days):
+                if departure[d] == 0:
+                    continue
+                add_leg(departure[d], 1, km, kwh_per_km, speed, period_h, energy_kwh[s], driving[s])
+                add_leg(arrival[d], -1, km, kwh_per_km, speed, period_h, energy_kwh[s], driving[s])
+                total += 2.0 * km * kwh_per_km
         total_kwh[s] = total
     return failed
 
 
 @njit(cache=True, nogil=True)
 def draw_cars(
-    seed, scenario, sample, law, first, cost_mean, cost_sd, cost_low, cost_high,
-    origin, edge, consumption, departure, arrival, cost,
-):  # fmt: skip
-    """Draw the cars of one sample again, in full: the arrays (V) are filled."""
+    seed, scenario, sample, law, fleet, origin, edge, consumption, departure, arrival, cost, kind
+):
+    """Draw the cars of one sample again, in full: vectors (V), departure and arrival (V, D)."""
     car_key = stream(seed, scenario, sample, CAR)
     wear_key = stream(seed, scenario, sample, WEAR)
+    kinds = stream(seed, scenario, sample, CLASS)
     failed = 0
     for v in range(origin.shape[0]):
         car = fold(car_key, v)
-        origin[v], edge[v], consumption[v] = draw_place(car, law, first)
-        departure[v], arrival[v] = draw_day(car, 3, law)
-        if departure[v] == 0:
+        origin[v], edge[v], consumption[v] = draw_place(car, law, fleet)
+        if not draw_days(car, 3, law, departure[v], arrival[v]):
             failed += 1
+        c = choose(fold(kinds, v), 0, fleet.class_below)
         z, _ = normal_pair(fold(wear_key, v), 0)
-        cost[v] = min(max(cost_mean + cost_sd * z, cost_low), cost_high)
+        price = fleet.cost_mean[c] + fleet.cost_sd[c] * z
+        cost[v], kind[v] = min(max(price, fleet.cost_low[c]), fleet.cost_high[c]), c
     return failed
 
 
 @njit(cache=True, nogil=True)
-def draw_real_time(
-    seed, scenario, sample, v_from, v_to, law, speed_mean, speed_sd, departure, arrival, speed
-):
-    """Fill departure and arrival (V, N) for vehicles v_from..v_to-1, and speed (N, T)."""
+def draw_real_time(seed, scenario, sample, v_from, v_to, law, departure, arrival, speed):
+    """Fill departure and arrival (V, N, D) for vehicles v_from..v_to-1, and speed (N, T)."""
     failed = 0
     speed_key = stream(seed, scenario, sample, REAL_TIME_SPEED)
     day_key = stream(seed, scenario, sample, REAL_TIME_DAY)
     for n in range(speed.shape[0]):
-        draw_speeds(
-            fold(speed_key, n), speed_mean, speed_sd, law.speed_low, law.speed_high, speed[n]
-        )
+        draw_speeds(fold(speed_key, n), law, speed[n])
         sample_key = fold(day_key, n)
         for v in range(v_from, v_to):
-            departure[v, n], arrival[v, n] = draw_day(fold(sample_key, v), 0, law)
-            if departure[v, n] == 0:
+            if not draw_days(fold(sample_key, v), 0, law, departure[v, n], arrival[v, n]):
                 failed += 1
     return failed
 
@@ -253,25 +309,30 @@ def fill_trips(
     v_from, v_to, departure, arrival, distance_km, kwh_per_km, speed_kmh, period_h,
     energy_kwh, travelling, work_first, work_last,
 ):  # fmt: skip
-    """Book both legs of vehicles v_from..v_to-1 on every day n.
+    """Book both legs of vehicles v_from..v_to-1 on every day of every sample.
 
-    departure, arrival (V, N); speed_kmh (N, T); energy_kwh and travelling (T, V, N) are filled, and
-    the first and last period at the destination, work_first and work_last (V, N), in the
-    departure's day count (they may exceed 48; work_last < work_first: the legs leave no visit).
+    departure, arrival (V, N, D); speed_kmh (N, T); energy_kwh and travelling (T, V, N) are filled,
+    and the first and last period at the destination, work_first and work_last (V, N, D), in the
+    departure's count (they may exceed T; work_last < work_first: the legs leave no visit).
     """
-    days = departure.shape[1]
     for v in range(v_from, v_to):
         km, need = distance_km[v], kwh_per_km[v]
-        for n in range(days):
-            begin, end = departure[v, n], arrival[v, n]
-            out = add_leg(
-                begin, 1, km, need, speed_kmh[n], period_h, energy_kwh[:, v, n], travelling[:, v, n]
-            )
-            back = add_leg(
-                end, -1, km, need, speed_kmh[n], period_h, energy_kwh[:, v, n], travelling[:, v, n]
-            )
-            work_first[v, n] = begin + out
-            work_last[v, n] = end - back
+        for n in range(departure.shape[1]):
+            for d in range(departure.shape[2]):
+                begin, end = departure[v, n, d], arrival[v, n, d]
+                if begin == 0:
+                    work_first[v, n, d], work_last[v, n, d] = 0, -1
+                    continue
+                out = add_leg(
+                    begin, 1, km, need, speed_kmh[n], period_h, energy_kwh[:, v, n],
+                    travelling[:, v, n],
+                )  # fmt: skip
+                back = add_leg(
+                    end, -1, km, need, speed_kmh[n], period_h, energy_kwh[:, v, n],
+                    travelling[:, v, n],
+                )  # fmt: skip
+                work_first[v, n, d] = begin + out
+                work_last[v, n, d] = end - back
 
 
 @njit(cache=True, nogil=True)
@@ -281,6 +342,7 @@ def recharge(start, stop, energy_kwh, limit_kw, period_h, efficiency, grid_kw):
     Adds the mean grid power of each period to grid_kw (T, cyclic); returns the energy (kWh at the
     battery) that the stay was too short for.
     """
+    T = grid_kw.shape[0]
     left = energy_kwh
     for t in range(start, stop + 1):
         if left <= 0.0:
@@ -296,28 +358,39 @@ def uncontrolled(
     departure, arrival, work_first, work_last, origin, destination, leg_kwh, weight, home_shift,
     limit_kw, period_h, efficiency, grid_kw,
 ):  # fmt: skip
-    """Fill grid_kw (K, T) for one day of cars that recharge each leg at once.
+    """Fill grid_kw (K, T) for one sample of cars that recharge each leg at once.
 
-    All vehicle arrays are (V). Returns the unserved energy in kWh.
+    Vehicle arrays are (V), those of trips (V, D); a negative destination is none: the whole
+    `leg_kwh` is then recharged at From. Returns the unserved energy in kWh.
     """
+    T = grid_kw.shape[1]
+    days = departure.shape[1]
     unserved = 0.0
     own = np.zeros(T)
     for v in range(departure.shape[0]):
-        at_home = leg_kwh[v]
-        if work_last[v] >= work_first[v]:
+        for d in range(days):
+            if departure[v, d] == 0:
+                continue
+            at_home = leg_kwh[v]
+            if destination[v] >= 0 and work_last[v, d] >= work_first[v, d]:
+                own[:] = 0.0
+                unserved += weight[v] * recharge(
+                    work_first[v, d], work_last[v, d], leg_kwh[v], limit_kw[v], period_h,
+                    efficiency[v], own,
+                )  # fmt: skip
+                for t in range(T):
+                    grid_kw[destination[v], t] += weight[v] * own[t]
+            elif destination[v] >= 0:
+                at_home += leg_kwh[v]  # no visit between the legs: both are recharged at home
+            ahead = d + 1
+            while departure[v, ahead % days] == 0:
+                ahead += 1
+            until = departure[v, ahead % days] + (T if ahead >= days else 0)
             own[:] = 0.0
             unserved += weight[v] * recharge(
-                work_first[v], work_last[v], leg_kwh[v], limit_kw, period_h, efficiency, own
-            )
+                arrival[v, d] + home_shift, until - 1, at_home, limit_kw[v], period_h,
+                efficiency[v], own,
+            )  # fmt: skip
             for t in range(T):
-                grid_kw[destination[v], t] += weight[v] * own[t]
-        else:
-            at_home += leg_kwh[v]  # no visit between the legs: both are recharged at home
-        own[:] = 0.0
-        unserved += weight[v] * recharge(
-            arrival[v] + home_shift, departure[v] + T - 1, at_home, limit_kw, period_h, efficiency,
-            own,
-        )  # fmt: skip
-        for t in range(T):
-            grid_kw[origin[v], t] += weight[v] * own[t]
+                grid_kw[origin[v], t] += weight[v] * own[t]
     return unserved

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.errors import Checks
-from evcm.inputs import PERIOD_H, PERIODS, charger
+from evcm.inputs.folder import paper
 from evcm.paper import implements
 from evcm.trips import kernels
 
@@ -28,8 +28,8 @@ class Trips:
     """Where vehicles are and what they use. Arrays are (T, V, N) unless said otherwise.
 
     `travelling` is X, `energy_kwh` is R at the battery, `at_from` and `at_to` are the presence CS
-    of equations (1) and (2). `work_first` and `work_last` (V, N) are the first and last period of
-    the visit to To (above 48: next day); `no_visit` (V, N) says where the legs leave none.
+    of equations (1) and (2). `work_first` and `work_last` (V, N, D) are the first and last period
+    of each day's visit to To (above T: past the end); `no_visit` says where there is none.
     """
 
     energy_kwh: NDArray[Any]
@@ -41,7 +41,7 @@ class Trips:
 
     @property
     def no_visit(self) -> BoolArray:
-        """(V, N) whether the two legs leave no period at the destination."""
+        """(V, N, D) whether the two legs leave no period at the destination."""
         return np.asarray(self.work_last < self.work_first)
 
 
@@ -51,9 +51,10 @@ def drive(
     distance_km: FloatArray,
     consumption_kwh_per_km: FloatArray,
     speed_kmh: FloatArray,
-    discharge_efficiency: float | None = None,
+    discharge_efficiency: float | FloatArray | None = None,
     dtype: Any = np.float64,
     threads: int = 1,
+    period_h: float | None = None,
 ) -> Trips:
     """Book both legs of every vehicle by period: the adopted form of the pseudo-code (2.2.1).
 
@@ -63,30 +64,37 @@ def drive(
     Parameters
     ----------
     departure, arrival
-        Periods (V, N), 1-based; arrivals above 48 are on the next day.
+        Periods (V), (V, N) or (V, N, D), 1-based; 0 on a day without a trip. Arrivals above T are
+        past the end, that is, at the beginning.
     distance_km, consumption_kwh_per_km
         One-way distance and specific consumption (V).
     speed_kmh
-        Speed by day and period (N, T).
+        Speed by sample and period (N, T).
     discharge_efficiency
-        eta_dsg, applied once; the paper's charger if left out.
+        eta_dsg, applied once, a number or (V); that of the paper's charger if left out.
     dtype
         Type of the energy array; float32 halves a large fleet.
     threads
         Threads to use; the result does not depend on it.
+    period_h
+        Length of a period; days of 24 h if left out.
     """
-    departure, arrival = np.atleast_2d(departure.T).T, np.atleast_2d(arrival.T).T
+    departure, arrival = _by_day(departure), _by_day(arrival)
     speed = np.atleast_2d(speed_kmh)
-    efficiency = discharge_efficiency or charger().discharge_efficiency
+    if discharge_efficiency is None:
+        discharge_efficiency = paper().vehicles[0].charger.discharge_efficiency
+    efficiency = np.broadcast_to(np.asarray(discharge_efficiency, float), np.shape(distance_km))
     _check_days(departure, arrival, distance_km, consumption_kwh_per_km, speed, efficiency)
-    vehicles, days = departure.shape
-    energy = np.zeros((PERIODS, vehicles, days), dtype=dtype)
-    count = np.zeros((PERIODS, vehicles, days), dtype=np.uint8)
+    vehicles, samples, days = departure.shape
+    periods = speed.shape[1]
+    length = 24.0 * days / periods if period_h is None else period_h
+    energy = np.zeros((periods, vehicles, samples), dtype=dtype)
+    count = np.zeros((periods, vehicles, samples), dtype=np.uint8)
     work_first, work_last = np.empty_like(departure), np.empty_like(departure)
     each_range(
         lambda a, z: kernels.fill_trips(
             a, z, departure, arrival, distance_km, consumption_kwh_per_km / efficiency, speed,
-            PERIOD_H, energy, count, work_first, work_last,
+            length, energy, count, work_first, work_last,
         ),
         vehicles, threads,
     )  # fmt: skip
@@ -97,16 +105,23 @@ def drive(
     )  # fmt: skip
 
 
+def _by_day(periods: IntArray) -> IntArray:
+    """(V, N, D) from (V), (V, N) or (V, N, D)."""
+    periods = np.asarray(periods, dtype=np.int64)
+    return np.ascontiguousarray(periods.reshape(*periods.shape, *(1,) * (3 - periods.ndim)))
+
+
 def _check_days(
     departure: IntArray, arrival: IntArray, distance_km: FloatArray,
-    consumption_kwh_per_km: FloatArray, speed: FloatArray, efficiency: float,
+    consumption_kwh_per_km: FloatArray, speed: FloatArray, efficiency: FloatArray,
 ) -> None:  # fmt: skip
     checks = Checks("trips")
-    vehicles, days = departure.shape
+    vehicles, samples, _ = departure.shape
+    periods = speed.shape[1]
     for name, array, shape in (
         ("arrival", arrival, departure.shape), ("distance_km", distance_km, (vehicles,)),
         ("consumption_kwh_per_km", consumption_kwh_per_km, (vehicles,)),
-        ("speed_kmh", speed, (days, PERIODS)),
+        ("speed_kmh", speed, (samples, periods)),
     ):  # fmt: skip
         checks.require(np.shape(array) == shape, name, np.shape(array), f"shape {shape}")
     checks.done()
@@ -116,14 +131,17 @@ def _check_days(
     ):  # fmt: skip
         bad = np.asarray(array)[~(np.isfinite(array) & (np.asarray(array) > 0))]
         checks.require(bad.size == 0, name, bad.ravel()[:1], "finite and > 0")
-    checks.require(0 < efficiency <= 1, "discharge_efficiency", efficiency, "0 < value <= 1")
+    bad = efficiency[~((efficiency > 0) & (efficiency <= 1))]
+    checks.require(not bad.size, "discharge_efficiency", bad[:1], "0 < value <= 1")
     gap = arrival - departure
-    fits = (departure >= 1) & (departure <= PERIODS) & (gap >= 1) & (gap < PERIODS)
-    v = int(np.argmin(fits.all(axis=1))) if vehicles else 0
+    fits = (departure >= 1) & (departure <= periods) & (gap >= 1) & (gap < periods)
+    fits |= (departure == 0) & (arrival == 0)
+    whole = fits.all(axis=(1, 2))
+    v = int(np.argmin(whole)) if vehicles else 0
     checks.require(
         bool(fits.all()), f"departure and arrival of vehicle {v}",
         (departure[v : v + 1].tolist(), arrival[v : v + 1].tolist()),
-        "1 <= departure <= 48 and departure < arrival < departure + 48",
+        f"1 <= departure <= {periods} and departure < arrival < departure + {periods}",
     )  # fmt: skip
     checks.done()
 
@@ -132,20 +150,30 @@ def _check_days(
 def at_home(departure: IntArray, arrival: IntArray, travelling: BoolArray) -> BoolArray:
     """CS at From (T, V, N): t > arr or t < dep, through midnight, and not on the road.
 
-    An arrival after midnight (above 48) starts the stay on the next morning.
+    Of several days' trips, (V, N, D), none may hold; an arrival after the end (above T) starts the
+    stay at the beginning.
     """
-    t = np.arange(1, PERIODS + 1).reshape(-1, 1, 1)
-    inside = (t > arrival) | ((t < departure) & (t + PERIODS > arrival))
-    inside &= ~travelling
+    departure, arrival = _by_day(departure), _by_day(arrival)
+    periods = travelling.shape[0]
+    t = np.arange(1, periods + 1).reshape(-1, 1, 1)
+    inside = ~travelling
+    for d in range(departure.shape[2]):
+        dep, arr = departure[:, :, d], arrival[:, :, d]
+        inside &= (t > arr) | ((t < dep) & (t + periods > arr)) | (dep == 0)
     return np.asarray(inside)
 
 
 @implements("2")
 def at_work(work_first: IntArray, work_last: IntArray, travelling: BoolArray) -> BoolArray:
-    """CS at To (T, V, N): de <= t <= ai, the periods between the two legs."""
-    t = np.arange(1, PERIODS + 1).reshape(-1, 1, 1)
-    inside = (t >= work_first) & (t <= work_last)
-    inside |= (t + PERIODS >= work_first) & (t + PERIODS <= work_last)
+    """CS at To (T, V, N): de <= t <= ai, the periods between the two legs of any day."""
+    work_first, work_last = _by_day(work_first), _by_day(work_last)
+    periods = travelling.shape[0]
+    t = np.arange(1, periods + 1).reshape(-1, 1, 1)
+    inside = np.zeros(travelling.shape, dtype=bool)
+    for d in range(work_first.shape[2]):
+        first, last = work_first[:, :, d], work_last[:, :, d]
+        inside |= (t >= first) & (t <= last)
+        inside |= (t + periods >= first) & (t + periods <= last)
     inside &= ~travelling
     return np.asarray(inside)
 
@@ -169,19 +197,19 @@ def check_threads(threads: int) -> None:
 
 
 def leg_as_printed(
-    distance_km: float, consumption_kwh_per_km: float, speed_kmh: float, efficiency: float
-) -> list[float]:
+    distance_km: float, consumption_kwh_per_km: float, speed_kmh: float, efficiency: float,
+    period_h: float = 0.5,
+) -> list[float]:  # fmt: skip
     """Energy of a leg by period, kWh, by the pseudo-code to the letter, at one speed.
 
     Step 4 takes the remainder as ``sv + td - rdt``: a speed where the distance of a period is
     meant. The book shows what that does; nothing else uses it.
     """
-    share = 24 / PERIODS
     covered, energy = 0.0, []
     while covered <= distance_km:
-        covered += speed_kmh * share
+        covered += speed_kmh * period_h
         if covered <= distance_km:
-            energy.append(speed_kmh * consumption_kwh_per_km / efficiency * share)
+            energy.append(speed_kmh * consumption_kwh_per_km / efficiency * period_h)
         else:
             rest = speed_kmh + distance_km - covered
             energy.append(rest * consumption_kwh_per_km / efficiency)

@@ -11,23 +11,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evcm import data
 from evcm.arrays import FloatArray, IntArray, read_only
 from evcm.errors import Checks
-from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS, Scenario, TripLaw, charger, trip_law
+from evcm.inputs.folder import paper
+from evcm.inputs.study import Inputs
+from evcm.inputs.values import Roads, Scenario, Sessions, TripLaw
 from evcm.paper import implements
 from evcm.trips import kernels
 from evcm.trips.cars import (
     Cars,
     check_draw,
     draw_cars,
-    edge_distance_km,
+    efficiencies,
+    fleet_numbers,
     law_numbers,
     no_day,
-    roads,
-    speed_law,
 )
-from evcm.trips.legs import each_range
+from evcm.trips.legs import Trips, drive, each_range
 
 Side = Literal["min", "max"]
 SIDES: tuple[Side, Side] = ("min", "max")
@@ -54,13 +54,14 @@ class MonteCarlo:
     """What a simulation found. Arrays are read-only.
 
     `gchr_mwh` (S) is the energy requirement of each sample; `energy_mwh` and `driving` (S, T) are
-    the energy and the number of car-legs on the road by period. `seconds` is the wall clock that it
-    took on `threads` threads.
+    the energy and the number of car-legs on the road by period. `law` is None for recorded
+    sessions. `seconds` is the wall clock that it took on `threads` threads.
     """
 
     scenario: Scenario
-    law: TripLaw
+    law: TripLaw | None
     seed: int
+    inputs: Inputs = field(repr=False)
     gchr_mwh: FloatArray = field(repr=False)
     energy_mwh: FloatArray = field(repr=False)
     driving: IntArray = field(repr=False)
@@ -84,7 +85,108 @@ class MonteCarlo:
 
     def cars(self, side: Side) -> Cars:
         """Draw the cars of s_min or s_max again, in full."""
-        return draw_cars(self.scenario, self.law, self.seed, self.sample(side))
+        return draw_cars(self.scenario, self.law, self.seed, self.sample(side), self.inputs)
+
+
+def check_side(side: str) -> None:
+    """Raise `InputError` unless `side` is ``min`` or ``max``."""
+    checks = Checks("Monte Carlo")
+    checks.require(side in SIDES, "side", side, "min, max")
+    checks.done()
+
+
+def default_threads() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def simulate(
+    scenario: Scenario,
+    law: TripLaw | None = None,
+    seed: int = 1,
+    threads: int | None = None,
+    inputs: Inputs | None = None,
+) -> MonteCarlo:
+    """Draw every car of every sample and book its legs by period.
+
+    The result depends on the scenario, the law, the seed and the inputs alone: same bits on any
+    number of threads, and `cars` draws any sample again by itself. Recorded sessions are not drawn:
+    their days are the samples.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    law : TripLaw, optional
+        That of the inputs if left out.
+    seed : int
+    threads : int, optional
+        All processors if left out.
+    inputs : Inputs, optional
+        The paper's if left out.
+
+    Raises
+    ------
+    InputError
+        The seed or the number of threads is out of range, or the law admits no day.
+    """
+    inputs = inputs or paper()
+    if isinstance(inputs.cars, Sessions):
+        return _recorded(scenario, inputs, inputs.cars, seed)
+    law = law or inputs.law()
+    threads = default_threads() if threads is None else threads
+    check_draw(inputs, law, seed)
+    clock = time.perf_counter()
+    shape = (scenario.samples, inputs.periods)
+    total, energy = np.zeros(scenario.samples), np.zeros(shape)
+    driving = np.zeros(shape, dtype=np.int64)
+    if isinstance(inputs.cars, Roads):
+        numbers, homes = law_numbers(inputs, law), fleet_numbers(inputs, law)
+        failed = each_range(
+            lambda a, z: kernels.simulate_samples(
+                seed, scenario.number, a, z, scenario.cars, numbers, homes, inputs.period_h,
+                total, energy, driving,
+            ),
+            scenario.samples, threads,
+        )  # fmt: skip
+        if sum(failed):
+            raise no_day(law, sum(failed))
+    else:
+        for sample in range(scenario.samples):
+            trips = one_day(draw_cars(scenario, law, seed, sample, inputs))
+            energy[sample] = trips.energy_kwh.sum(axis=(1, 2))
+            driving[sample] = trips.travelling.sum(axis=(1, 2))
+            total[sample] = energy[sample].sum()
+    return MonteCarlo(
+        scenario, law, seed, inputs, read_only(total / 1000), read_only(energy / 1000),
+        np.asarray(driving), threads, time.perf_counter() - clock,
+    )  # fmt: skip
+
+
+def _recorded(scenario: Scenario, inputs: Inputs, sessions: Sessions, seed: int) -> MonteCarlo:
+    """Energy of the recorded days, booked where a session begins."""
+    energy = np.zeros((sessions.days, inputs.periods))
+    np.add.at(
+        energy, (sessions.sample, (sessions.first_period - 1) % inputs.periods), sessions.energy_kwh
+    )
+    return MonteCarlo(
+        replace(scenario, samples=sessions.days), None, seed, inputs,
+        read_only(energy.sum(axis=1) / 1000), read_only(energy / 1000),
+        np.zeros(energy.shape, dtype=np.int64), 1, 0.0,
+    )  # fmt: skip
+
+
+def one_day(cars: Cars) -> Trips:
+    """Trips (T, V, 1) of one sample's cars at that sample's speeds."""
+    return drive(
+        cars.departure[:, None], cars.arrival[:, None], cars.distance_km,
+        cars.consumption_kwh_per_km, cars.speed_kmh,
+        efficiencies(cars.inputs)[cars.vehicle_class], period_h=cars.inputs.period_h,
+    )  # fmt: skip
+
+
+def cars(self, side: Side) -> Cars:
+        """Draw the cars of s_min or s_max again, in full."""
+        return draw_cars(self.scenario, self.law, self.seed, self.sample(side), self.inputs)
 
 
 def check_side(side: str) -> None:
@@ -144,7 +246,9 @@ def simulate(
     )  # fmt: skip
 
 
-def cars(scenario: Scenario, law: TripLaw, seed: int, sample: int) -> Cars:
+def cars(
+    scenario: Scenario, law: TripLaw | None, seed: int, sample: int, inputs: Inputs | None = None
+) -> Cars:
     """Draw one sample's cars in full; `sample` counts from 0.
 
     Raises
@@ -156,7 +260,7 @@ def cars(scenario: Scenario, law: TripLaw, seed: int, sample: int) -> Cars:
     inside = 0 <= sample < scenario.samples
     checks.require(inside, "sample", sample, f"0..{scenario.samples - 1}")
     checks.done()
-    return draw_cars(scenario, law, seed, sample)
+    return draw_cars(scenario, law, seed, sample, inputs)
 
 
 def table_1(results: list[MonteCarlo]) -> pd.DataFrame:
@@ -167,11 +271,21 @@ def table_1(results: list[MonteCarlo]) -> pd.DataFrame:
     rows = []
     for result in results:
         for side in SIDES:
-            drawn = result.cars(side)
-            for bus in LOAD_BUSES:
-                leave, reach = int((drawn.from_bus == bus).sum()), int((drawn.to_bus == bus).sum())
+            home, work = _ends(result, side)
+            for bus in result.inputs.buses:
+                leave, reach = int((home == bus).sum()), int((work == bus).sum())
                 rows.append((result.scenario.number, side, bus, leave, reach))
     return pd.DataFrame(rows, columns=["scenario", "side", "bus", "departures", "arrivals"])
+
+
+def _ends(result: MonteCarlo, side: Side) -> tuple[IntArray, IntArray]:
+    """From and To of the cars of an extreme sample; sessions are at one bus alone."""
+    recorded = result.inputs.cars
+    if isinstance(recorded, Sessions):
+        here = recorded.bus[recorded.sample == result.sample(side)]
+        return here, here
+    drawn = result.cars(side)
+    return drawn.from_bus, drawn.to_bus
 
 
 def gchr_table(results: list[MonteCarlo]) -> pd.DataFrame:
@@ -205,6 +319,7 @@ class GroupedDraw:
     law: TripLaw
     seed: int
     groups: int
+    inputs: Inputs = field(repr=False)
     even_mwh: FloatArray = field(repr=False)
     light_mwh: FloatArray = field(repr=False)
     heavy_mwh: FloatArray = field(repr=False)
@@ -227,7 +342,7 @@ class GroupedDraw:
         checks.require(right, "groups", self.groups, f"{self.scenario.cars} cars / 10")
         checks.done()
         few = replace(self.scenario, cars=self.groups)
-        drawn = draw_cars(few, self.law, self.seed, self.sample(side))
+        drawn = draw_cars(few, self.law, self.seed, self.sample(side), self.inputs)
         order = np.argsort(drawn.distance_km * drawn.consumption_kwh_per_km, kind="stable")
         weight = np.empty(self.groups, dtype=np.int64)
         light = _light_weights(self.groups)
@@ -236,8 +351,9 @@ class GroupedDraw:
 
 
 def grouped_draw(
-    scenario: Scenario, law: TripLaw | None = None, seed: int = 1, groups: int | None = None
-) -> GroupedDraw:
+    scenario: Scenario, law: TripLaw | None = None, seed: int = 1, groups: int | None = None,
+    inputs: Inputs | None = None,
+) -> GroupedDraw:  # fmt: skip
     """Draw each sample as weighted groups, the way that the published runs did.
 
     The group stands for ten cars on average. On the min side the half of the groups with less
@@ -249,22 +365,24 @@ def grouped_draw(
     InputError
         There are more groups than cars, or none.
     """
-    law = law or trip_law()
-    groups = published_groups(scenario.number) if groups is None else groups
+    inputs = inputs or paper()
+    law = law or inputs.law()
+    groups = scenario.published_groups or 0 if groups is None else groups
     checks = Checks(f"scenario {scenario.number}")
     checks.require(1 <= groups <= scenario.cars, "groups", groups, f"1..{scenario.cars}")
     checks.done()
     scale = scenario.cars / (10.0 * groups) / 1000.0
     light = _light_weights(groups)
     few = replace(scenario, cars=groups)
-    efficiency = charger().discharge_efficiency
+    efficiency = efficiencies(inputs)
     energy = np.empty((scenario.samples, groups))
     for sample in range(scenario.samples):
-        drawn = draw_cars(few, law, seed, sample)
-        energy[sample] = 2.0 * drawn.distance_km * drawn.consumption_kwh_per_km / efficiency
+        drawn = draw_cars(few, law, seed, sample, inputs)
+        leg = 2.0 * drawn.distance_km * drawn.consumption_kwh_per_km
+        energy[sample] = leg / efficiency[drawn.vehicle_class]
     energy.sort(axis=1)
     return GroupedDraw(
-        scenario, law, seed, groups, scale * 10.0 * energy.sum(axis=1), scale * energy @ light,
+        scenario, law, seed, groups, inputs, scale * 10.0 * energy.sum(axis=1), scale * energy @ light,
         scale * energy @ light[::-1],
     )  # fmt: skip
 
@@ -273,13 +391,3 @@ def _light_weights(groups: int) -> IntArray:
     """Cars per group in order of energy on the min side: 13, then 10 for a median group, then 7."""
     rank = np.arange(groups)
     return np.where(rank < groups // 2, 13, np.where(rank >= (groups + 1) // 2, 7, 10))
-
-
-def published_groups(number: int) -> int:
-    """Groups that stood for the cars of a scenario behind the published tables."""
-    table = data.read_toml("scenarios/scenarios.toml")["scenario"]
-    found = {s["number"]: s["published_groups"] for s in table}
-    checks = Checks("scenario")
-    checks.require(number in found, "number", number, ", ".join(map(str, found)))
-    checks.done()
-    return int(found[number])

@@ -16,21 +16,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evcm import inputs
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks
-from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS, Charger
+from evcm.inputs.values import Charger
 from evcm.trips import kernels
 from evcm.trips.cars import Cars
-from evcm.trips.fleet import Fleet
-from evcm.trips.legs import Trips, drive
+from evcm.trips.fleet import Fleet, chargers
+from evcm.trips.montecarlo import one_day
 
 HomeStart = Literal["after_arrival", "arrival"]
 
 
 @dataclass(frozen=True, eq=False)
 class UncontrolledDay:
-    """Uncontrolled charging by period, load bus (order of `LOAD_BUSES`) and day.
+    """Uncontrolled charging by period, bus with an aggregator (`buses`) and sample.
 
     `power_mw` (T, K, N) is the mean power drawn from the grid in a period. `unserved_kwh` (N) is
     the energy at the battery that stays too short for a weak charger left out; 0 at 150 kW.
@@ -38,24 +37,27 @@ class UncontrolledDay:
 
     power_mw: FloatArray = field(repr=False)
     unserved_kwh: FloatArray
+    buses: tuple[int, ...]
+    period_h: float
 
     @property
     def mean_mw(self) -> FloatArray:
-        """(T, K) power averaged over the days."""
+        """(T, K) power averaged over the samples."""
         return np.asarray(self.power_mw.mean(axis=2))
 
     @property
     def energy_mwh(self) -> FloatArray:
-        """(N) energy drawn from the grid in a day."""
-        return np.asarray(self.power_mw.sum(axis=(0, 1)) * PERIOD_H)
+        """(N) energy drawn from the grid in the horizon."""
+        return np.asarray(self.power_mw.sum(axis=(0, 1)) * self.period_h)
 
     def table(self) -> pd.DataFrame:
-        """Mean power, tidy: period (1..48), bus, power_mw."""
+        """Mean power, tidy: period (1..T), bus, power_mw."""
         mean = self.mean_mw
+        periods, buses = mean.shape
         return pd.DataFrame(
             {
-                "period": np.repeat(np.arange(1, PERIODS + 1), len(LOAD_BUSES)),
-                "bus": np.tile(LOAD_BUSES, PERIODS),
+                "period": np.repeat(np.arange(1, periods + 1), buses),
+                "bus": np.tile(self.buses, periods),
                 "power_mw": mean.ravel(),
             }
         )
@@ -69,9 +71,10 @@ def charge_at_once(
     Parameters
     ----------
     vehicles
-        One day of single cars (N = 1), or a fleet with its N real-time days.
+        One sample of single cars (N = 1), or a fleet with its N real-time samples.
     charger : Charger, optional
-        The paper's if left out. Its charge efficiency applies: the grid gives energy / eta_chg.
+        One for all; that of each vehicle's class if left out. Its charge efficiency applies: the
+        grid gives energy / eta_chg.
     home_start : {"after_arrival", "arrival"}
         First period of charging at From.
 
@@ -86,37 +89,36 @@ def charge_at_once(
         "after_arrival, arrival",
     )  # fmt: skip
     checks.done()
-    charger = charger or inputs.charger()
+    told = vehicles.inputs
     if isinstance(vehicles, Fleet):
         departure, arrival, trips = vehicles.departure, vehicles.arrival, vehicles.trips
         weight = vehicles.group_size.astype(float)
     else:
         departure, arrival = vehicles.departure[:, None], vehicles.arrival[:, None]
-        trips = one_day(vehicles, charger)
+        trips = one_day(vehicles)
         weight = np.ones(len(vehicles))
-    leg_kwh = trips.energy_kwh.sum(axis=0, dtype=np.float64) / 2  # (V, N), both legs are equal
-    origin, destination = bus_index(vehicles.from_bus), bus_index(vehicles.to_bus)
-    days = departure.shape[1]
-    grid_kw = np.zeros((days, len(LOAD_BUSES), PERIODS))
-    unserved = np.zeros(days)
-    for n in range(days):
+    used = charger or chargers(vehicles)
+    power = np.broadcast_to(np.asarray(used.power_kw, float), weight.shape)
+    efficiency = np.broadcast_to(np.asarray(used.charge_efficiency, float), weight.shape)
+    origin = bus_index(vehicles.from_bus, told.buses)
+    destination = bus_index(vehicles.to_bus, told.buses)
+    # both legs of every day are alike; a session has one, the energy that it takes
+    legs = np.where(destination[:, None] >= 0, 2, 1) * np.maximum((departure > 0).sum(axis=2), 1)
+    leg_kwh = trips.energy_kwh.sum(axis=0, dtype=np.float64) / legs  # (V, N)
+    samples = departure.shape[1]
+    grid_kw = np.zeros((samples, len(told.buses), told.periods))
+    unserved = np.zeros(samples)
+    for n in range(samples):
         unserved[n] = kernels.uncontrolled(
             departure[:, n], arrival[:, n], trips.work_first[:, n], trips.work_last[:, n], origin,
             destination, leg_kwh[:, n], weight, 1 if home_start == "after_arrival" else 0,
-            charger.power_kw, PERIOD_H, charger.charge_efficiency, grid_kw[n],
+            power, told.period_h, efficiency, grid_kw[n],
         )  # fmt: skip
-    return UncontrolledDay(np.asarray(grid_kw.transpose(2, 1, 0) / 1000.0), unserved)
+    power_mw = np.asarray(grid_kw.transpose(2, 1, 0) / 1000.0)
+    return UncontrolledDay(power_mw, unserved, told.buses, told.period_h)
 
 
-def one_day(cars: Cars, charger: Charger | None = None) -> Trips:
-    """Trips (T, V, 1) of one day's cars at that day's speeds."""
-    efficiency = (charger or inputs.charger()).discharge_efficiency
-    return drive(
-        cars.departure, cars.arrival, cars.distance_km, cars.consumption_kwh_per_km,
-        cars.speed_kmh, efficiency,
-    )  # fmt: skip
-
-
-def bus_index(bus: NDArray[Any]) -> IntArray:
-    """Positions of buses in `LOAD_BUSES`."""
-    return np.searchsorted(np.array(LOAD_BUSES), bus).astype(np.int64)
+def bus_index(bus: NDArray[Any], buses: tuple[int, ...]) -> IntArray:
+    """Positions of buses in `buses`; -1 for what is none of them."""
+    place = {b: k for k, b in enumerate(buses)}
+    return np.array([place.get(int(b), -1) for b in bus], dtype=np.int64)

@@ -32,7 +32,7 @@ class PriceSeries:
 
     See Also
     --------
-    evcm.inputs.PriceSteps : prices that the aggregator moves.
+    evcm.inputs.values.PriceSteps : prices that the aggregator moves.
     """
 
     day_ahead_usd_per_kwh: FloatArray = field(repr=False)
