@@ -59,13 +59,15 @@ def numpy_day(scenario, law, seed):
 
     Same laws, other random numbers. Legs are booked period by period over all cars at once.
     """
-    from evcm.trips.cars import edge_distance_km, roads, speed_law
+    from evcm import inputs
+    from evcm.trips.cars import edge_distance_km, law_numbers, roads
 
-    net, km_of, (mean, sd) = roads(), edge_distance_km(law), speed_law(law)
+    net, km_of, numbers = roads(), edge_distance_km(law), law_numbers(inputs.paper(), law)
+    mean, sd = numbers.speed_mean, numbers.speed_sd
     draw = np.random.default_rng(seed)
     out = np.empty(scenario.samples)
     energy = np.zeros((scenario.samples, 48))
-    low, high = law.arrival_range_period
+    low, high = (1 + 2 * h for h in law.arrival_range_h)
     for s in range(scenario.samples):
         size = scenario.cars
         speed = np.clip(draw.normal(mean, sd), *law.speed_range_kmh)
@@ -73,9 +75,9 @@ def numpy_day(scenario, law, seed):
         count = np.diff(net.first)[origin]
         km = km_of[net.first[origin] + (draw.random(size) * count).astype(int)]
         need = draw.uniform(*law.consumption_kwh_per_km, size) / 0.9
-        departure = np.rint(draw.normal(law.departure_mean_period, law.departure_sd_period, size))
-        departure = np.clip(departure, 1, law.departure_latest_period).astype(int)
-        arrival = np.rint(draw.normal(law.arrival_mean_period, law.arrival_sd_period, size))
+        departure = np.rint(draw.normal(1 + 2 * law.departure_mean_h, 2 * law.departure_sd_h, size))
+        departure = np.clip(departure, 1, 1 + 2 * law.departure_latest_h).astype(int)
+        arrival = np.rint(draw.normal(1 + 2 * law.arrival_mean_h, 2 * law.arrival_sd_h, size))
         arrival = np.clip(arrival, low, high).astype(int)
         for start, step in ((departure, 1), (arrival, -1)):
             left, at, mine, per_km = km.copy(), start - 1, np.arange(size), need.copy()

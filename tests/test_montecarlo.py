@@ -14,6 +14,7 @@ from evcm import cli, data, inputs
 from evcm.errors import InputError
 from evcm.trips import kernels, montecarlo
 from evcm.trips import legs as trips
+from evcm.trips.cars import edge_distance_km, roads
 from evcm.trips.uncontrolled import one_day
 
 LAW = inputs.trip_law()
@@ -82,7 +83,7 @@ def test_more_samples_leave_the_first_ones_alone():
 
 def test_mean_and_spread_are_those_of_independent_cars(result):
     # A car's day is 2 km SC / 0.9; km and SC are independent, so moments are sums over edges.
-    net, km = montecarlo.roads(), montecarlo.edge_distance_km(LAW)
+    net, km = roads(), edge_distance_km(LAW)
     p = 1 / 11 / np.diff(net.first)[net.from_index]
     assert p.sum() == pytest.approx(1)
     low, high = LAW.consumption_kwh_per_km
@@ -180,12 +181,13 @@ def test_gchr_table_marks_the_extremes(result):
         (lambda: montecarlo.simulate(SMALL, LAW).cars("middle"), "side"),
         (lambda: montecarlo.grouped_draw(SMALL, LAW, 1, 151), "groups"),
         (lambda: montecarlo.grouped_draw(SMALL, LAW, 1, 10).cars("min"), "groups"),
-        (lambda: montecarlo.published_groups(4), "number"),
+        (lambda: montecarlo.grouped_draw(replace(SMALL, published_groups=None), LAW), "groups"),
         (
             lambda: montecarlo.simulate(SMALL, replace(
-                LAW, departure_sd_period=0.0, arrival_sd_period=0.0, minimum_separation_periods=30
+                LAW, departure_sd_h=0.0, arrival_sd_h=0.0, arrival_mean_h=18.5,
+                minimum_separation_h=12.0,
             )),
-            "minimum_separation_periods",
+            "minimum_separation_h",
         ),
     ],
 )  # fmt: skip
@@ -227,7 +229,7 @@ def test_command_takes_all_scenarios_and_the_printed_law():
     ("args", "words"),
     [
         (["--scenario", "4"], ["--scenario", "4", "1, 2, 3, all"]),
-        (["--law", "guess"], ["preset", "guess", "published, printed"]),
+        (["--law", "guess"], ["law", "guess", "published, printed"]),
         (["--seed", "-1"], ["seed", "-1"]),
         (["--threads", "0"], ["threads", "0"]),
     ],

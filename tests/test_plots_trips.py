@@ -10,7 +10,8 @@ import pytest
 from evcm import data, inputs
 from evcm.plots import trips as plots_trips
 from evcm.trips import montecarlo
-from evcm.trips.uncontrolled import charge_at_once, one_day
+from evcm.trips.montecarlo import one_day
+from evcm.trips.uncontrolled import charge_at_once
 
 LAW = inputs.trip_law()
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from evcm import data, inputs
 from evcm.errors import InputError
-from evcm.trips import cars as cars_module
+from evcm.inputs.values import roads_of
 from evcm.trips import kernels
 from evcm.trips import legs as trips
-from evcm.trips.cars import draw_cars, draw_speeds, edge_distance_km, law_numbers, roads, speed_law
+from evcm.trips.cars import draw_cars, draw_speeds, edge_distance_km, law_numbers, roads
 
 LAW = inputs.trip_law("published")
 SCENARIO = inputs.scenario(1)
@@ -35,7 +35,7 @@ def periods(mask):
 
 
 def test_roads_are_the_branch_list_both_ways():
-    net, table = roads(), data.read_table("trips/branch_lengths.csv")
+    net, table = roads(), data.read_table("trips/roads.csv")
     assert len(net) == 2 * len(table)
     buses = np.array(inputs.LOAD_BUSES)
     pairs = set(zip(buses[net.from_index].tolist(), buses[net.to_index].tolist(), strict=True))
@@ -54,7 +54,7 @@ def test_worked_example_by_hand():
     assert periods(one.travelling) == [16, 17, 18, 38, 39, 40]
     assert periods(one.at_to) == list(range(19, 38))
     assert periods(one.at_from) == list(range(1, 16)) + list(range(41, 49))
-    assert (one.work_first[0, 0], one.work_last[0, 0]) == (19, 37)
+    assert (one.work_first[0, 0, 0], one.work_last[0, 0, 0]) == (19, 37)
 
 
 def test_exact_multiple_of_a_period_takes_no_extra_period():
@@ -118,7 +118,7 @@ def test_consumption_scales_energy_and_nothing_else():
 def test_drawn_cars_keep_the_law():
     drawn = draw_cars(SCENARIO, LAW, 5, 3)
     assert set(drawn.from_bus.tolist()) == set(inputs.LOAD_BUSES)
-    table = data.read_table("trips/branch_lengths.csv")
+    table = data.read_table("trips/roads.csv")
     length = {}
     for a, b, km in table.itertuples(index=False):
         length[a, b] = length[b, a] = km
@@ -145,7 +145,7 @@ def test_drawn_cars_keep_the_law():
 def many(law=LAW, samples=50):
     drawn = [draw_cars(SCENARIO, law, 11, s) for s in range(samples)]
     return tuple(
-        np.concatenate([getattr(c, name) for c in drawn])
+        np.concatenate([getattr(c, name).ravel() for c in drawn])
         for name in ("from_bus", "to_bus", "departure", "arrival", "consumption_kwh_per_km")
     )
 
@@ -259,9 +259,13 @@ def unjit(monkeypatch):
 
 def test_kernels_give_the_same_as_plain_python(monkeypatch):
     drawn = draw_cars(replace(SCENARIO, cars=30), LAW, 4, 2)
-    speeds = draw_speeds(LAW, kernels.stream(4, 1, 2, kernels.SPEED))
+    speeds = draw_speeds(law_numbers(inputs.paper()), kernels.stream(4, 1, 2, kernels.SPEED))
     trip = trips.drive(
-        drawn.departure, drawn.arrival, drawn.distance_km, drawn.consumption_kwh_per_km, speeds
+        drawn.departure[:, None],
+        drawn.arrival[:, None],
+        drawn.distance_km,
+        drawn.consumption_kwh_per_km,
+        speeds,
     )
     unjit(monkeypatch)
     with np.errstate(over="ignore"):
@@ -271,7 +275,11 @@ def test_kernels_give_the_same_as_plain_python(monkeypatch):
     for name in ("consumption_kwh_per_km", "storage_cost_usd_per_kwh", "speed_kmh"):
         assert getattr(plain, name) == pytest.approx(getattr(drawn, name), rel=1e-13), name
     again = trips.drive(
-        drawn.departure, drawn.arrival, drawn.distance_km, drawn.consumption_kwh_per_km, speeds
+        drawn.departure[:, None],
+        drawn.arrival[:, None],
+        drawn.distance_km,
+        drawn.consumption_kwh_per_km,
+        speeds,
     )
     for name in ("energy_kwh", "travelling", "at_from", "at_to", "work_first", "work_last"):
         assert np.array_equal(getattr(again, name), getattr(trip, name)), name
@@ -288,10 +296,9 @@ def test_recharge_kernel_stops_at_the_limit_and_at_departure():
 
 def test_a_law_without_a_possible_day_says_so():
     law = replace(
-        LAW, departure_sd_period=0.0, arrival_sd_period=0.0, minimum_separation_periods=24,
-        arrival_mean_period=38.0,
+        LAW, departure_sd_h=0.0, arrival_sd_h=0.0, minimum_separation_h=12.0, arrival_mean_h=18.5,
     )  # fmt: skip
-    with pytest.raises(InputError, match="minimum_separation_periods"):
+    with pytest.raises(InputError, match="minimum_separation_h"):
         draw_cars(replace(SCENARIO, cars=2), law, 1, 0)
 
 
@@ -305,7 +312,7 @@ def test_a_law_without_a_possible_day_says_so():
         ({"distance_km": [1.0, 2.0]}, "distance_km.*shape"),
         ({"consumption_kwh_per_km": [np.nan]}, "consumption_kwh_per_km"),
         ({"speed_kmh": np.zeros((1, 48))}, "speed_kmh"),
-        ({"speed_kmh": np.ones((1, 47))}, "speed_kmh.*shape"),
+        ({"speed_kmh": np.ones((2, 48))}, "speed_kmh.*shape"),
         ({"discharge_efficiency": 1.5}, "discharge_efficiency"),
         ({"threads": 0}, "threads"),
     ],
@@ -331,15 +338,18 @@ def test_a_leg_of_more_than_half_a_day_is_refused():
         draw_cars(SCENARIO, replace(LAW, distance_share=2.0), 1, 0)
 
 
-def test_a_bus_without_branch_is_refused(monkeypatch):
-    table = data.read_table("trips/branch_lengths.csv")
-    monkeypatch.setattr(data, "read_table", lambda _: table[table["to_bus"] != 11].iloc[:-3])
-    cars_module.roads.cache_clear()
-    with pytest.raises(InputError, match="bus 1"):
-        cars_module.roads()
-    monkeypatch.undo()
-    cars_module.roads.cache_clear()
-    assert len(cars_module.roads()) == 26
+def test_roads_that_lead_nowhere_are_refused():
+    table = data.read_table("trips/roads.csv")
+    rows = [row for row in table.itertuples(index=False) if 11 not in row]
+    with pytest.raises(InputError, match="bus 11: got no road"):
+        roads_of(inputs.paper().buses, rows)
+    for row, match in (
+        ((2, 7, 5.0), "ends at bus 7"), ((2, 2, 5.0), "leads nowhere"), ((5, 4, 9.0), "twice"),
+        ((2, 14, 0.0), "length_km"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=match):
+            roads_of(inputs.paper().buses, [*table.itertuples(index=False), row])
+    assert len(roads()) == 26
 
 
 def test_printed_pseudo_code_takes_a_speed_for_a_distance():
@@ -350,9 +360,10 @@ def test_printed_pseudo_code_takes_a_speed_for_a_distance():
 
 
 def test_law_numbers_and_speed_bands():
-    numbers = law_numbers(LAW)
-    assert (numbers.departure_latest, numbers.arrival_low, numbers.arrival_high) == (20, 30, 56)
-    mean, sd = speed_law(LAW)
+    numbers = law_numbers(inputs.paper(), LAW)
+    assert numbers.departure_latest.item() == 20
+    assert (numbers.arrival_low.item(), numbers.arrival_high.item()) == (30, 56)
+    mean, sd = numbers.speed_mean, numbers.speed_sd
     assert mean[[0, 28, 29, 32, 33, 42, 43, 47]].tolist() == [50, 50, 35, 35, 20, 20, 35, 35]
     assert sd[[0, 29, 33]].tolist() == [20, 15, 10]
 

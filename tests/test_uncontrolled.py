@@ -20,8 +20,9 @@ LAW = inputs.trip_law()
 def car(departure=16, arrival=40, km=20.0, consumption=0.225, speed=40.0):
     one = np.ones(1)
     return Cars(
-        np.array([2]), np.array([4]), km * one, consumption * one, np.array([departure]),
-        np.array([arrival]), 120 * one, 0.001 * one, np.full(48, speed),
+        np.array([2]), np.array([4]), km * one, consumption * one, np.array([[departure]]),
+        np.array([[arrival]]), 120 * one, 0.001 * one, np.array([0]), np.full(48, speed),
+        inputs.paper(),
     )  # fmt: skip
 
 
@@ -102,7 +103,7 @@ def test_table_is_tidy():
 
 
 def test_bus_index():
-    assert bus_index(np.array(LOAD_BUSES)).tolist() == list(range(11))
+    assert bus_index(np.array([2, 14, 7, -1]), inputs.paper().buses).tolist() == [0, 10, -1, -1]
 
 
 def test_kernel_runs_as_plain_python(monkeypatch):

@@ -30,7 +30,8 @@ from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, SolverError
-from evcm.inputs import PERIOD_H, PriceSteps
+from evcm.inputs import PERIOD_H
+from evcm.inputs.values import PriceSteps
 from evcm.paper import implements
 
 Form = Literal["printed", "switch corrected", "corrected"]

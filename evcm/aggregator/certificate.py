@@ -15,8 +15,8 @@ from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import SolverError
-from evcm.inputs import Figure
 from evcm.inputs.prices import PriceSeries
+from evcm.inputs.values import Figure
 from evcm.paper import implements
 
 TOLERANCE = 1e-3

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from evcm.aggregator.visits import Visits, find_visits
 from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import Checks, Fault, InputError
-from evcm.inputs import Battery, Charger, PriceSteps
 from evcm.inputs.prices import PriceSeries
+from evcm.inputs.values import Battery, Charger, PriceSteps
 from evcm.store import files
 
 VECTORS = (

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -78,8 +78,8 @@ class _Reader:
         ):  # fmt: skip
             with self.collected():
                 parts[name] = part()
-        clock = parts["study"][1] if parts.get("study") else None
-        network = parts["network"][0] if parts.get("network") else None
+        clock: Any = parts["study"][1] if parts.get("study") else None
+        network: Any = parts["network"][0] if parts.get("network") else None
         if clock is not None:
             with self.collected():
                 parts["price"] = self.price(clock, parts.get("market"))
@@ -98,8 +98,7 @@ class _Reader:
                 Market(parts["price"], cap, limit, currency, rate), parts["laws"],
                 parts["cars"], parts["vehicles"], parts["scenarios"], parts["network"][1],
             )  # fmt: skip
-        self.checks.done()
-        raise AssertionError
+        raise InputError(self.checks.subject, self.checks.faults)
 
     @contextmanager
     def collected(self) -> Iterator[None]:
@@ -150,7 +149,7 @@ class _Reader:
         f = self.toml("network/network.toml")
         case = f.text_of("case", default="")
         name = f.text_of("name")
-        base = None if case else f.number("base_mva", above=0)
+        base: Any = None if case else f.number("base_mva", above=0)
         if case:
             f.get("base_mva")
         chosen = f.numbers("aggregator_buses", default=())
@@ -178,7 +177,7 @@ class _Reader:
         kinds = dict.fromkeys(from_tables.BRANCH, number) | {"from_bus": whole, "to_bus": whole}
         branch = self.table(
             "network/branch.csv", kinds,
-            {"branch": whole, "shift_deg": number, "angle_min_deg": number, "angle_max_deg": number},
+            {"branch": whole, **dict.fromkeys(from_tables.BRANCH_OPTIONAL, number)},
         )  # fmt: skip
         kinds = dict.fromkeys(from_tables.GENERATOR, number) | {"bus": whole}
         generator = self.table("network/generator.csv", kinds)
@@ -407,20 +406,19 @@ class _Reader:
     def cars(
         self, clock: Clock, network: Network, vehicles: tuple[VehicleClass, ...]
     ) -> Roads | CarList | Sessions:
-        ways = {
+        ways: dict[str, Callable[..., Any]] = {
             "roads.csv": self.roads, "cars.csv": self.car_list, "sessions.csv": self.sessions,
         }  # fmt: skip
         there = [name for name in ways if (self.folder / "trips" / name).exists()]
         c = Checks(str(self.folder / "trips"))
         c.require(len(there) == 1, "cars", there or "none", f"one of {', '.join(ways)}")
         c.done()
-        return ways[there[0]](clock, network, vehicles)
+        found: Roads | CarList | Sessions = ways[there[0]](clock, network, vehicles)
+        return found
 
     def roads(self, clock: Clock, network: Network, vehicles: tuple[VehicleClass, ...]) -> Roads:
         whole, number = "whole", "number"
-        t = self.table(
-            "trips/roads.csv", {"from_bus": whole, "to_bus": whole, "length_km": number}
-        )
+        t = self.table("trips/roads.csv", {"from_bus": whole, "to_bus": whole, "length_km": number})
         buses = network.ev_bus_number
         allowed = "a bus with an aggregator"
         self.known(t, ("from_bus", "to_bus"), buses, allowed)
@@ -467,7 +465,8 @@ class _Reader:
         values = t.columns
         found = CarList(
             t["home_bus"], t["work_bus"], t["distance_km"], t["departure"], t["arrival"],
-            values.get("departure_sd_h", np.zeros(size)), values.get("arrival_sd_h", np.zeros(size)),
+            values.get("departure_sd_h", np.zeros(size)),
+            values.get("arrival_sd_h", np.zeros(size)),
             values.get("consumption_kwh_per_km", np.full(size, np.nan)),
             self.class_index(t, vehicles), values.get("count", ones),
         )  # fmt: skip
@@ -519,4 +518,4 @@ class _Reader:
 
 def table_where(table: Table, row: int, folder: Path) -> str:
     """File and line of a row, the file below `folder`."""
-    return cast(str, table.where(row).removeprefix(str(folder) + "/"))
+    return table.where(row).removeprefix(str(folder) + "/")

@@ -82,8 +82,8 @@ def read_sessions(
     kind = _classes(table, classes, c)
     energy = table[column["energy_kwh"]]
     nothing = np.full(size, np.nan)
-    battery = table["battery_kwh"] if "battery_kwh" in table else nothing
-    charger = table["charger_kw"] if "charger_kw" in table else nothing
+    battery = table.columns.get("battery_kwh", nothing)
+    charger = table.columns.get("charger_kw", nothing)
     for row in range(size):
         where = f"line {table.line[row]}"
         start, end = times["arrival"][row], times["departure"][row]

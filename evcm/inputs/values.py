@@ -269,8 +269,6 @@ class PriceSteps:
         return np.asarray(np.where(power >= 0, low, high) * power * 1000.0)
 
 
-
-
 @dataclass(frozen=True)
 class VehicleClass:
     """Vehicles of one kind: battery, charger and wear; whether they feed in, or charge only.
@@ -322,7 +320,7 @@ class Clock:
     def first_period(self) -> tuple[int, ...]:
         """Periods before each day, and T as the last entry. (days + 1,)"""
         ends = np.cumsum([0, *self.day_hours]) / self.period_h
-        return tuple(int(round(e)) for e in ends)
+        return tuple(round(float(e)) for e in ends)
 
     @property
     def periods(self) -> int:

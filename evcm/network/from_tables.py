@@ -20,6 +20,7 @@ BUS = (
 BRANCH = (
     "from_bus", "to_bus", "resistance_pu", "reactance_pu", "charging_pu", "tap_ratio", "limit_mva",
 )  # fmt: skip
+BRANCH_OPTIONAL = ("shift_deg",)
 GENERATOR = ("bus", "p_min_mw", "p_max_mw", "q_min_mvar", "q_max_mvar")
 
 

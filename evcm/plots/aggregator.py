@@ -14,7 +14,7 @@ from evcm.aggregator.market import Steps, lower_envelope
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.value import FreshDays, StochasticValue
-from evcm.inputs import PriceSteps
+from evcm.inputs.values import PriceSteps
 from evcm.plots import REGIME_COLOURS, SERIES, clock_axis, describe
 
 

@@ -12,7 +12,9 @@ from plotly.subplots import make_subplots
 
 from evcm import data
 from evcm.arrays import FloatArray
-from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS, TripLaw
+from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS
+from evcm.inputs.folder import paper
+from evcm.inputs.values import TripLaw
 from evcm.plots import (
     BUS_COLOURS,
     REGIME_COLOURS,
@@ -23,7 +25,7 @@ from evcm.plots import (
     describe,
     hours,
 )
-from evcm.trips.cars import Cars, speed_law
+from evcm.trips.cars import Cars, law_numbers
 from evcm.trips.legs import Trips
 from evcm.trips.montecarlo import GroupedDraw, MonteCarlo
 from evcm.trips.uncontrolled import UncontrolledDay
@@ -37,7 +39,7 @@ ROAD_PLACES: dict[int, tuple[float, float]] = {
 
 def roads(law: TripLaw) -> go.Figure:
     """The branches that trips take, with the one-way distance of each (km)."""
-    table = data.read_table("trips/branch_lengths.csv")
+    table = data.read_table("trips/roads.csv")
     figure = go.Figure()
     for a, b, km in table.itertuples(index=False):
         (x0, y0), (x1, y1) = ROAD_PLACES[a], ROAD_PLACES[b]
@@ -101,7 +103,7 @@ def times(laws: Sequence[TripLaw], drawn: Mapping[str, tuple[np.ndarray, np.ndar
     for i, law in enumerate(laws):
         for k, values in enumerate(drawn[law.name]):
             period = np.arange(1, 58)
-            count = np.bincount(values, minlength=58)[1:58] / values.size * 1e4
+            count = np.bincount(np.ravel(values), minlength=58)[1:58] / values.size * 1e4
             keep = count > 0
             figure.add_scatter(
                 x=(period[keep] - 1) / 2, y=count[keep], mode="lines+markers",
@@ -123,7 +125,8 @@ def speeds(law: TripLaw, drawn_kmh: FloatArray | None = None) -> go.Figure:
 
     `drawn_kmh` (S, T) shows the range of many samples.
     """
-    mean, sd = speed_law(law)
+    numbers = law_numbers(paper(), law)
+    mean, sd = numbers.speed_mean, numbers.speed_sd
     low, high = law.speed_range_kmh
     x = hours()
     upper, lower = np.minimum(mean + sd, high), np.maximum(mean - sd, low)

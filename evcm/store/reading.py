@@ -151,7 +151,7 @@ ALLOWED: dict[Kind, str] = {
     "whole": "a whole number",
     "text": "text",
     "clock": "a time such as 07:30, or hours such as 7.5",
-    "time": "a time such as 2019-03-01T07:30:00Z, 2019-03-01 07:30 or Fri, 01 Mar 2019 07:30:00 GMT",
+    "time": "a time such as 2019-03-01T07:30:00Z, 2019-03-01 07:30, Fri, 01 Mar 2019 07:30:00 GMT",
 }
 """What a message says is allowed, by kind."""
 
@@ -318,9 +318,9 @@ class Toml:
         self._taken.discard(keys)
         if value is None and at_least == 0:
             return 0
-        if isinstance(value, list) and all(isinstance(v, dict) for v in value):
-            if len(value) >= at_least:
-                return len(value)
+        good = isinstance(value, list) and all(isinstance(v, dict) for v in value)
+        if good and len(value) >= at_least:
+            return len(value)
         self.fault(keys, "missing" if value is None else "other", f"[[{keys[-1]}]] tables")
         return 0
 

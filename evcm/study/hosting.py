@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,8 @@ from evcm import inputs
 from evcm.arrays import FloatArray, IntArray
 from evcm.coordination.regimes import RULES
 from evcm.errors import Checks
-from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS, Charger, Scenario
+from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS
+from evcm.inputs.values import Charger, Scenario
 from evcm.network import case, opf
 from evcm.network.case import Day
 from evcm.store import fingerprint
@@ -168,7 +170,7 @@ def drawn_day(most: int, day: int, seed: int = 1) -> Cars:
 
 def first_cars(day: Cars, start: int, stop: int) -> Cars:
     """Cars start..stop-1 of a day."""
-    vectors = {
+    vectors: dict[str, Any] = {
         name: value[start:stop]
         for name, value in vars(day).items()
         if isinstance(value, np.ndarray) and name != "speed_kmh"

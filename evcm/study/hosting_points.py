@@ -18,7 +18,8 @@ from evcm.arrays import FloatArray
 from evcm.coordination import allocation
 from evcm.coordination.capped import under_cap
 from evcm.errors import InfeasibleError, SolverError
-from evcm.inputs import LOAD_BUSES, PERIOD_H, Scenario
+from evcm.inputs import LOAD_BUSES, PERIOD_H
+from evcm.inputs.values import Scenario
 from evcm.network import case, opf
 from evcm.store import fingerprint
 from evcm.store.each import Jobs, Progress, each

@@ -87,16 +87,19 @@ def law_numbers(inputs: Inputs, law: TripLaw | None = None) -> kernels.LawNumber
                     (hours[first:end] >= begin - tiny) & (hours[first:end] < until - tiny)
                 )
                 mean[inside], sd[inside] = band.mean_kmh, band.sd_kmh
-    floor, ceil = (lambda x: np.floor(x + tiny).astype(np.int64)), (
-        lambda x: np.ceil(x - tiny).astype(np.int64)
-    )
+    low_kwh, high_kwh = laws[0].consumption_kwh_per_km
     return kernels.LawNumbers(
         at("departure_mean_h"), periods("departure_sd_h"),
-        np.array(clock.first_period[:-1], dtype=np.int64) + 1, floor(at("departure_latest_h")),
-        at("arrival_mean_h"), periods("arrival_sd_h"), ceil(low), floor(high),
-        ceil(periods("minimum_separation_h")), np.array([one.driving_share for one in laws]),
-        *map(float, laws[0].consumption_kwh_per_km), mean, sd, slow, fast, clock.periods,
+        np.array(clock.first_period[:-1], dtype=np.int64) + 1, _down(at("departure_latest_h")),
+        at("arrival_mean_h"), periods("arrival_sd_h"), -_down(-low), _down(high),
+        -_down(-periods("minimum_separation_h")), np.array([one.driving_share for one in laws]),
+        float(low_kwh), float(high_kwh), mean, sd, slow, fast, clock.periods,
     )  # fmt: skip
+
+
+def _down(periods: FloatArray) -> IntArray:
+    """Rounded down, but for what is next to nothing."""
+    return np.asarray(np.floor(periods + 1e-9), dtype=np.int64)
 
 
 def fleet_numbers(inputs: Inputs, law: TripLaw | None = None) -> kernels.FleetNumbers:

@@ -263,7 +263,9 @@ def _listed_samples(
         rows = place[tuple(float(x) for x in key)]
         day = int(np.argmax(cars.departure[v] > 0))
         begin = cars.departure[v, day]
-        row[v] = min(rows, key=lambda k: abs(clock.period(day, listed.departure_h[k]) - begin))
+        row[v] = min(
+            rows, key=lambda k: abs(clock.period(day, float(listed.departure_h[k])) - begin)
+        )
     stream = kernels.stream(*keys, kernels.REAL_TIME_DAY)
     for n in range(departure.shape[1]):
         draw = np.random.Generator(np.random.Philox(key=int(kernels.fold(stream, n))))
@@ -282,7 +284,8 @@ def session_fleet(sessions: Sessions, inputs: Inputs) -> Fleet:
     own = np.nan_to_num(np.column_stack([sessions.battery_kwh, sessions.charger_kw]), nan=-1.0)
     alike = np.column_stack([sessions.bus, sessions.vehicle_class, own])
     kinds, of_session = np.unique(alike, axis=0, return_inverse=True)
-    slot, heads = np.empty(len(sessions), dtype=np.int64), []
+    slot = np.empty(len(sessions), dtype=np.int64)
+    heads: list[FloatArray] = []
     for k, kind in enumerate(kinds):
         mine = np.flatnonzero(of_session.ravel() == k)
         order = mine[np.lexsort((sessions.first_period[mine], sessions.sample[mine]))]

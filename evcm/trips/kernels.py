@@ -172,9 +172,8 @@ def draw_days(key, counter, law, departure, arrival):
     begun, back = np.int64(0), np.int64(0)
     for d in range(departure.shape[0]):
         departure[d], arrival[d] = 0, 0
-        if law.driving_share[d] < 1.0:
-            if uniform(fold(fold(key, STAYS_HOME), d), 0) >= law.driving_share[d]:
-                continue
+        if law.driving_share[d] < uniform(fold(fold(key, STAYS_HOME), d), 0):
+            continue
         own = key if d == 0 else fold(fold(key, DAY), d)
         at = counter if d == 0 else 0
         apart = law.separation[d]
@@ -257,7 +256,9 @@ def simulate_samples(
                 failed += 1
                 continue
             km = fleet.edge_km[edge]
-            kwh_per_km = consumption / fleet.efficiency[choose(fold(kinds, v), 0, fleet.class_below)]
+            kwh_per_km = (
+                consumption / fleet.efficiency[choose(fold(kinds, v), 0, fleet.class_below)]
+            )
             for d in range(days):
                 if departure[d] == 0:
                     continue

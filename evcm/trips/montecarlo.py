@@ -184,68 +184,6 @@ def one_day(cars: Cars) -> Trips:
     )  # fmt: skip
 
 
-def cars(self, side: Side) -> Cars:
-        """Draw the cars of s_min or s_max again, in full."""
-        return draw_cars(self.scenario, self.law, self.seed, self.sample(side), self.inputs)
-
-
-def check_side(side: str) -> None:
-    """Raise `InputError` unless `side` is ``min`` or ``max``."""
-    checks = Checks("Monte Carlo")
-    checks.require(side in SIDES, "side", side, "min, max")
-    checks.done()
-
-
-def default_threads() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def simulate(
-    scenario: Scenario, law: TripLaw | None = None, seed: int = 1, threads: int | None = None
-) -> MonteCarlo:
-    """Draw every car of every sample and book its legs by period.
-
-    The result depends on the scenario, the law and the seed alone: same bits on any number of
-    threads, and `cars` draws any sample again by itself.
-
-    Parameters
-    ----------
-    scenario : Scenario
-    law : TripLaw, optional
-        The preset ``published`` if left out.
-    seed : int
-    threads : int, optional
-        All processors if left out.
-
-    Raises
-    ------
-    InputError
-        The seed or the number of threads is out of range, or the law admits no day.
-    """
-    law = law or trip_law()
-    threads = default_threads() if threads is None else threads
-    check_draw(law, seed)
-    clock = time.perf_counter()
-    total, energy = np.zeros(scenario.samples), np.zeros((scenario.samples, PERIODS))
-    driving = np.zeros((scenario.samples, PERIODS), dtype=np.int64)
-    numbers, net, km, speed = law_numbers(law), roads(), edge_distance_km(law), speed_law(law)
-    efficiency = charger().discharge_efficiency
-    failed = each_range(
-        lambda a, z: kernels.simulate_samples(
-            seed, scenario.number, a, z, scenario.cars, numbers, net.first, km, *speed, PERIOD_H,
-            efficiency, total, energy, driving,
-        ),
-        scenario.samples, threads,
-    )  # fmt: skip
-    if sum(failed):
-        raise no_day(law, sum(failed))
-    return MonteCarlo(
-        scenario, law, seed, read_only(total / 1000), read_only(energy / 1000),
-        np.asarray(driving), threads, time.perf_counter() - clock,
-    )  # fmt: skip
-
-
 def cars(
     scenario: Scenario, law: TripLaw | None, seed: int, sample: int, inputs: Inputs | None = None
 ) -> Cars:
@@ -382,8 +320,8 @@ def grouped_draw(
         energy[sample] = leg / efficiency[drawn.vehicle_class]
     energy.sort(axis=1)
     return GroupedDraw(
-        scenario, law, seed, groups, inputs, scale * 10.0 * energy.sum(axis=1), scale * energy @ light,
-        scale * energy @ light[::-1],
+        scenario, law, seed, groups, inputs, scale * 10.0 * energy.sum(axis=1),
+        scale * energy @ light, scale * energy @ light[::-1],
     )  # fmt: skip
 
 
