@@ -18,8 +18,9 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ["hatchling", "editables"]
-DEV = ["distributed", "ruff", "mypy", "pandas-stubs", "scipy-stubs", "pytest", "pytest-xdist", "hypothesis",
-       "playwright", "psutil", "nbclient", "packaging", "axe-playwright-python"]  # fmt: skip
+DEV = ["ruff", "mypy", "pandas-stubs", "scipy-stubs", "pytest", "pytest-xdist", "hypothesis",
+       "playwright", "psutil", "nbclient", "packaging", "axe-playwright-python",
+       "distributed"]  # fmt: skip
 LAB = ["jupyterlab", "jupytext"]
 PYTHONS = ("3.11", "3.12", "3.13")
 

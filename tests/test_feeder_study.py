@@ -78,11 +78,11 @@ def test_curve_is_stored_and_made_again_when_the_input_changes(table, tmp_path, 
         return pd.DataFrame({"method": ["subset"], "fraction": [0.1], "wasserstein_pu": [1e-3]})
 
     monkeypatch.setattr(synthesis, "error_curve", fake)
-    first = feeder_days.synthesis_curve(table, tmp_path)
-    again = feeder_days.synthesis_curve(table, tmp_path)
+    first = feeder_days.synthesis_curve(table, tmp_path, repeats=1)
+    again = feeder_days.synthesis_curve(table, tmp_path, repeats=1)
     assert len(calls) == 1
     assert first.equals(again)
-    feeder_days.synthesis_curve(table.assign(v_pu=table["v_pu"] + 0.001), tmp_path)
+    feeder_days.synthesis_curve(table.assign(v_pu=table["v_pu"] + 0.001), tmp_path, repeats=1)
     assert len(calls) == 2
 
 

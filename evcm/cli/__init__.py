@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import signal
 import sys
+from typing import Any
 
 import typer
 from rich.console import Console
 
 from evcm import __version__
-from evcm.errors import EvcmError
+from evcm.errors import EvcmError, printable
 
 console = Console(stderr=True, highlight=False)
 
@@ -44,19 +46,44 @@ def _root(
 
 def _register_all() -> None:
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
-        importlib.import_module(f"{__name__}.{module}").register(app)
+        register = getattr(importlib.import_module(f"{__name__}.{module}"), "register", None)
+        if register is not None:
+            register(app)
 
 
 _register_all()
 
 
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and after SIGTERM, as shells have them."""
+
+
 def main() -> None:
-    """Run the command line; an `EvcmError` becomes one message and exit code 2."""
+    """Run the command line: what a user can mend becomes one message and exit code 2."""
+    asked: list[int] = []
+
+    def terminate(number: int, _: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: now workers are ended
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
-        app()
+        app(prog_name="evcm")
     except EvcmError as error:
-        console.print(f"evcm: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        console.print("evcm: interrupted; no partial file was left", markup=False)
-        sys.exit(130)
+        _stop(str(error), 2)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            _stop("interrupted; no partial file was left", TERMINATED if asked else INTERRUPTED)
+        raise
+    except OSError as error:
+        _stop(f"{error.filename or 'system'}: {error.strerror or error}", 2)
+    except MemoryError:
+        _stop("not enough memory for what was asked", 2)
+    except RecursionError:
+        _stop("an input is nested too deeply", 2)
+
+
+def _stop(message: str, code: int) -> None:
+    console.print(f"evcm: {printable(message)}", style="red", markup=False, soft_wrap=True)
+    sys.exit(code)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from evcm.cli.common import Cluster, Log, Out, Processes, Seed, which_jobs, working
+
 Force = Annotated[bool, typer.Option("--force", help="Write over files of other origin.")]
 
 commands = typer.Typer(
@@ -80,21 +82,18 @@ def example_command(
 
 @commands.command("days")
 def days_command(
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
-    days: Annotated[int, typer.Option(help="Random days, a multiple of 50.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of cars and clouds.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")] = 2,
+    out: Out = Path("results"),
+    days: Annotated[int, typer.Option(max=10**6, help="Random days, a multiple of 50.")] = 1000,
+    seed: Seed = 0,
+    jobs: Processes = 2,
+    cluster: Cluster = None,
+    log: Log = None,
 ) -> None:
     """Cost of random days with and without PV and shifting; stored days are not computed again."""
-    from evcm.cli.hosting import bars
-    from evcm.errors import Checks
     from evcm.study import building_days
 
-    checks = Checks("evcm building days")
-    checks.require(not out.is_file(), "--out", str(out), "a folder")
-    checks.done()
-    with bars() as progress:
-        table = building_days.random_days(out, days, seed, jobs, progress)
+    with working(log) as progress:
+        table = building_days.random_days(out, days, seed, which_jobs(jobs, cluster), progress)
     typer.echo(f"{days} days, every plan certified; cost, USD/day")
     found = table.groupby("variant", sort=False)["cost_usd"]
     typer.echo(found.describe().drop(columns="count").round(2).to_string())

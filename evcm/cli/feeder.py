@@ -7,16 +7,18 @@ from typing import Annotated
 
 import typer
 
+from evcm.cli.common import Cluster, Log, Out, Processes, Seed, which_jobs, working
+
 
 def synthesis(
-    out: Annotated[
-        Path, typer.Option(help="Folder of the results, where `evcm study` put its tables.")
-    ] = Path("results"),
+    out: Out = Path("results"),
     repeats: Annotated[
         int, typer.Option(min=1, max=1000, help="Synthetic sets drawn for each point.")
     ] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")] = 2,
+    seed: Seed = 0,
+    jobs: Processes = 2,
+    cluster: Cluster = None,
+    log: Log = None,
 ) -> None:
     """Synthesise the feeder's inputs from transmission results, and measure the error made.
 
@@ -26,13 +28,13 @@ def synthesis(
 
     Example: evcm study --out results && evcm synthesis --out results
     """
-    from evcm.cli import console
     from evcm.store.results import Store
     from evcm.study import feeder_days
 
     transmission = Store(out).load_table("transmission.parquet")
-    with console.status("Synthesising and solving feeder states"):
-        curve = feeder_days.synthesis_curve(transmission, out, repeats, seed, jobs)
+    where = which_jobs(jobs, cluster)
+    with working(log) as progress:
+        curve = feeder_days.synthesis_curve(transmission, out, repeats, seed, where, progress)
     names = ", ".join(sorted(set(curve["method"])))
     typer.echo(f"{out / feeder_days.CURVE}: {len(curve)} rows, methods {names}")
 

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Progress = Callable[[str, int, int], None]
-
-Out = Annotated[Path, typer.Option(help="Folder of the results.")]
-Jobs = Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")]
+from evcm.cli.common import (
+    Cluster,
+    Log,
+    Out,
+    Processes,
+    ScenarioName,
+    SideName,
+    which_cases,
+    which_jobs,
+    working,
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the root."""
     app.command("hosting")(hosting)
     app.command("compare")(compare)
-
-
-@contextmanager
-def bars() -> Iterator[Progress]:
-    """A progress bar for every step that reports itself."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    from evcm.cli import console
-
-    label = TextColumn("{task.description:<28}")
-    with Bars(label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console) as b:
-        steps: dict[str, int] = {}
-
-        def progress(step: str, done: int, total: int) -> None:
-            if step not in steps:
-                steps[step] = b.add_task(step, total=total)
-            b.update(steps[step], completed=done)  # type: ignore[arg-type]
-
-        yield progress
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:
@@ -51,14 +36,6 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
         raise InputError("evcm hosting", [fault]) from None
 
 
-def _check_out(out: Path, command: str) -> None:
-    from evcm.errors import Checks
-
-    checks = Checks(command)
-    checks.require(not out.is_file(), "--out", str(out), "a folder")
-    checks.done()
-
-
 def hosting(
     out: Out = Path("results"),
     counts: Annotated[
@@ -69,7 +46,9 @@ def hosting(
     days: Annotated[
         int, typer.Option(min=1, max=10_000, help="Days drawn for uncontrolled charging.")
     ] = 100,
-    jobs: Jobs = 2,
+    jobs: Processes = 2,
+    cluster: Cluster = None,
+    log: Log = None,
 ) -> None:
     """Find how many cars the network hosts: uncontrolled, apart and under proportional caps.
 
@@ -82,14 +61,13 @@ def hosting(
 
     from evcm.study.hosting import Grid, first_counts, run
 
-    _check_out(out, "evcm hosting")
     own = tuple(range(1, seeds + 1))
     grid = replace(Grid(), seeds=own, capped_seeds=own[:2], days=days, curve_days=min(20, days))
     if counts is not None:
         asked = _numbers(counts, "--counts")
         grid = replace(grid, counts=asked, repeated_counts=asked, sweep_counts=asked)
-    with bars() as progress:
-        tables = run(grid, out, jobs, progress)
+    with working(log) as progress:
+        tables = run(grid, out, which_jobs(jobs, cluster), progress)
     typer.echo("First count with energy not supplied (inf: none on the grid)")
     typer.echo(first_counts(tables).to_string(index=False))
     least = tables["caps"].groupby("rule")["most_cars"].min()
@@ -98,16 +76,14 @@ def hosting(
 
 
 def compare(
-    scenario: Annotated[
-        str, typer.Option(help="Adoption scenario: 1 (2000 cars), 2 (2500), 3 (3750) or all.")
-    ] = "all",
-    side: Annotated[
-        str, typer.Option(help="Extreme Monte Carlo sample: min, max or both.")
-    ] = "both",
+    scenario: ScenarioName = "all",
+    side: SideName = "both",
     gap: Annotated[
         float, typer.Option(help="Gap of the study's plans, as a share of turnover.")
     ] = 2e-3,
-    jobs: Jobs = 2,
+    jobs: Processes = 2,
+    cluster: Cluster = None,
+    log: Log = None,
     out: Out = Path("results"),
 ) -> None:
     """Compare all regimes: uncontrolled, apart, caps by every rule, loop, joint optimum.
@@ -116,25 +92,13 @@ def compare(
 
     Example: evcm compare --scenario 1 --side max --out results
     """
-    from evcm import inputs
-    from evcm.errors import Checks
     from evcm.study import comparison
     from evcm.study.flow import Settings
-    from evcm.trips.montecarlo import SIDES
 
-    checks = Checks("evcm compare")
-    names = [str(s.number) for s in inputs.scenarios()]
-    checks.require(scenario in [*names, "all"], "--scenario", scenario, ", ".join([*names, "all"]))
-    checks.require(side in ("min", "max", "both"), "--side", side, "min, max, both")
-    checks.done()
-    _check_out(out, "evcm compare")
-    settings = Settings(
-        scenarios=tuple(map(int, names)) if scenario == "all" else (int(scenario),),
-        sides=SIDES if side == "both" else (side,),  # type: ignore[arg-type]
-        gap=gap,
-        jobs=jobs,
-    )
-    with bars() as progress:
+    scenarios, sides = which_cases(scenario, side)
+    jobs_or_address = which_jobs(jobs, cluster)
+    settings = Settings(scenarios=scenarios, sides=sides, gap=gap, jobs=jobs_or_address)
+    with working(log) as progress:
         tables = comparison.run(settings, out, progress)
     columns = ["scenario", "side", "regime", "cost_usd", "seen_usd", "energy_mwh", "peak_mw",
                "losses_mwh", "nse_mwh", "v_min_pu"]  # fmt: skip

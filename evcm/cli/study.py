@@ -7,6 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evcm.cli.common import (
+    Cluster,
+    Log,
+    Out,
+    Processes,
+    ScenarioName,
+    Seed,
+    SideName,
+    which_cases,
+    which_jobs,
+    working,
+)
+
 if TYPE_CHECKING:
     from evcm.study.flow import StudyResult
 
@@ -17,21 +30,22 @@ def register(app: typer.Typer) -> None:
 
 
 def study(
-    scenario: Annotated[
-        str, typer.Option(help="Adoption scenario: 1 (2000 cars), 2 (2500), 3 (3750) or all.")
-    ] = "all",
-    side: Annotated[
-        str, typer.Option(help="Extreme Monte Carlo sample: min, max or both.")
-    ] = "both",
-    seed: Annotated[int, typer.Option(help="Seed of all draws, 0 or more.")] = 1,
-    jobs: Annotated[int, typer.Option(help="Worker processes for the aggregators.")] = 2,
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    scenario: ScenarioName = "all",
+    side: SideName = "both",
+    seed: Seed = 1,
+    jobs: Processes = 2,
+    cluster: Cluster = None,
+    out: Out = Path("results"),
+    log: Log = None,
     gap: Annotated[
         float, typer.Option(help="Gap to prove for every plan, as a share of its turnover.")
     ] = 2e-3,
     law: Annotated[str, typer.Option(help="Trip law: published or printed.")] = "published",
     cars_per_group: Annotated[
-        int, typer.Option(help="Cars that share one schedule; 1: single cars, which takes hours.")
+        int,
+        typer.Option(
+            max=10**6, help="Cars that share one schedule; 1: single cars, which takes hours."
+        ),
     ] = 10,
 ) -> None:
     """Run the study: trips, aggregators, OPF days, caps, aggregators under caps, OPF days.
@@ -42,46 +56,19 @@ def study(
 
     Example: evcm study --scenario 1 --side max --out results-1
     """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeElapsedColumn,
-    )  # fmt: skip
-
-    from evcm import inputs
-    from evcm.cli import console
-    from evcm.errors import Checks
     from evcm.study.flow import Settings, run
-    from evcm.trips.montecarlo import SIDES
 
-    checks = Checks("evcm study")
-    names = [str(s.number) for s in inputs.scenarios()]
-    checks.require(scenario in [*names, "all"], "--scenario", scenario, ", ".join([*names, "all"]))
-    checks.require(side in ("min", "max", "both"), "--side", side, "min, max, both")
-    checks.require(not out.is_file(), "--out", str(out), "a folder")
-    checks.done()
+    scenarios, sides = which_cases(scenario, side)
     settings = Settings(
-        scenarios=tuple(map(int, names)) if scenario == "all" else (int(scenario),),
-        sides=SIDES if side == "both" else (side,),  # type: ignore[arg-type]
+        scenarios=scenarios,
+        sides=sides,
         seed=seed,
         law=law,
         gap=gap,
         cars_per_group=cars_per_group,
-        jobs=jobs,
+        jobs=which_jobs(jobs, cluster),
     )
-    label = TextColumn("{task.description:<24}")
-    columns = (label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
-        steps: dict[str, TaskID] = {}
-
-        def progress(step: str, done: int, total: int) -> None:
-            if step not in steps:
-                steps[step] = bar.add_task(step, total=total)
-            bar.update(steps[step], completed=done)
-
+    with working(log) as progress:
         result = run(settings, out, progress)
     _show(result)
 

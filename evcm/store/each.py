@@ -118,8 +118,12 @@ def each(
                 log.info("%s: %s took %.2f s (%d of %d)", label, t.name, seconds, len(found), total)
         kept.merge()
     except KeyboardInterrupt as stop:
-        said = f"{label}: {len(found)} of {total} results are kept in {store.folder}"
-        raise Interrupted(f"interrupted; {said}, and the same command goes on from there") from stop
+        said = (
+            f"{label}: {len(found)} of {total} results are kept in {store.folder}; the same "
+            "command goes on from there"
+        )
+        log.warning(said)
+        raise Interrupted(said) from stop
     log.info("%s: done in %.1f s", label, time.perf_counter() - clock)
     return [found[task.name] for task in tasks]
 

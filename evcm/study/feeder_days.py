@@ -6,6 +6,7 @@ asked for; the synthesis curve takes a minute or so and is stored under a finger
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ import pandas as pd
 from evcm.errors import Checks
 from evcm.feeder import synthesis
 from evcm.feeder.states import FeederStates, supply_band
+from evcm.feeder.synthesis import Characterisation
 from evcm.inputs import PERIOD_H
 from evcm.store import fingerprint
+from evcm.store.each import Jobs, Progress, each
+from evcm.store.result import Result
 from evcm.store.results import Store
 
 CASE = ["scenario", "side", "regime"]
@@ -128,21 +132,43 @@ def day_profile(
     return pd.concat(found, ignore_index=True)
 
 
+@dataclass(frozen=True, eq=False)
+class RepeatTask:
+    """Synthetic sets of one seed by every method and fraction, and their errors."""
+
+    known: Characterisation
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name in the step ``synthesis``."""
+        return f"seed{self.seed}"
+
+    def key(self) -> str:
+        """Fingerprint of the full set, the seed, the feeder's data and the code."""
+        code, data = fingerprint.of_code(RepeatTask), fingerprint.of_data("feeder")
+        return fingerprint.of_content(code, data, self.known, self.seed)
+
+    def run(self) -> Result:
+        """Draw, solve and compare with the full set."""
+        return Result.of_tables(curve=synthesis.error_curve(self.known, repeats=1, seed=self.seed))
+
+
 def synthesis_curve(
-    transmission: pd.DataFrame, folder: Path, repeats: int = 5, seed: int = 0, jobs: int = 1
-) -> pd.DataFrame:
+    transmission: pd.DataFrame, folder: Path, repeats: int = 5, seed: int = 0, jobs: Jobs = 1,
+    progress: Progress = lambda *_: None,
+) -> pd.DataFrame:  # fmt: skip
     """The error curve of all methods, from `folder` if it is stored and fresh, else computed.
 
     Columns as in `evcm.feeder.synthesis.error_curve`.
     """
-    store = Store(folder)
-    code = fingerprint.of_modules("evcm.feeder.synthesis")
-    asked = transmission.select_dtypes("number").to_numpy(float)
-    data = fingerprint.of_data("feeder")
-    key = fingerprint.of_content(code, data, asked, repeats, seed)
-    if store.is_fresh(CURVE, key):
-        return store.load_table(CURVE, key)
     known = synthesis.characterise(transmission)
-    curve = synthesis.error_curve(known, repeats=repeats, seed=seed, jobs=jobs)
-    facts = {"full_set": len(known), "repeats": repeats, "seed": seed}
-    return store.save_table(CURVE, key, curve, facts)
+    tasks = [RepeatTask(known, seed + repeat) for repeat in range(repeats)]
+    key = fingerprint.of_content([task.key() for task in tasks])
+    with Store(folder).locked("evcm synthesis") as store:
+        if store.is_fresh(CURVE, key):
+            return store.load_table(CURVE, key)
+        found = each(tasks, store, "synthesis", jobs, progress, "Synthesis")
+        parts = [r.table("curve").assign(repeat=k) for k, r in enumerate(found)]
+        facts = {"full_set": len(known), "repeats": repeats, "seed": seed}
+        return store.save_table(CURVE, key, pd.concat(parts, ignore_index=True), facts)
