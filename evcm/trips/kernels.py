@@ -18,9 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evcm.compiled import njit
-
 from evcm.arrays import FloatArray, IntArray
+from evcm.compiled import njit
 
 # Purposes: the streams of one sample. A new purpose gets a new number; none is ever reused.
 SPEED = 1
