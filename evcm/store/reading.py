@@ -8,7 +8,6 @@ HH:MM or HH:MM:SS, ISO with or without a zone, or RFC 1123. What is not asked fo
 from __future__ import annotations
 
 import csv
-import email.utils
 import math
 import re
 import tomllib
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evcm.errors import Checks, Fault, InputError
+from evcm.store.times import decoded, moment
 
 Kind = Literal["number", "whole", "text", "clock", "time"]
 """What a column holds: a finite number, a whole number, text, hours of the day, a date and time."""
@@ -67,7 +67,7 @@ def read_text(path: str | Path) -> str:
             raise InputError(str(path), [Fault("file", "missing", "an existing file")])
         if path.stat().st_size > LARGEST_BYTES:
             raise InputError(str(path), [Fault("size", path.stat().st_size, "at most 200 MB")])
-        text = path.read_bytes().decode("utf-8-sig")
+        text = decoded(path.read_bytes())
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise InputError(str(path), [Fault("content", str(error), "UTF-8 text")]) from error
     if "\0" in text:
@@ -164,10 +164,9 @@ def convert(text: str, kind: Kind, decimal_comma: bool = False) -> Any:
     """The value of a cell, or None where it is none of its kind."""
     if kind == "text":
         return text
-    if kind == "time":
-        return parse_time(text)
-    if kind == "clock" and ":" in text:
-        return parse_clock(text)
+    if kind in ("time", "clock"):
+        found = moment(text)
+        return found if isinstance(found, datetime) == (kind == "time") else None
     if decimal_comma:
         text = text.replace(",", ".")
     if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?|[+-]?inf", text):
@@ -176,27 +175,6 @@ def convert(text: str, kind: Kind, decimal_comma: bool = False) -> Any:
     if kind == "whole":
         return int(value) if value == math.floor(value) and abs(value) < 2**53 else None
     return value
-
-
-def parse_clock(text: str) -> float | None:
-    """Hours since midnight of HH:MM or HH:MM:SS; hours above 24 are on the next day."""
-    match = re.fullmatch(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d))?", text.strip())
-    if match is None:
-        return None
-    return int(match[1]) + int(match[2]) / 60 + int(match[3] or 0) / 3600
-
-
-def parse_time(text: str) -> datetime | None:
-    """A date and time in ISO form (a zone is kept) or as in RFC 1123; None where it is neither."""
-    text = text.strip()
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        pass
-    try:
-        return email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError):
-        return None
 
 
 class Toml:

@@ -153,7 +153,7 @@ def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], str]:
     if not path.is_file():
         raise InputError(str(path), [Fault("file", "missing", "an existing CSV file")])
     try:
-        text = _decoded(path.read_bytes())
+        text = decoded(path.read_bytes())
         head = text.lstrip().partition("\n")[0]
         separator = max(";\t,", key=head.count)
         found = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -165,7 +165,8 @@ def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], str]:
     return list(enumerate(rows)), separator
 
 
-def _decoded(content: bytes) -> str:
+def decoded(content: bytes) -> str:
+    """Text in UTF-8 or UTF-16, with or without a byte-order mark."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16")
     return content.decode("utf-8-sig")
