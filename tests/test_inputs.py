@@ -8,10 +8,14 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from evcm import data, inputs
+from evcm import cli, data, inputs
 from evcm.errors import Checks, Fault, InfeasibleError, InputError, SolverError
 from evcm.inputs import Battery, Charger, PriceSteps, Scenario, SpeedBand
+from evcm.inputs.example import write_example
+from evcm.inputs.values import Clock
+from evcm.network.readers import from_case
 from evcm.store import files
 
 
@@ -224,3 +228,145 @@ def test_bad_npz_is_named(tmp_path):
     np.savez(tmp_path / "lacking.npz", a=np.ones(1))
     with pytest.raises(InputError, match="array b: got missing"):
         files.read_npz(tmp_path / "lacking.npz", ["a", "b"])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_example(tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_an_unchanged_example_is_the_papers_study(folder):
+    assert inputs.read(folder).fingerprint == inputs.paper().fingerprint
+    other = folder.rename(folder.with_name("elsewhere"))
+    assert inputs.read(other).fingerprint == inputs.paper().fingerprint
+    edit(other / "market/market.toml", "system_cap_mw = 259.0", "system_cap_mw = 260.0")
+    assert inputs.read(other).fingerprint != inputs.paper().fingerprint
+
+
+def test_every_field_of_an_example_has_a_comment(folder):
+    assert "study.toml" in (folder / "README.md").read_text()
+    for path in folder.rglob("*"):
+        if path.suffix in (".toml", ".csv"):
+            assert path.read_text().startswith("# "), path
+
+
+FAULTS = [
+    ("study.toml", "period_minutes = 30", "period_minutes = 35", "period_h"),
+    ("study.toml", 'laws = ["published"]', 'laws = ["sunday"]', "law of a day: got sunday"),
+    ("study.toml", "day_hours = [24]", "day_hours = [26]", "23, 24 or 25"),
+    ("market/market.toml", "per_usd", "per_usb", "market/market.toml, line 6: per_usb"),
+    ("market/market.toml", '"v2g"\n', '"grid"\n', "got grid; allowed: v2g, plug"),
+    ("market/price_steps.csv", "202.0200", "190", "increasing edges"),
+    ("load/profile.csv", "\n1,0.806333", "\n49,1,200\n1,0.806333", "line 4, column period: got 49"),
+    ("load/profile.csv", "1,0.806333", "1,nil", "line 4, column load_factor: got nil"),
+    ("load/profile.csv", "1,0.806333", "1,-0.8", "got -0.8; allowed: a finite number >= 0"),
+    ("network/branch.csv", "\n2,1,5", "\n2,1,55", "line 5, column to_bus: got 55"),
+    ("network/bus.csv", "14,1,14.9", "14,1,14.9,9", "line 17: got 9 cells; allowed: 8"),
+    ("network/network.toml", "base_mva = 100.0", 'base_mva = "100"', "base_mva: got 100;"),
+    ("trips/roads.csv", "2,3,75.4", "2,7,75.4", "line 5, column to_bus: got 7"),
+    ("trips/roads.csv", "2,3,75.4", "2,2,75.4", "leads nowhere"),
+    ("trips/law.toml", "hours = [[16.5, 21.5]]", "hours = [[16.5, 20]]", "exactly one band"),
+    ("trips/law.toml", "departure_sd_h = 1.415", "departure_sd_h = []", "departure_sd_h: got []"),
+    ("vehicle/vehicle.toml", "share = 1.0", "share = 0.9", "sum to 1"),
+    ("vehicle/vehicle.toml", "soc_min_kwh = 12.0", "soc_min_kwh = 90.0", "soc_min_kwh"),
+    ("scenarios/scenarios.toml", "number = 2", "number = 1", "different numbers"),
+    ("scenarios/scenarios.toml", "cars = 2000", "cars = 2000.5", "a whole number"),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "match"), FAULTS)
+def test_a_fault_in_a_folder_is_named_with_file_line_and_value(folder, name, old, new, match):
+    edit(folder / name, old, new)
+    with pytest.raises(InputError) as caught:
+        inputs.read(folder)
+    assert match in str(caught.value)
+    done = CliRunner().invoke(cli.app, ["inputs", "check", str(folder)])
+    assert isinstance(done.exception, InputError)
+
+
+def test_faults_of_all_files_come_together(folder):
+    for name, old, new, _ in (FAULTS[3], FAULTS[6], FAULTS[12], FAULTS[19]):
+        edit(folder / name, old, new)
+    (folder / "vehicle/vehicle.toml").unlink()
+    with pytest.raises(InputError) as caught:
+        inputs.read(folder)
+    for _, _, _, match in (FAULTS[3], FAULTS[6], FAULTS[12], FAULTS[19]):
+        assert match in str(caught.value)
+    assert "vehicle/vehicle.toml: file: got missing" in str(caught.value)
+
+
+@pytest.mark.parametrize("case", ["case9", "case30", "case57", "case118", "case300"])
+def test_a_bare_case_makes_a_runnable_folder(tmp_path, case):
+    given = write_example(tmp_path / "x", case, 3000)
+    ours = inputs.paper()
+    net = from_case(case)
+    assert given.buses == net.ev_bus_number
+    assert given.load_factor == pytest.approx(ours.load_factor)
+    assert given.cars.home_share @ np.ones(len(given.buses)) == pytest.approx(1)
+    assert given.cars.home_share == pytest.approx(
+        net.load_p_mw[net.ev_bus] / net.load_p_mw[net.ev_bus].sum()
+    )
+    assert (given.forecast_mw < given.market.system_cap_mw).all()
+    total = net.load_p_mw.sum() / 259
+    assert given.market.price.edge_mw == pytest.approx(ours.market.price.edge_mw * total, abs=1e-3)
+    for name in ("resistance_pu", "limit_mva", "p_max_mw", "q_min_mvar", "shift_deg"):
+        assert np.array_equal(getattr(given.network, name), getattr(net, name)), name
+
+
+def test_an_example_never_overwrites(folder, tmp_path):
+    before = sorted(p.name for p in tmp_path.iterdir())
+    for args in (
+        [str(folder)], [str(tmp_path / "no" / "x")], [str(tmp_path / "x"), "--case", "case99"],
+        [str(tmp_path / "x"), "--case", "case4gs", "--cars", "0"],
+    ):  # fmt: skip
+        done = CliRunner().invoke(cli.app, ["inputs", "example", *args])
+        assert done.exit_code != 0
+        assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_check_says_what_a_study_will_do(folder):
+    done = CliRunner().invoke(cli.app, ["inputs", "check", str(folder)])
+    assert done.exit_code == 0
+    for words in ("48 periods of 30 min", "aggregators  11", "2000 cars", "PEN at 4.08"):
+        assert words in done.stdout
+
+
+def test_load_by_bus_in_mw_and_generation_as_negative_load(folder):
+    periods = np.arange(1, 49)
+    own = pd.DataFrame({"period": periods, "bus09_mw": 20.0, "bus7_mw": 1.0})
+    own.to_csv(folder / "load/bus_mw.csv", index=False, sep=";", decimal=",")
+    sun = pd.DataFrame({"period": periods[::-1], "bus14_mw": -periods / 10.0})
+    sun.to_csv(folder / "load/added_mw.csv", index=False)
+    given, ours = inputs.read(folder), inputs.paper()
+    at = {int(b): k for k, b in enumerate(given.network.bus_number)}
+    assert (given.load_p_mw[:, at[9]] == 20.0).all()
+    assert given.load_q_mvar[:, at[9]] == pytest.approx(np.full(48, 20.0 * 16.6 / 29.5))
+    assert (given.load_p_mw[:, at[7]] == 1.0).all()
+    added = given.load_p_mw[:, at[14]] - ours.load_p_mw[:, at[14]]
+    assert added == pytest.approx(-periods[::-1] / 10.0)
+    assert np.array_equal(given.load_p_mw[:, at[2]], ours.load_p_mw[:, at[2]])
+    own.iloc[:47].to_csv(folder / "load/bus_mw.csv", index=False)
+    with pytest.raises(InputError, match=r"bus_mw\.csv, column period: got missing \[48\]"):
+        inputs.read(folder)
+
+
+def test_clock_of_days_with_23_24_and_25_hours():
+    clock = Clock(0.25, (23, 24, 25), ("a", "b", "a"))
+    assert clock.first_period == (0, 92, 188, 288)
+    assert clock.period(0, 2.75) == 12
+    assert clock.period(0, 3.0) == 9  # at 02:00 the clock shows 03:00
+    assert clock.period(1, 0.0) == 93
+    assert clock.period(2, 3.0) == 188 + 1 + 16  # the hour from 02:00 comes twice
+    shown = clock.clock_h()
+    assert shown.size == clock.periods == 288
+    assert shown[:13].tolist() == [*np.arange(0, 2, 0.25), 3.0, 3.25, 3.5, 3.75, 4.0]
+    assert shown[188:][12:17].tolist() == [2.0, 2.25, 2.5, 2.75, 3.0]
+    for day, hour in ((0, 8.0), (1, 12.5), (2, 23.75)):
+        assert shown[int(clock.period(day, hour)) - 1] == hour

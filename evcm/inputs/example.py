@@ -149,8 +149,8 @@ def _for_network(work: Path, network: Network, cars: int) -> None:
     _table(
         work / "trips/roads.csv",
         pd.DataFrame(roads, columns=["from_bus", "to_bus", "length_km"]),
-        "Roads between buses with an aggregator, km, guessed from the branches: a length grows with "
-        "the\n# reactance, and half the roads are shorter than the paper's median. Put in your own.",
+        "Roads between buses with an aggregator, km, guessed from the branches: lengths grow with "
+        "the\n# reactance; half the roads are shorter than the paper's median. Put in your own.",
     )
     _table(
         work / "trips/homes.csv",
@@ -162,7 +162,8 @@ def _for_network(work: Path, network: Network, cars: int) -> None:
 def roads_along_branches(network: Network) -> list[tuple[int, int, float]]:
     """Roads between the buses with an aggregator, along branches and over buses without one.
 
-    Each bus gets roads to its nearest few. Lengths are proportional to the reactance on the way; their median is that of the paper's roads.
+    Each bus gets roads to its nearest few. Lengths are proportional to the reactance on the way;
+    their median is that of the paper's roads.
     """
     there = set(network.ev_bus.tolist())
     near: dict[int, list[tuple[int, float]]] = {}

@@ -86,9 +86,9 @@ class _Reader:
         if clock is not None and network is not None:
             with self.collected():
                 parts["load"] = self.load(clock, network)
-        if clock is not None and network is not None and parts.get("vehicles"):
+        if clock is not None and network is not None:
             with self.collected():
-                parts["cars"] = self.cars(clock, network, parts["vehicles"])
+                parts["cars"] = self.cars(clock, network, parts.get("vehicles") or ())
         self.checks.done()
         cap, limit, currency, rate = parts["market"]
         p, q, forecast = parts["load"]
@@ -444,7 +444,7 @@ class _Reader:
         for row in range(len(table)) if "vehicle_class" in table else ():
             name = table["vehicle_class"][row]
             where = table.where(row, "vehicle_class").removeprefix(str(self.folder) + "/")
-            if self.checks.require(name in names, where, name, ", ".join(names)):
+            if names and self.checks.require(name in names, where, name, ", ".join(names)):
                 found[row] = names.index(name)
         return found
 
@@ -495,6 +495,8 @@ class _Reader:
         from evcm.inputs.sessions import read_sessions
 
         names = tuple(v.name for v in vehicles)
+        if not names:
+            self.checks.done()
         zone, bus, first = "", None, None
         if (self.folder / "trips" / "sessions.toml").exists():
             f = self.toml("trips/sessions.toml")

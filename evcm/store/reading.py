@@ -62,14 +62,15 @@ def read_text(path: str | Path) -> str:
         The file is missing, is no file, is too large, cannot be read, or is not UTF-8 text.
     """
     path = Path(path)
+    if not path.is_file():
+        raise InputError(str(path), [Fault("file", "missing", "an existing file")])
     try:
-        if not path.is_file():
-            raise InputError(str(path), [Fault("file", "missing", "an existing file")])
-        if path.stat().st_size > LARGEST_BYTES:
-            raise InputError(str(path), [Fault("size", path.stat().st_size, "at most 200 MB")])
-        text = decoded(path.read_bytes())
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+        size = path.stat().st_size
+        text = decoded(path.read_bytes()) if size <= LARGEST_BYTES else ""
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(str(path), [Fault("content", str(error), "UTF-8 text")]) from error
+    if size > LARGEST_BYTES:
+        raise InputError(str(path), [Fault("size", size, "at most 200 MB")])
     if "\0" in text:
         raise InputError(str(path), [Fault("content", "a zero byte", "text")])
     return text
