@@ -7,6 +7,24 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from evcm import plots
+from evcm.plots.cover import number, regime_name
+
+WORDS: dict[str, dict[str, str]] = {
+    "en": {
+        "title": "Hosting capacity of the network", "cars": "cars",
+        "nse": "energy not supplied, MWh a day",
+        "alt": "Energy not supplied in a day against the number of cars, with bands over the days "
+               "and fleets drawn. It begins at the median of {said} cars; under caps it stays 0.",
+    },
+    "es": {
+        "title": "Capacidad de alojamiento de la red", "cars": "vehículos",
+        "nse": "energía no suministrada, MWh al día",
+        "alt": "Energía no suministrada en un día según el número de vehículos, con bandas sobre "
+               "los días y las flotas. Empieza en la mediana de {said} vehículos; con límites "
+               "sigue en 0.",
+    },
+}  # fmt: skip
+"""Words of the planner's figure by language."""
 
 QUANTITIES: dict[str, str] = {
     "nse_mwh": "energy not supplied, MWh a day",
@@ -33,7 +51,9 @@ def _band(figure: go.Figure, x: np.ndarray, low: np.ndarray, high: np.ndarray, c
     )  # fmt: skip
 
 
-def slide(tables: dict[str, pd.DataFrame], first: pd.DataFrame, charger_kw: float) -> go.Figure:
+def slide(
+    tables: dict[str, pd.DataFrame], first: pd.DataFrame, charger_kw: float, language: str = "en"
+) -> go.Figure:
     """The planner's figure: NSE against the number of cars, and where each regime starts to fail.
 
     Parameters
@@ -44,7 +64,10 @@ def slide(tables: dict[str, pd.DataFrame], first: pd.DataFrame, charger_kw: floa
         `evcm.study.hosting.first_counts` of them.
     charger_kw : float
         Charger power whose curves are drawn.
+    language : str
+        ``en`` or ``es``.
     """
+    words = WORDS[language]
     figure = go.Figure()
     free = tables["uncontrolled"]
     free = free[free["charger_kw"] == charger_kw].sort_values("cars")
@@ -52,7 +75,7 @@ def slide(tables: dict[str, pd.DataFrame], first: pd.DataFrame, charger_kw: floa
     colour = plots.REGIME_COLOURS["uncontrolled"]
     _band(figure, x, free["nse_low_mwh"].to_numpy(), free["nse_high_mwh"].to_numpy(), colour)
     figure.add_scatter(
-        x=x, y=free["nse_mwh"], name="uncontrolled", line_color=colour,
+        x=x, y=free["nse_mwh"], name=regime_name("uncontrolled", language), line_color=colour,
         hovertemplate="%{y:.1f} MWh",
     )  # fmt: skip
     for regime in OPTIMISED:
@@ -63,25 +86,27 @@ def slide(tables: dict[str, pd.DataFrame], first: pd.DataFrame, charger_kw: floa
         colour = plots.REGIME_COLOURS[regime]
         _band(figure, xs, np.r_[zero, low.to_numpy()], np.r_[zero, high.to_numpy()], colour)
         figure.add_scatter(
-            x=xs, y=np.r_[zero, mean.to_numpy()], name=regime, mode="lines+markers",
+            x=xs, y=np.r_[zero, mean.to_numpy()], name=regime_name(regime, language),
+            mode="lines+markers",
             line_color=colour, hovertemplate="%{y:.1f} MWh",
         )  # fmt: skip
-    _mark_first(figure, first)
+    _mark_first(figure, first, language)
     figure.update_layout(
-        title_text="How many cars can the network host?", height=460,
-        xaxis_title_text="cars", yaxis_title_text=QUANTITIES["nse_mwh"],
+        title_text=words["title"], height=480, yaxis_title_text=words["nse"],
+        xaxis={"title": {"text": words["cars"]}, "range": [0, 30_500], "dtick": 5000},
     )  # fmt: skip
-    return plots.describe(
-        figure,
-        "Energy not supplied against the number of cars for uncontrolled charging, aggregators on"
-        " their own, and aggregators under caps; dashed lines mark where each starts to fail.",
+    starts = first.set_index("regime")["median"]
+    said = "; ".join(
+        f"{regime_name(str(regime), language)} {number(count, language)}"
+        for regime, count in starts.items()
+        if np.isfinite(count)
     )
+    return plots.describe(figure, words["alt"].format(said=said))
 
 
-def _mark_first(figure: go.Figure, first: pd.DataFrame) -> None:
-    """Shade the range in which a regime starts to fail, and name its median."""
-    places = {"uncontrolled": "top left", "apart": "top right"}
-    for k, row in enumerate(first.to_dict("records")):
+def _mark_first(figure: go.Figure, first: pd.DataFrame, language: str) -> None:
+    """Shade the range in which a regime starts to fail, and name its median beside its line."""
+    for k, row in enumerate(first.sort_values("median").to_dict("records")):
         regime, median = str(row["regime"]), float(row["median"])
         if np.isfinite(median) and np.isfinite(row["p95"]):
             colour = plots.REGIME_COLOURS[regime]
@@ -90,8 +115,9 @@ def _mark_first(figure: go.Figure, first: pd.DataFrame) -> None:
             )  # fmt: skip
             figure.add_vline(
                 x=median, line_dash="dash", line_color=colour,
-                annotation_text=f"{regime}: {median:,.0f}", annotation_font_color=colour,
-                annotation_position=places.get(regime, "top"), annotation_yshift=-18 * k,
+                annotation_text=f"{regime_name(regime, language)}: {number(median, language)}",
+                annotation_font_color=colour, annotation_position="top right",
+                annotation_yshift=-20 * k, annotation_xshift=6,
             )  # fmt: skip
 
 

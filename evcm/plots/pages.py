@@ -19,7 +19,7 @@ def display_math(tex: str, tag: str = "") -> str:
     return f"$$\n{tex}" + (f" \\tag{{{tag}}}" if tag else "") + "\n$$"
 
 
-NUMBER = re.compile(r"[-+±−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( ?%)?|inf|nan")
+NUMBER = re.compile(r"[-+±−]?\d[\d,\u202f]*(\.\d+)?(e[-+]?\d+)?( ?%)?|inf|nan")
 """What counts as a number in a table or beside a slider."""
 
 
