@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from evcm.coordination.allocation import allocate
-from evcm.coordination.regimes import RULES
+from evcm.coordination.equilibrium import Ending
+from evcm.coordination.regimes import REGIMES, RULES
 from evcm.plots import coordination as plots_coordination
 from evcm.store import fingerprint
 from evcm.store.results import StaleError
@@ -21,16 +22,32 @@ def stored(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # an edit of the code while the tests run would make the stored tables stale
         patch.setattr(fingerprint, "of_modules", cache(fingerprint.of_modules))
-        patch.setattr(comparison, "RULE_GAP", 0.05)
+        patch.setattr(comparison, "WHOLE_GAP", 0.05)
         yield folder, comparison.run(SMALL, folder)
 
 
 def test_the_joint_bound_is_below_every_regime(stored):
     regimes = stored[1]["regimes"]
-    assert regimes["regime"].tolist() == list(comparison.COMPARED)
-    assert (regimes["joint_bound_usd"] <= regimes["cost_usd"]).all()
-    cost = regimes.set_index("regime")["cost_usd"]
+    assert regimes["regime"].tolist() == list(REGIMES)
+    planned = regimes[~regimes["regime"].isin(["no cars", "uncontrolled"])]
+    assert (planned["joint_bound_usd"] <= planned["forecast_usd"]).all()
+    cost = planned.set_index("regime")["forecast_usd"]
     assert cost["joint"] == cost.min()
+    assert cost["joint"] <= cost["equilibrium"] < cost["apart"]
+
+
+def test_an_equilibrium_states_its_epsilon(stored):
+    row = stored[1]["equilibrium"].iloc[0]
+    assert 0 <= row["epsilon_max_usd"] <= row["epsilon_sum_usd"] < np.inf
+    assert row["ending"] == Ending.SETTLED.value
+    known = stored[1]["regimes"].set_index("regime").loc["equilibrium"]
+    gain = known["expected_usd"] - known["expected_bound_usd"]
+    assert gain == pytest.approx(row["epsilon_sum_usd"])
+
+
+def test_without_cars_nothing_is_paid(stored):
+    row = stored[1]["regimes"].set_index("regime").loc["no cars"]
+    assert row["paid_usd"] == row["energy_mwh"] == row["nse_mwh"] == 0.0
 
 
 def test_coordination_never_adds_nse(stored):
@@ -42,7 +59,7 @@ def test_coordination_never_adds_nse(stored):
 def test_everyone_pays_more_than_expected(stored):
     """Prices do not fall with load, and the others only add to it where everyone buys."""
     own = stored[1]["regimes"].set_index("regime").loc["apart"]
-    assert own["cost_usd"] > own["seen_usd"]
+    assert own["forecast_usd"] > own["expected_usd"]
 
 
 def test_rules_and_loop_are_told_by_aggregator(stored):

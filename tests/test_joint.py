@@ -5,14 +5,14 @@ from coordination_fleets import problems
 from evcm import aggregator
 from evcm.coordination import allocation
 from evcm.coordination.capped import under_cap
-from evcm.coordination.joint import (
+from evcm.coordination.account import (
     account,
-    joint_problem,
-    owner,
-    solve_joint,
+    fed_in_mwh,
+    operate,
     trade_of_plans,
     trade_of_uncontrolled,
 )
+from evcm.coordination.joint import joint_problem, solve_joint, trade_of_joint
 from evcm.errors import InfeasibleError, InputError
 from evcm.network import caps, case, opf
 from evcm.network.caps import network_room_mw
@@ -39,7 +39,7 @@ def own(fleet):
 
 def test_all_cars_stand_in_the_joint_problem_once_per_bus(fleet):
     both = joint_problem(fleet)
-    assert both.vehicles == sum(p.vehicles for p in fleet) == owner(fleet).size
+    assert both.vehicles == sum(p.vehicles for p in fleet)
     assert both.cars == 2 * 2200
     assert both.system_cap_mw is None
     assert (both.cap_mw > both.plugged_mw.max(axis=1)).all()
@@ -55,15 +55,46 @@ def test_the_split_adds_up_and_the_opf_agrees(fleet, joint):
 
 
 def test_the_common_price_of_the_joint_plan_is_its_cost(joint):
-    trade = trade_of_plans([joint.plan])
-    assert account(joint.problem, trade).total_usd == pytest.approx(joint.plan.cost_usd, abs=1e-6)
+    for trade in (trade_of_plans([joint.problem], [joint.plan]), trade_of_joint(fleet, joint.plan)):
+        paid = account(joint.problem, trade).total_usd
+        assert paid == pytest.approx(joint.plan.cost_usd, abs=1e-6)
 
+
+def test_the_split_of_a_joint_plan_keeps_every_day(fleet, joint):
+    trade = trade_of_joint(fleet, joint.plan)
+    np.testing.assert_allclose(trade.real_time_mw, joint.plan.real_time_mw, atol=1e-9)
+    np.testing.assert_allclose(trade.day_ahead_mw, joint.power_mw, atol=1e-12)
+    whole = fed_in_mwh(joint.problem, joint.plan)
+    assert trade.fed_in_mwh == pytest.approx(whole) and whole > 0
+
+
+def test_a_lower_load_makes_a_lower_bill(fleet, joint):
+    """The operator's own load is below the forecast in every half-hour, and so is the price."""
+    load = case.reference_day().load_p_mw.sum(axis=1)
+    forecast = fleet[0].system_load_mw
+    assert (load < forecast).all()
+    trade = trade_of_joint(fleet, joint.plan)
+    assert account(fleet[0], trade, load).total_usd < account(fleet[0], trade).total_usd
+
+
+def test_operation_is_the_mean_over_days():
+    site = case.reference_day()
+    rng = np.random.default_rng(3)
+    power = rng.uniform(0.0, 4.0, (48, 11, 3))
+    weight = np.array([0.5, 0.25, 0.25])
+    days = [opf.study_day(power[:, :, n]) for n in range(3)]
+    found = operate(site, power, weight, 0.5)
+    assert found.nse_mwh == pytest.approx(weight @ [d.nse_mwh for d in days], abs=1e-3)
+    assert found.losses_mwh == pytest.approx(weight @ [d.losses_mwh for d in days], rel=1e-6)
+    assert found.peak_mw == pytest.approx(weight @ [d.peak_mw for d in days], rel=1e-9)
+    short = [d.nse_mwh > 1e-3 for d in days]
+    assert found.days_short == pytest.approx(weight @ short)
 
 def test_the_joint_bound_is_below_every_regime(fleet, joint, own):
     cap = allocation.allocate("proportional", np.array([p.cars for p in fleet], float))
     capped = [aggregator.solve(under_cap(p, cap[:, k]), gap=GAP) for k, p in enumerate(fleet)]
     for plans in (own, capped):
-        paid = account(fleet[0], trade_of_plans(plans)).total_usd
+        paid = account(fleet[0], trade_of_plans(fleet, plans)).total_usd
         assert joint.bound_usd <= paid
         assert joint.plan.cost_usd <= paid
         assert sum(p.bound_usd for p in plans) <= paid  # each ignores what the others do

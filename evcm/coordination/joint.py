@@ -1,4 +1,4 @@
-"""The joint optimum: all aggregators and the network as one problem, the price of decentralisation.
+"""The joint optimum: all aggregators and the network as one problem.
 
 Each aggregator of the paper sees the price that its own power makes and ignores the others. All of
 them at once move the price together. Here one owner plans all cars for the common price
@@ -18,92 +18,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evcm.aggregator import methods
-from evcm.aggregator.plan import (
-    AggregatorPlan,
-    day_ahead_cost_usd,
-    real_time_cost_by_sample_usd,
-)
+from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.arrays import FloatArray, IntArray
+from evcm.arrays import FloatArray
+from evcm.coordination.account import Trade, fed_in_mwh
 from evcm.errors import Checks, SolverError
 from evcm.network import case, opf
 from evcm.network.caps import network_room_mw
 from evcm.network.case import Day
-from evcm.trips.uncontrolled import UncontrolledDay
-
-
-@dataclass(frozen=True, eq=False)
-class Trade:
-    """What all aggregators of a regime do, whatever made them do it.
-
-    `day_ahead_mw` (T, K) by aggregator; `real_time_mw` (T, N) net real-time purchase of all of
-    them; `battery_usd` expected wear of all batteries in a day.
-    """
-
-    day_ahead_mw: FloatArray = field(repr=False)
-    real_time_mw: FloatArray = field(repr=False)
-    battery_usd: float
-
-    @property
-    def total_mw(self) -> FloatArray:
-        """Day-ahead power of all aggregators (T,)."""
-        return np.asarray(self.day_ahead_mw.sum(axis=1))
-
-
-@dataclass(frozen=True)
-class Account:
-    """Cost of a day in USD when everyone pays the price of the true total load.
-
-    `seen_usd` is what the aggregators believed: each paid the price of its own load alone; nan
-    where there was no such belief.
-    """
-
-    day_ahead_usd: float
-    real_time_usd: float
-    battery_usd: float
-    seen_usd: float = float("nan")
-
-    @property
-    def total_usd(self) -> float:
-        """Day-ahead and real-time energy and battery wear."""
-        return self.day_ahead_usd + self.real_time_usd + self.battery_usd
-
-
-def trade_of_plans(plans: Sequence[AggregatorPlan]) -> Trade:
-    """The trade of one plan per aggregator."""
-    return Trade(
-        np.column_stack([plan.day_ahead_mw for plan in plans]),
-        np.asarray(sum(plan.real_time_mw for plan in plans)),
-        float(sum(plan.cost.battery_usd for plan in plans)),
-    )
-
-
-def trade_of_uncontrolled(day: UncontrolledDay) -> Trade:
-    """Uncontrolled charging: the mean bought day-ahead, each day's deviation in real time."""
-    mean = day.mean_mw
-    deviation = (day.power_mw - mean[:, :, None]).sum(axis=1)
-    return Trade(mean, np.asarray(deviation), 0.0)
-
-
-def account(problem: AggregatorProblem, trade: Trade, seen_usd: float = float("nan")) -> Account:
-    """Price a regime's trade at λ(Psys + all aggregators), as the joint problem does.
-
-    Parameters
-    ----------
-    problem : AggregatorProblem
-        Any of the regime's problems: its market (Psys, λ, π) is the common one.
-    trade : Trade
-    seen_usd : float
-        Sum of the costs that the aggregators believed in.
-    """
-    total = trade.total_mw
-    real_time = real_time_cost_by_sample_usd(problem, total, trade.real_time_mw)
-    return Account(
-        day_ahead_cost_usd(problem, total),
-        float(real_time @ problem.probability),
-        trade.battery_usd,
-        seen_usd,
-    )
 
 
 Solve = Callable[[AggregatorProblem], AggregatorPlan]
@@ -170,22 +92,23 @@ def joint_problem(problems: Sequence[AggregatorProblem]) -> AggregatorProblem:
     return joint.with_options(trading_cap_mw=joint.plugged_mw.max(axis=1) + 1.0)
 
 
-def owner(problems: Sequence[AggregatorProblem]) -> IntArray:
-    """Aggregator (position) of each car of the joint problem. (V,)"""
-    return np.repeat(np.arange(len(problems)), [p.vehicles for p in problems])
-
-
 def split_mw(problems: Sequence[AggregatorProblem], plan: AggregatorPlan) -> FloatArray:
-    """Expected power by aggregator (T, K) of a joint plan: what each would buy day-ahead."""
-    joint, of_car = problems[0], owner(problems)
-    size = np.concatenate([p.group_size for p in problems]) / 1000.0
-    net = plan.charge_kw - joint.charger.discharge_efficiency * plan.discharge_kw
-    mean = net @ joint.probability  # (T, V)
-    power = np.zeros((joint.periods, len(problems)))
-    for k in range(len(problems)):
-        mine = of_car == k
-        power[:, k] = mean[:, mine] @ size[mine]
+    """Power by aggregator and real-time sample (T, K, N) of a joint plan."""
+    start = np.cumsum([0, *(p.vehicles for p in problems)])
+    power = np.empty((problems[0].periods, len(problems), problems[0].samples))
+    for k, p in enumerate(problems):
+        mine = slice(start[k], start[k + 1])
+        net = plan.charge_kw[:, mine] - p.charger.discharge_efficiency * plan.discharge_kw[:, mine]
+        power[:, k] = np.einsum("tvn,v->tn", net, p.group_size / 1000.0, optimize=True)
     return power
+
+
+def trade_of_joint(problems: Sequence[AggregatorProblem], plan: AggregatorPlan) -> Trade:
+    """The trade of a joint plan: each aggregator buys day-ahead what its cars take on average."""
+    power = split_mw(problems, plan)
+    mean = power @ problems[0].probability
+    fed_in = fed_in_mwh(joint_problem(problems), plan)
+    return Trade(mean, power - mean[:, :, None], plan.cost.battery_usd, fed_in)
 
 
 def solve_joint(
@@ -231,7 +154,7 @@ def solve_joint(
     bound, status = -np.inf, ""
     for done in range(max_rounds + 1):
         plan = solve(joint)
-        power = split_mw(problems, plan)
+        power = split_mw(problems, plan) @ joint.probability
         short = opf.shortage_mw(site, power)
         if done < 2:
             # the first cut is the room of the whole network: a relaxation still, so a bound

@@ -112,11 +112,11 @@ def price_of_decentralisation(regimes: pd.DataFrame, scenario: int, side: str) -
     names = rows["regime"]
     figure = go.Figure()
     figure.add_bar(
-        x=names, y=rows["cost_usd"], name="paid, at the common price",
+        x=names, y=rows["paid_usd"], name="paid, at the operator's load",
         marker_color=[COLOURS[r] for r in rows["regime"]], hovertemplate="%{y:.0f} USD",
     )  # fmt: skip
     figure.add_scatter(
-        x=names, y=rows["seen_usd"], name="expected by the aggregators", mode="markers",
+        x=names, y=rows["expected_usd"], name="expected by the aggregators", mode="markers",
         marker={"symbol": "line-ew", "size": 34, "line": {"width": 3, "color": "#c2410c"}},
         hovertemplate="%{y:.0f} USD",
     )  # fmt: skip

@@ -3,12 +3,13 @@
 Plans are stored as in the study and shared with it. Tables go to ``coordination/`` in the store:
 
 ``regimes``
-    One row per scenario, side and regime: cost at the common price, energy, losses, NSE.
+    One row per scenario, side and regime: what aggregators expect and what is really paid, energy,
+    wear, and what the network makes of the days (`regime_row`).
 ``allocation``
     One row per scenario, side, rule and aggregator: what a rule costs it, and whether its cars can
     live with the cap.
-``loop``
-    How the re-allocation ended.
+``loop``, ``equilibrium``
+    How the re-allocation and the answers of the aggregators ended.
 ``totals``
     Day-ahead power of all aggregators by period.
 """
@@ -29,12 +30,19 @@ from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import allocation
 from evcm.coordination import joint as joint_optimum
-from evcm.coordination.joint import Account, Trade, account, trade_of_plans, trade_of_uncontrolled
+from evcm.coordination.account import (
+    Trade,
+    account,
+    operate,
+    trade_of_plans,
+    trade_of_uncontrolled,
+)
+from evcm.coordination.equilibrium import Ending, against, find_equilibrium
 from evcm.coordination.reallocation import Reallocation, fits, no_cap_mw, peak_use_mw, reallocate
-from evcm.coordination.regimes import RULES, Case, Regime, Rule
+from evcm.coordination.regimes import REGIMES, RULES, Case, Regime, Rule
 from evcm.errors import InfeasibleError
-from evcm.inputs import LOAD_BUSES, PERIOD_H
-from evcm.network import opf
+from evcm.inputs import LOAD_BUSES
+from evcm.network import case as network_case
 from evcm.network.caps import study_caps
 from evcm.store import fingerprint
 from evcm.store.each import Progress, each, required
@@ -46,98 +54,15 @@ from evcm.trips import fleet, montecarlo, uncontrolled
 from evcm.trips.fleet import Fleet
 from evcm.trips.montecarlo import Side
 
+TABLES = ("regimes", "allocation", "loop", "equilibrium", "totals")
 
-def allocation_row(
-    case: CaseRun, k: int, rule: str, cap_mw: FloatArray, plan: AggregatorPlan, raised: float,
-    free: AggregatorPlan,
-) -> dict[str, object]:  # fmt: skip
-    """What a rule costs one aggregator: a row of ``allocation``."""
-    use = peak_use_mw(plan)
-    return {
-        "scenario": case.number,
-        "side": case.side,
-        "rule": rule,
-        "bus": LOAD_BUSES[k],
-        "cars": int(case.cars_met[k]),
-        "feasible": raised == 0.0,
-        "least_raise_percent": raised,
-        "cost_usd": plan.cost_usd,
-        "bound_usd": plan.bound_usd,
-        "free_cost_usd": free.cost_usd,
-        "free_bound_usd": free.bound_usd,
-        "cap_mwh": float(PERIOD_H * cap_mw.sum()),
-        "unused_share": float(np.maximum(cap_mw - np.maximum(use, 0), 0).sum() / cap_mw.sum()),
-        "periods_at_cap": int((use >= cap_mw - 1e-4).sum()),
-    }
-
-
-def regime_row(
-    case: CaseRun, regime: str, trade: Trade, priced: Account, bound_usd: float
-) -> dict[str, object]:
-    """One regime's day: a row of ``regimes``."""
-    day = opf.study_day(trade.day_ahead_mw)
-    return {
-        "scenario": case.number,
-        "side": case.side,
-        "cars": case.fleet.cars,
-        "regime": regime,
-        "cost_usd": priced.total_usd,
-        "day_ahead_usd": priced.day_ahead_usd,
-        "real_time_usd": priced.real_time_usd,
-        "battery_usd": priced.battery_usd,
-        "seen_usd": priced.seen_usd,
-        "joint_bound_usd": bound_usd,
-        "energy_mwh": float(PERIOD_H * trade.total_mw.sum()),
-        "peak_ev_mw": float(trade.total_mw.max()),
-        "peak_mw": day.peak_mw,
-        "losses_mwh": day.losses_mwh,
-        "nse_mwh": day.nse_mwh,
-        "v_min_pu": float(day.v_min_pu.min()),
-    }
-
-
-def loop_row(case: CaseRun, loop: Reallocation) -> dict[str, object]:
-    """How the loop ended: a row of ``loop``."""
-    return {
-        "scenario": case.number,
-        "side": case.side,
-        "rounds": len(loop.rounds),
-        "residual_usd": float(loop.residual_usd.max()),
-        "gain_usd": float(sum(r.gain_usd.sum() for r in loop.rounds)),
-        "without_plan": sum(plan is None for plan in loop.start),
-        "nse_mwh": loop.nse_mwh,
-        "status": loop.status,
-    }
-
-
-def total_table(case: CaseRun, regime: str, trade: Trade) -> pd.DataFrame:
-    """Day-ahead power of all aggregators: rows of ``totals``."""
-    total = trade.total_mw
-    return pd.DataFrame(
-        {
-            "scenario": case.number,
-            "side": case.side,
-            "regime": regime,
-            "period": np.arange(1, total.size + 1),
-            "power_mw": total,
-        }
-    )
-
-
-TABLES = ("regimes", "allocation", "loop", "totals")
-COMPARED: tuple[Regime, ...] = ("uncontrolled", "apart", *RULES, "re-allocated", "joint")
-"""Regimes that the tables compare."""
-
-RULE_GAP = 1e-2
-"""Gap of the plans that only this comparison needs, as a share of turnover."""
-
-LOOP_GAP = 2e-2
-"""Gap of the plans without caps, and of the loop, which takes smaller gains for none."""
+WHOLE_GAP = 1e-2
+"""Gap of the joint optimum and of every answer, as a share of turnover."""
 
 
 @dataclass(frozen=True, eq=False)
 class CaseRun:
-    """One scenario and side with the problems of its aggregators and their plans by regime."""
+    """One scenario and side with its fleet and the problems of its aggregators."""
 
     number: int
     side: Side
@@ -149,9 +74,93 @@ class CaseRun:
         """Cars that each aggregator meets (K,)."""
         return np.array([p.cars for p in self.problems], float)
 
+    @property
+    def label(self) -> dict[str, object]:
+        """First columns of every row."""
+        return {"scenario": self.number, "side": self.side}
+
     def task(self, k: int, regime: str, gap: float, cap_mw: FloatArray | None = None) -> PlanTask:
         """Plan of aggregator k as a stored task."""
         return PlanTask(Case(self.number, self.side, regime), self.problems[k], gap, cap_mw)
+
+    def free(self, k: int, gap: float) -> PlanTask:
+        """Plan of aggregator k without any cap."""
+        return self.task(k, "free", gap, no_cap_mw(self.problems[k]))
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A regime as it was planned: the trade, and what the aggregators expect it to cost.
+
+    `bound_usd` bounds the sum of what they expect from below; `joint_bound_usd` any bill of plans.
+    """
+
+    trade: Trade = field(repr=False)
+    expected_usd: float = float("nan")
+    bound_usd: float = float("nan")
+
+
+def regime_row(run: CaseRun, regime: Regime, planned: Planned) -> dict[str, object]:
+    """One regime's day: a row of ``regimes``.
+
+    `paid_usd` and its parts are at the operator's own load, `forecast_usd` at the load that the
+    aggregators plan with. `nse_mwh`, `losses_mwh` and `peak_mw` are means over the real-time days,
+    `v_min_pu` the lowest of all; `nse_day_ahead_mwh` is that of the day-ahead schedule.
+    """
+    market, trade = run.problems[0], planned.trade
+    site, dt = network_case.reference_day(), run.problems[0].period_h
+    paid = account(market, trade, site.load_p_mw.sum(axis=1))
+    days = operate(site, trade.sample_mw, market.probability, dt)
+    day_ahead = operate(site, trade.day_ahead_mw[:, :, None], np.ones(1), dt)
+    return {
+        **run.label,
+        "cars": run.fleet.cars,
+        "regime": regime,
+        "expected_usd": planned.expected_usd,
+        "expected_bound_usd": planned.bound_usd,
+        "paid_usd": paid.total_usd,
+        "day_ahead_usd": paid.day_ahead_usd,
+        "real_time_usd": paid.real_time_usd,
+        "battery_usd": paid.battery_usd,
+        "forecast_usd": account(market, trade).total_usd,
+        "energy_mwh": float(dt * trade.total_mw.sum()),
+        "fed_in_mwh": trade.fed_in_mwh,
+        "peak_ev_mw": float(trade.total_mw.max()),
+        "peak_mw": days.peak_mw,
+        "losses_mwh": days.losses_mwh,
+        "nse_mwh": days.nse_mwh,
+        "days_short": days.days_short,
+        "v_min_pu": days.v_min_pu,
+        "nse_day_ahead_mwh": day_ahead.nse_mwh,
+    }
+
+
+def allocation_row(
+    run: CaseRun, k: int, rule: Regime, cap_mw: FloatArray, plan: AggregatorPlan, raised: float,
+    free: AggregatorPlan,
+) -> dict[str, object]:  # fmt: skip
+    """What a rule costs one aggregator: a row of ``allocation``.
+
+    The true extra cost lies in `extra_low_usd`..`extra_high_usd`, which both plans' bounds prove.
+    """
+    use = peak_use_mw(plan)
+    return {
+        **run.label,
+        "rule": rule,
+        "bus": LOAD_BUSES[k],
+        "cars": int(run.cars_met[k]),
+        "feasible": raised == 0.0,
+        "least_raise_percent": raised,
+        "cost_usd": plan.cost_usd,
+        "bound_usd": plan.bound_usd,
+        "free_cost_usd": free.cost_usd,
+        "free_bound_usd": free.bound_usd,
+        "extra_low_usd": max(0.0, plan.bound_usd - free.cost_usd),
+        "extra_high_usd": max(0.0, plan.cost_usd - free.bound_usd),
+        "cap_mwh": float(run.problems[k].period_h * cap_mw.sum()),
+        "unused_share": float(np.maximum(cap_mw - np.maximum(use, 0), 0).sum() / cap_mw.sum()),
+        "periods_at_cap": int((use >= cap_mw - 1e-4).sum()),
+    }
 
 
 def run(settings: Settings, out: Path, progress: Progress = quiet) -> dict[str, pd.DataFrame]:
@@ -176,10 +185,13 @@ def run(settings: Settings, out: Path, progress: Progress = quiet) -> dict[str, 
             return {name: store.load_table(path, key) for name, path in names.items()}
         cases = build_cases(settings)
         _solve_own(cases, store, settings, progress)
-        joints = _solve_joints(cases, store, settings, progress)
+        joints = [JointTask(c) for c in cases]
+        each(joints, store, "joint", settings.jobs, progress, "Joint optimum")
+        answers = [EquilibriumTask.of(c, store, settings.gap) for c in cases]
+        each(answers, store, "equilibrium", settings.jobs, progress, "Equilibrium")
         parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
-        for done, (case, joint) in enumerate(zip(cases, joints, strict=True)):
-            for name, table in _compare(case, joint, store, settings).items():
+        for done, (joint, answer) in enumerate(zip(joints, answers, strict=True)):
+            for name, table in _compare(joint, answer, store, settings.gap).items():
                 parts[name].append(table)
             progress("Regimes compared", done + 1, len(cases))
         tables = {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
@@ -220,128 +232,207 @@ def build_cases(settings: Settings) -> list[CaseRun]:
 
 def _solve_own(cases: list[CaseRun], store: Store, settings: Settings, progress: Progress) -> None:
     """Plans that do not depend on other plans: the study's two regimes, then without any cap."""
-    every = range(len(LOAD_BUSES))
-    own = [c.task(k, "apart", settings.gap) for c in cases for k in every]
+    every, gap = range(len(LOAD_BUSES)), settings.gap
+    own = [c.task(k, "apart", gap) for c in cases for k in every]
     solve_plans(own, store, settings.jobs, progress, "Aggregators")
     cap = study_caps().cap_mw
-    one_shot = [c.task(k, "maximum total", settings.gap, cap[:, k]) for c in cases for k in every]
+    one_shot = [c.task(k, "maximum total", gap, cap[:, k]) for c in cases for k in every]
     solve_plans(one_shot, store, settings.jobs, progress, "Aggregators under caps")
-    free = [_free_task(c, k) for c in cases for k in every]
+    free = [c.free(k, gap) for c in cases for k in every]
     solve_plans(free, store, settings.jobs, progress, "Aggregators without caps")
     tasks = []
     for c in cases:
         for rule in RULES[1:]:
             caps = allocation.allocate(rule, c.cars_met)
             tasks += [
-                c.task(k, rule, RULE_GAP, caps[:, k])
+                c.task(k, rule, gap, caps[:, k])
                 for k in every
-                if not fits(stored_plan(store, _free_task(c, k)), caps[:, k])
+                if not fits(stored_plan(store, c.free(k, gap)), caps[:, k])
             ]
     solve_plans(tasks, store, settings.jobs, progress, "Aggregators by rule")
-
-
-def _free_task(case: CaseRun, k: int) -> PlanTask:
-    return case.task(k, "free", LOOP_GAP, no_cap_mw(case.problems[k]))
 
 
 @dataclass(frozen=True, eq=False)
 class JointTask:
     """A joint problem to solve; only what the comparison needs of its answer is kept."""
 
-    problems: Sequence[AggregatorProblem]
-    name: str
-    gap: float
+    case: CaseRun
+
+    @property
+    def name(self) -> str:
+        """Name in the store's step ``joint``."""
+        return f"scenario{self.case.number}-{self.case.side}"
 
     def key(self) -> str:
         """Fingerprint of the problems, the gap and the solving code."""
         code = fingerprint.of_code(JointTask), methods.code(*methods.AUTO)
-        return fingerprint.of_content(code, self.problems, self.gap)
+        return fingerprint.of_content(code, self.case.problems, WHOLE_GAP)
 
     def run(self) -> Result:
         """Solve; the arrays are the plan of all cars."""
-        found = joint_optimum.solve_joint(self.problems, gap=self.gap)
+        found = joint_optimum.solve_joint(self.case.problems, gap=WHOLE_GAP)
         facts = {
-            "power_mw": found.power_mw.tolist(), "bound_usd": found.bound_usd,
-            "cuts": found.rounds, "cost_usd": found.plan.cost_usd, "gap": found.plan.gap,
-            "seconds": found.seconds, "status": found.status, "method": found.plan.method,
-            "trading_cap_mw": found.problem.cap_mw.tolist(),
+            "bound_usd": found.bound_usd, "cuts": found.rounds, "cost_usd": found.plan.cost_usd,
+            "gap": found.plan.gap, "seconds": found.seconds, "status": found.status,
+            "method": found.plan.method, "trading_cap_mw": found.problem.cap_mw.tolist(),
         }  # fmt: skip
         return Result(facts, plan_arrays(found.plan))
 
-
-def _solve_joints(
-    cases: list[CaseRun], store: Store, settings: Settings, progress: Progress
-) -> list[tuple[AggregatorPlan, dict[str, object]]]:
-    """Joint optimum of every case: its plan and record."""
-    tasks = [JointTask(c.problems, f"scenario{c.number}-{c.side}", RULE_GAP) for c in cases]
-    results = each(tasks, store, "joint", settings.jobs, progress, "Joint optimum")
-    found = []
-    for task, result in zip(tasks, results, strict=True):
+    def planned(self, store: Store) -> Planned:
+        """The regime as it was planned."""
+        result = required(store, "joint", self)
         cap_mw = np.array(result.record["trading_cap_mw"])
-        problem = joint_optimum.joint_problem(task.problems).with_options(trading_cap_mw=cap_mw)
-        plan = plan_of_arrays(result.arrays, problem, task.name)
-        found.append((plan, dict(result.record)))
-    return found
+        problem = joint_optimum.joint_problem(self.case.problems)
+        problem = problem.with_options(trading_cap_mw=cap_mw)
+        plan = plan_of_arrays(result.arrays, problem, self.name)
+        trade = joint_optimum.trade_of_joint(self.case.problems, plan)
+        return Planned(trade, plan.cost_usd, float(result.record["bound_usd"]))
+
+
+@dataclass(frozen=True, eq=False)
+class EquilibriumTask:
+    """Answers of a case's aggregators, from the plans that they make apart."""
+
+    case: CaseRun
+    start: Sequence[AggregatorPlan]
+    start_keys: Sequence[str]
+
+    @classmethod
+    def of(cls, case: CaseRun, store: Store, gap: float) -> EquilibriumTask:
+        """The answers of a case whose plans apart are stored."""
+        tasks = [case.task(k, "apart", gap) for k in range(len(case.problems))]
+        start = [stored_plan(store, task) for task in tasks]
+        return cls(case, start, [task.key() for task in tasks])
+
+    @property
+    def name(self) -> str:
+        """Name in the store's step ``equilibrium``."""
+        return f"scenario{self.case.number}-{self.case.side}"
+
+    def key(self) -> str:
+        """Fingerprint of the plans at the start and of the solving code."""
+        code = fingerprint.of_code(EquilibriumTask), methods.code(*methods.AUTO)
+        return fingerprint.of_content(code, list(self.start_keys), WHOLE_GAP)
+
+    def run(self) -> Result:
+        """Solve; the arrays are the plans, each name led by the aggregator's bus."""
+        found = find_equilibrium(
+            self.case.problems, self.start, gap=WHOLE_GAP, tolerance=WHOLE_GAP
+        )
+        facts = {
+            "ending": found.ending.name, "moves": list(found.moves),
+            "epsilon_usd": found.epsilon_usd.tolist(),
+        }  # fmt: skip
+        arrays = {
+            f"{problem.bus}.{name}": value
+            for problem, plan in zip(self.case.problems, found.plans, strict=True)
+            for name, value in plan_arrays(plan).items()
+        }
+        return Result(facts, arrays)
+
+    def plans(self, store: Store) -> list[AggregatorPlan]:
+        """The plans, each priced in the market that the others leave it."""
+        arrays, problems = required(store, "equilibrium", self).arrays, self.case.problems
+        mine = [
+            {name.partition(".")[2]: v for name, v in arrays.items() if name.startswith(f"{p.bus}.")}
+            for p in problems
+        ]
+        total = sum(a["day_ahead_mw"] for a in mine)
+        return [
+            plan_of_arrays(a, against(p, total - a["day_ahead_mw"]), f"{self.name}, bus {p.bus}")
+            for p, a in zip(problems, mine, strict=True)
+        ]
+
+    def row(self, store: Store) -> dict[str, object]:
+        """How the answers ended: a row of ``equilibrium``."""
+        record = required(store, "equilibrium", self).record
+        epsilon = np.array(record["epsilon_usd"])
+        return {
+            **self.case.label, "rounds": len(record["moves"]),
+            "moves": ", ".join(map(str, record["moves"])), "epsilon_max_usd": epsilon.max(),
+            "epsilon_sum_usd": epsilon.sum(), "ending": Ending[record["ending"]].value,
+        }  # fmt: skip
 
 
 def _compare(
-    case: CaseRun, joint: tuple[AggregatorPlan, dict[str, object]], store: Store, settings: Settings
+    joint_task: JointTask, answer: EquilibriumTask, store: Store, gap: float
 ) -> dict[str, pd.DataFrame]:
     """Tables of one case."""
-    every = range(len(LOAD_BUSES))
-    free = [stored_plan(store, _free_task(case, k)) for k in every]
-    plans = {"apart": [stored_plan(store, case.task(k, "apart", settings.gap)) for k in every]}
+    case, every = joint_task.case, range(len(LOAD_BUSES))
+    free = [stored_plan(store, case.free(k, gap)) for k in every]
+    plans: dict[Regime, list[AggregatorPlan]] = {
+        "apart": list(answer.start), "equilibrium": answer.plans(store)
+    }
     by_bus = []
     for rule in RULES:
         caps = allocation.allocate(rule, case.cars_met)
         plans[rule] = []
         for k in every:
-            plan, raised = _rule_plan(case, k, rule, caps[:, k], free[k], store, settings)
+            plan, raised = _rule_plan(case, k, rule, caps[:, k], free[k], store, gap)
             plans[rule].append(plan)
             by_bus.append(allocation_row(case, k, rule, caps[:, k], plan, raised, free[k]))
-    loop = _loop(case, plans["maximum total"], free, store, settings)
+    loop = _loop(case, plans["maximum total"], free, store, gap)
     plans["re-allocated"] = list(loop.plans)
     for k in every:
-        by_bus.append(
-            allocation_row(case, k, "re-allocated", loop.cap_mw[:, k], loop.plans[k], 0.0, free[k])
+        cap = loop.cap_mw[:, k]
+        by_bus.append(allocation_row(case, k, "re-allocated", cap, loop.plans[k], 0.0, free[k]))
+    joint = joint_task.planned(store)
+    nothing = np.zeros((*joint.trade.day_ahead_mw.shape, 1))
+    planned: dict[Regime, Planned] = {
+        "no cars": Planned(Trade(nothing[:, :, 0], np.zeros_like(joint.trade.deviation_mw))),
+        "uncontrolled": Planned(trade_of_uncontrolled(uncontrolled.charge_at_once(case.fleet))),
+        "joint": joint,
+    }
+    for regime, found in plans.items():
+        planned[regime] = Planned(
+            trade_of_plans(case.problems, found),
+            sum(p.cost_usd for p in found), sum(p.bound_usd for p in found),
+        )  # fmt: skip
+    rows = [regime_row(case, regime, planned[regime]) for regime in REGIMES]
+    totals = [
+        pd.DataFrame(
+            {**case.label, "regime": regime, "period": np.arange(1, total.size + 1),
+             "power_mw": total}
         )
-    trades = {"uncontrolled": trade_of_uncontrolled(uncontrolled.charge_at_once(case.fleet))}
-    trades |= {regime: trade_of_plans(found) for regime, found in plans.items()}
-    plan, record = joint
-    trades["joint"] = Trade(np.array(record["power_mw"]), plan.real_time_mw, plan.cost.battery_usd)
-    seen = {regime: sum(p.cost_usd for p in found) for regime, found in plans.items()}
-    regimes, totals = [], []
-    for regime in COMPARED:
-        priced = account(case.problems[0], trades[regime], seen.get(regime, np.nan))
-        bound = float(record["bound_usd"])  # type: ignore[arg-type]
-        regimes.append(regime_row(case, regime, trades[regime], priced, bound))
-        totals.append(total_table(case, regime, trades[regime]))
+        for regime in REGIMES
+        for total in [planned[regime].trade.total_mw]
+    ]  # fmt: skip
     return {
-        "regimes": pd.DataFrame(regimes),
+        "regimes": pd.DataFrame(rows).assign(joint_bound_usd=joint.bound_usd),
         "allocation": pd.DataFrame(by_bus),
         "loop": pd.DataFrame([loop_row(case, loop)]),
+        "equilibrium": pd.DataFrame([answer.row(store)]),
         "totals": pd.concat(totals, ignore_index=True),
+    }
+
+
+def loop_row(case: CaseRun, loop: Reallocation) -> dict[str, object]:
+    """How the loop ended: a row of ``loop``."""
+    return {
+        **case.label,
+        "rounds": len(loop.rounds),
+        "residual_usd": float(loop.residual_usd.max()),
+        "gain_usd": float(sum(r.gain_usd.sum() for r in loop.rounds)),
+        "without_plan": sum(plan is None for plan in loop.start),
+        "nse_mwh": loop.nse_mwh,
+        "status": loop.status,
     }
 
 
 def _rule_plan(
     case: CaseRun, k: int, rule: Rule, cap_mw: FloatArray, free: AggregatorPlan, store: Store,
-    settings: Settings,
+    gap: float,
 ) -> tuple[AggregatorPlan, float]:  # fmt: skip
     """The plan under a rule's cap and by how many percent the cap had to rise for one to exist."""
-    if rule == "maximum total":
-        task = case.task(k, "maximum total", settings.gap, cap_mw)
-    elif fits(free, cap_mw):
+    if rule != "maximum total" and fits(free, cap_mw):
         return free, 0.0
-    else:
-        task = case.task(k, rule, RULE_GAP, cap_mw)
-    plan = stored_plan(store, task)
-    return plan, float(required(store, "plans", task).record["cap_raised_percent"])
+    task = case.task(k, rule, gap, cap_mw)
+    return stored_plan(store, task), float(required(store, "plans", task).record["cap_raised_percent"])
 
 
 def _loop(
     case: CaseRun, one_shot: list[AggregatorPlan], free: list[AggregatorPlan], store: Store,
-    settings: Settings,
+    gap: float,
 ) -> Reallocation:  # fmt: skip
     """Re-allocate from the paper's caps; plans at hand are not solved again."""
     caps = study_caps().cap_mw
@@ -349,14 +440,13 @@ def _loop(
     def solve(k: int, cap_mw: FloatArray) -> AggregatorPlan:
         if np.array_equal(cap_mw, no_cap_mw(case.problems[k])):
             return free[k]
-        cap_id = fingerprint.of_content(cap_mw)
-        task = case.task(k, f"re-allocated/{cap_id}", RULE_GAP, cap_mw)
+        task = case.task(k, f"re-allocated/{fingerprint.of_content(cap_mw)}", gap, cap_mw)
         raised = solve_plans([task], store, 1, quiet, "")["cap_raised_percent"].iloc[0]
         if raised > 0:
             methods.solve(
-                task.problem.with_options(system_cap_mw=None, trading_cap_mw=cap_mw), gap=RULE_GAP
+                task.problem.with_options(system_cap_mw=None, trading_cap_mw=cap_mw), gap=gap
             )
             raise InfeasibleError(f"bus {task.problem.bus}: the cap had to rise by {raised:.3g} %")
         return stored_plan(store, task)
 
-    return reallocate(case.problems, caps, gap=LOOP_GAP, solve=solve, start_plans=one_shot)
+    return reallocate(case.problems, caps, gap=gap, solve=solve, start_plans=one_shot)

@@ -118,7 +118,7 @@ def _run(settings: Settings, store: Store, progress: Progress) -> StudyResult:
     aggregators = pd.concat([own, capped], ignore_index=True)
 
     powers: dict[Case, FloatArray] = {NO_CARS: np.zeros((PERIODS, len(LOAD_BUSES)))}
-    powers |= _uncontrolled_mw(simulations, settings.sides)
+    powers |= _uncontrolled_mw(fleets)
     powers |= schedules_mw(aggregators)
     system, transmission = solve_days(powers, store, progress, "Operator's OPF days", settings.jobs)
 
@@ -165,15 +165,11 @@ def _tasks(
     return tasks
 
 
-def _uncontrolled_mw(
-    simulations: list[MonteCarlo], sides: tuple[Side, ...]
-) -> dict[Case, FloatArray]:
+def _uncontrolled_mw(fleets: dict[tuple[int, Side], Fleet]) -> dict[Case, FloatArray]:
+    """Mean over the real-time days of each fleet: the very days that aggregators plan for."""
     return {
-        Case(s.scenario.number, side, "uncontrolled"): uncontrolled.charge_at_once(
-            s.cars(side)
-        ).mean_mw
-        for s in simulations
-        for side in sides
+        Case(number, side, "uncontrolled"): uncontrolled.charge_at_once(cars).mean_mw
+        for (number, side), cars in fleets.items()
     }
 
 

@@ -1,0 +1,152 @@
+"""Equilibrium: aggregators answer each other's plans until none can gain more than epsilon.
+
+Apart, every aggregator plans as if it were alone, and all of them buy in the same cheap half-hours.
+Here each knows the day-ahead plans of the others. Its market is the forecast plus their power, and
+so is the load in (29)-(30). In turn each one solves its own problem against them; it moves where
+that gains more than the tolerance. A round without a move ends it, and every proven bound of that
+round then stands against the plans that stand: aggregator k cannot gain more than epsilon_k = cost
+less bound by any other plan. The deviations of the others in real time are not known to it, as they
+are not known day-ahead to anyone; the accounts of a regime price them (`evcm.coordination.account`).
+
+Step prices make an exact equilibrium unlikely and several near ones possible: what is found is the
+one that answers in turn lead to from the plans made apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import numpy as np
+
+from evcm.aggregator import methods
+from evcm.aggregator.plan import AggregatorPlan, objective_usd, plan_cost
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.arrays import FloatArray
+from evcm.coordination.reallocation import fits
+from evcm.errors import Checks
+
+Answer = Callable[[AggregatorProblem], AggregatorPlan]
+
+
+class Ending(Enum):
+    """How the rounds ended; the value says what to do about it."""
+
+    SETTLED = "nobody gains more than the tolerance: an epsilon-equilibrium"
+    STOPPED = "still moving after the last round: allow more rounds, or a larger tolerance"
+
+
+@dataclass(frozen=True, eq=False)
+class Equilibrium:
+    """Where the answers ended.
+
+    `plans` are priced against the others' final day-ahead plans, and their bounds hold there.
+    `epsilon_usd` (K,) is the most that each could still gain, proven; inf where an aggregator's
+    bound is older than the plans of the others (`Ending.STOPPED`). `moves` counts, for every round,
+    the aggregators that changed their plan.
+    """
+
+    plans: tuple[AggregatorPlan, ...] = field(repr=False)
+    epsilon_usd: FloatArray
+    moves: tuple[int, ...]
+    ending: Ending
+
+    @property
+    def power_mw(self) -> FloatArray:
+        """Day-ahead power (T, K)."""
+        return np.column_stack([plan.day_ahead_mw for plan in self.plans])
+
+    @property
+    def cost_usd(self) -> FloatArray:
+        """What each aggregator expects to pay, knowing the others (K,)."""
+        return np.array([plan.cost_usd for plan in self.plans])
+
+
+def against(problem: AggregatorProblem, others_mw: FloatArray) -> AggregatorProblem:
+    """The same aggregator in the market that the others' day-ahead power (T,) leaves."""
+    return problem.with_options(system_load_mw=problem.system_load_mw + others_mw)
+
+
+def repriced(problem: AggregatorProblem, plan: AggregatorPlan) -> AggregatorPlan:
+    """A plan at the prices of another market; it has no bound there."""
+    cost = plan_cost(problem, plan.day_ahead_mw, plan.real_time_mw, plan.soc_kwh)
+    return replace(plan, cost=cost, objective_usd=objective_usd(problem, cost), bound_usd=-np.inf)
+
+
+def find_equilibrium(
+    problems: Sequence[AggregatorProblem],
+    start: Sequence[AggregatorPlan],
+    *,
+    gap: float = 5e-3,
+    tolerance: float = 1e-2,
+    max_rounds: int = 12,
+    solve: Answer | None = None,
+) -> Equilibrium:
+    """Best responses in turn, from given plans, until a round passes without a move.
+
+    Parameters
+    ----------
+    problems : sequence of AggregatorProblem
+        One per aggregator; their `system_load_mw` is the forecast without any car.
+    start : sequence of AggregatorPlan
+        A plan of each, such as the one it makes apart.
+    gap : float
+        Gap to prove for every answer, as a share of its turnover.
+    tolerance : float
+        Least gain for which an aggregator moves, as a share of its turnover.
+    max_rounds : int
+        Rounds after which to stop.
+    solve : callable, optional
+        How to obtain an answer; solved here if left out.
+
+    Raises
+    ------
+    InputError
+        Plans and problems differ in number, or a number is out of range.
+    InfeasibleError
+        The others leave an aggregator no room under (29)-(30).
+    """
+    c = Checks("equilibrium")
+    c.require(len(problems) >= 1, "problems", len(problems), ">= 1")
+    c.require(len(start) == len(problems), "start", len(start), f"{len(problems)} plans")
+    c.require(0 < gap <= 0.5, "gap", gap, "0 < gap <= 0.5")
+    c.require(tolerance >= 0, "tolerance", tolerance, ">= 0")
+    c.require(max_rounds >= 1, "max_rounds", max_rounds, ">= 1")
+    c.done()
+    answer = solve or (lambda problem: methods.solve(problem, gap=gap))
+    plans = list(start)
+    power = np.column_stack([plan.day_ahead_mw for plan in plans])
+    moves: list[int] = []
+    still = 0  # answers in a row after which nobody moved
+    for _ in range(max_rounds):
+        moved = 0
+        for k, problem in enumerate(problems):
+            market = against(problem, power.sum(axis=1) - power[:, k])
+            held, best = repriced(market, plans[k]), answer(market)
+            gain = held.cost_usd - best.cost_usd
+            if gain > tolerance * best.cost.turnover_usd or not fits(held, market.cap_mw):
+                plans[k], power[:, k] = best, best.day_ahead_mw
+                moved, still = moved + 1, 1
+            else:
+                plans[k] = replace(held, bound_usd=best.bound_usd)
+                still += 1
+            if still >= len(problems):
+                return _ended(plans, problems, power, [*moves, moved], Ending.SETTLED)
+        moves.append(moved)
+    return _ended(plans, problems, power, moves, Ending.STOPPED)
+
+
+def _ended(
+    plans: Sequence[AggregatorPlan], problems: Sequence[AggregatorProblem], power: FloatArray,
+    moves: Sequence[int], ending: Ending,
+) -> Equilibrium:  # fmt: skip
+    """Every plan at the final prices; bounds count only where the others have not moved since."""
+    total = power.sum(axis=1)
+    final = []
+    for k, plan in enumerate(plans):
+        priced = repriced(against(problems[k], total - power[:, k]), plan)
+        settled = ending is Ending.SETTLED
+        final.append(replace(priced, bound_usd=plan.bound_usd if settled else -np.inf))
+    epsilon = np.array([plan.cost_usd - plan.bound_usd for plan in final])
+    return Equilibrium(tuple(final), epsilon, tuple(moves), ending)
