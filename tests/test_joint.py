@@ -4,7 +4,6 @@ from coordination_fleets import problems
 
 from evcm import aggregator
 from evcm.coordination import allocation
-from evcm.coordination.capped import under_cap
 from evcm.coordination.account import (
     account,
     fed_in_mwh,
@@ -12,6 +11,7 @@ from evcm.coordination.account import (
     trade_of_plans,
     trade_of_uncontrolled,
 )
+from evcm.coordination.capped import under_cap
 from evcm.coordination.joint import joint_problem, solve_joint, trade_of_joint
 from evcm.errors import InfeasibleError, InputError
 from evcm.network import caps, case, opf
@@ -54,7 +54,7 @@ def test_the_split_adds_up_and_the_opf_agrees(fleet, joint):
     assert joint.bound_usd <= joint.plan.cost_usd
 
 
-def test_the_common_price_of_the_joint_plan_is_its_cost(joint):
+def test_the_common_price_of_the_joint_plan_is_its_cost(fleet, joint):
     for trade in (trade_of_plans([joint.problem], [joint.plan]), trade_of_joint(fleet, joint.plan)):
         paid = account(joint.problem, trade).total_usd
         assert paid == pytest.approx(joint.plan.cost_usd, abs=1e-6)
@@ -65,7 +65,8 @@ def test_the_split_of_a_joint_plan_keeps_every_day(fleet, joint):
     np.testing.assert_allclose(trade.real_time_mw, joint.plan.real_time_mw, atol=1e-9)
     np.testing.assert_allclose(trade.day_ahead_mw, joint.power_mw, atol=1e-12)
     whole = fed_in_mwh(joint.problem, joint.plan)
-    assert trade.fed_in_mwh == pytest.approx(whole) and whole > 0
+    assert trade.fed_in_mwh == pytest.approx(whole)
+    assert whole > 0
 
 
 def test_a_lower_load_makes_a_lower_bill(fleet, joint):
@@ -89,6 +90,7 @@ def test_operation_is_the_mean_over_days():
     assert found.peak_mw == pytest.approx(weight @ [d.peak_mw for d in days], rel=1e-9)
     short = [d.nse_mwh > 1e-3 for d in days]
     assert found.days_short == pytest.approx(weight @ short)
+
 
 def test_the_joint_bound_is_below_every_regime(fleet, joint, own):
     cap = allocation.allocate("proportional", np.array([p.cars for p in fleet], float))

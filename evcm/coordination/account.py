@@ -85,14 +85,12 @@ class Operation:
 
 def fed_in_mwh(problem: AggregatorProblem, plan: AggregatorPlan) -> float:
     """Energy that the cars of a plan give to the grid in an expected day, after η_dsg, MWh."""
-    factor = problem.group_size * problem.charger.discharge_efficiency / 1000.0
+    factor = problem.group_size * problem.figures.discharge_efficiency / 1000.0
     by_sample = np.einsum("tvn,v->n", plan.discharge_kw, factor, optimize=True)
     return float(problem.period_h * by_sample @ problem.probability)
 
 
-def trade_of_plans(
-    problems: Sequence[AggregatorProblem], plans: Sequence[AggregatorPlan]
-) -> Trade:
+def trade_of_plans(problems: Sequence[AggregatorProblem], plans: Sequence[AggregatorPlan]) -> Trade:
     """The trade of one plan per aggregator."""
     return Trade(
         np.column_stack([plan.day_ahead_mw for plan in plans]),

@@ -5,8 +5,8 @@ Here each knows the day-ahead plans of the others. Its market is the forecast pl
 so is the load in (29)-(30). In turn each one solves its own problem against them; it moves where
 that gains more than the tolerance. A round without a move ends it, and every proven bound of that
 round then stands against the plans that stand: aggregator k cannot gain more than epsilon_k = cost
-less bound by any other plan. The deviations of the others in real time are not known to it, as they
-are not known day-ahead to anyone; the accounts of a regime price them (`evcm.coordination.account`).
+less bound by any other plan. The deviations of the others in real time are not known to it, as
+they are not known day-ahead to anyone; `evcm.coordination.account` prices them.
 
 Step prices make an exact equilibrium unlikely and several near ones possible: what is found is the
 one that answers in turn lead to from the plans made apart.

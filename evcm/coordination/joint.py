@@ -4,9 +4,10 @@ Each aggregator of the paper sees the price that its own power makes and ignores
 them at once move the price together. Here one owner plans all cars for the common price
 λ(Psys + Σ_k P_k). Without the network that is one `AggregatorProblem` whose cars are all (car, bus)
 pairs: the hand-over contract makes visits separable, and limits that hold for each aggregator hold
-for their sum. It drops constraints, so its proven bound is a bound for every regime. The AC OPF
-then checks the plan. Where the network is short, the total is cut to the most that the network can
-serve, losses included, and the problem is solved again until the OPF agrees.
+for their sum. It drops constraints, so its proven bound is a bound for every regime of plans; it is
+none for uncontrolled charging, which breaks (10). The AC OPF then checks the plan. Where the
+network is short, the total is cut to the most that the network can serve, losses included, and the
+problem is solved again until the OPF agrees.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from evcm.errors import Checks, SolverError
 from evcm.network import case, opf
 from evcm.network.caps import network_room_mw
 from evcm.network.case import Day
-
 
 Solve = Callable[[AggregatorProblem], AggregatorPlan]
 
@@ -88,6 +88,9 @@ def joint_problem(problems: Sequence[AggregatorProblem]) -> AggregatorProblem:
             n: side_by_side(n, 0)
             for n in ("group_size", "storage_cost_usd_per_kwh", "degradation_slope")
         },
+        feeds_in=None
+        if all(p.feeds_in is None for p in problems)
+        else np.concatenate([p.figures.feeds_in for p in problems]),
     )
     return joint.with_options(trading_cap_mw=joint.plugged_mw.max(axis=1) + 1.0)
 
@@ -98,7 +101,8 @@ def split_mw(problems: Sequence[AggregatorProblem], plan: AggregatorPlan) -> Flo
     power = np.empty((problems[0].periods, len(problems), problems[0].samples))
     for k, p in enumerate(problems):
         mine = slice(start[k], start[k + 1])
-        net = plan.charge_kw[:, mine] - p.charger.discharge_efficiency * plan.discharge_kw[:, mine]
+        back = p.figures.discharge_efficiency[:, None] * plan.discharge_kw[:, mine]
+        net = plan.charge_kw[:, mine] - back
         power[:, k] = np.einsum("tvn,v->tn", net, p.group_size / 1000.0, optimize=True)
     return power
 

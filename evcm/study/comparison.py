@@ -361,7 +361,8 @@ def _compare(
     case, every = joint_task.case, range(len(LOAD_BUSES))
     free = [stored_plan(store, case.free(k, gap)) for k in every]
     plans: dict[Regime, list[AggregatorPlan]] = {
-        "apart": list(answer.start), "equilibrium": answer.plans(store)
+        "apart": list(answer.start),
+        "equilibrium": answer.plans(store),
     }
     by_bus = []
     for rule in RULES:

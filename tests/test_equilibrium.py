@@ -1,0 +1,82 @@
+"""Best responses in turn: the end is an equilibrium to its epsilon, and nobody's bound lies."""
+
+import numpy as np
+import pytest
+from coordination_fleets import problems
+
+from evcm import aggregator
+from evcm.coordination import equilibrium
+from evcm.coordination.account import account, trade_of_plans
+from evcm.coordination.equilibrium import Ending, against, find_equilibrium
+from evcm.coordination.joint import solve_joint
+from evcm.errors import InputError
+
+GAP = 0.01
+
+
+@pytest.fixture(scope="module")
+def fleet():
+    return problems(2200)
+
+
+@pytest.fixture(scope="module")
+def apart(fleet):
+    return [aggregator.solve(p, gap=GAP) for p in fleet]
+
+
+@pytest.fixture(scope="module")
+def found(fleet, apart):
+    return find_equilibrium(fleet, apart, gap=GAP, tolerance=GAP)
+
+
+def test_nobody_gains_more_than_epsilon(fleet, found):
+    """Solved afresh, to a smaller gap, against the others' final plans."""
+    assert found.ending is Ending.SETTLED
+    assert found.moves[-1] < len(fleet)
+    total = found.power_mw.sum(axis=1)
+    for k in (0, 5, 10):
+        market = against(fleet[k], total - found.power_mw[:, k])
+        best = aggregator.solve(market, gap=1e-3)
+        gain = found.plans[k].cost_usd - best.cost_usd
+        assert gain <= found.epsilon_usd[k] + 1e-6
+        assert found.plans[k].bound_usd <= best.cost_usd + 1e-6
+        aggregator.certify_plan(market, found.plans[k])
+
+
+def test_knowing_the_others_is_worth_more_than_one_owner(fleet, apart, found):
+    """Most of what planning apart costs is ignorance: the others' plans unknown."""
+    joint = solve_joint(fleet, gap=GAP)
+    paid = {
+        name: account(fleet[0], trade_of_plans(fleet, plans)).total_usd
+        for name, plans in (("apart", apart), ("equilibrium", found.plans))
+    }
+    assert joint.bound_usd <= paid["equilibrium"] < paid["apart"]
+    assert paid["apart"] - paid["equilibrium"] > paid["equilibrium"] - joint.plan.cost_usd
+
+
+def test_expected_is_what_is_paid_but_for_edges_and_deviations_of_others(fleet, found):
+    """At an edge of the price curve each may take the better side; all together take one."""
+    paid = account(fleet[0], trade_of_plans(fleet, found.plans))
+    day_ahead = sum(p.cost.day_ahead_usd + p.cost.battery_usd for p in found.plans)
+    assert paid.day_ahead_usd + paid.battery_usd == pytest.approx(day_ahead, rel=1e-2)
+
+
+def test_one_aggregator_is_its_own_equilibrium(fleet, apart):
+    alone = find_equilibrium(fleet[:1], apart[:1], gap=GAP, tolerance=GAP)
+    assert alone.moves == (0,)
+    assert alone.epsilon_usd[0] <= 2 * GAP * apart[0].cost.turnover_usd
+
+
+def test_a_stop_without_a_settled_round_claims_nothing(fleet, apart):
+    stopped = find_equilibrium(fleet, apart, gap=GAP, tolerance=0.0, max_rounds=1)
+    assert stopped.ending is Ending.STOPPED
+    assert np.isinf(stopped.epsilon_usd).all()
+
+
+def test_bad_input_is_named(fleet, apart):
+    with pytest.raises(InputError, match=r"start[\s\S]*max_rounds"):
+        find_equilibrium(fleet, apart[:3], max_rounds=0)
+
+
+def test_endings_say_what_to_do():
+    assert all(len(ending.value) > 20 for ending in equilibrium.Ending)
