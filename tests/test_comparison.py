@@ -104,4 +104,4 @@ def test_figures_are_drawn(stored):
     assert "max-min fair" in said
     assert plots_coordination.cost_of_rules(tables["allocation"], 1, "max").data
     assert plots_coordination.totals(tables["totals"], 1, "max").data
-    assert plots_coordination.price_of_decentralisation(tables["regimes"], 1, "max").data
+    assert plots_coordination.bills(tables["regimes"], 1, "max").data

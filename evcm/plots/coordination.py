@@ -83,7 +83,7 @@ def totals(table: pd.DataFrame, scenario: int, side: str) -> go.Figure:
     """
     mine = table[(table["scenario"] == scenario) & (table["side"] == side)]
     figure = go.Figure()
-    for regime in ("uncontrolled", "apart", "maximum total", "joint"):
+    for regime in ("uncontrolled", "apart", "equilibrium", "maximum total", "joint"):
         rows = mine[mine["regime"] == regime].sort_values("period")
         figure.add_scatter(
             x=plots.hours(), y=rows["power_mw"], name=regime, line_color=COLOURS[regime],
@@ -100,8 +100,8 @@ def totals(table: pd.DataFrame, scenario: int, side: str) -> go.Figure:
     )
 
 
-def price_of_decentralisation(regimes: pd.DataFrame, scenario: int, side: str) -> go.Figure:
-    """Cost of a day by regime at the common price, and what the aggregators believed it would be.
+def bills(regimes: pd.DataFrame, scenario: int, side: str) -> go.Figure:
+    """What a day really costs by regime, and what the aggregators expect it to cost.
 
     Parameters
     ----------
@@ -109,25 +109,30 @@ def price_of_decentralisation(regimes: pd.DataFrame, scenario: int, side: str) -
         The table ``regimes`` of `evcm.study.comparison`.
     """
     rows = regimes[(regimes["scenario"] == scenario) & (regimes["side"] == side)]
+    rows = rows[rows["regime"] != "no cars"]
     names = rows["regime"]
     figure = go.Figure()
     figure.add_bar(
         x=names, y=rows["paid_usd"], name="paid, at the operator's load",
-        marker_color=[COLOURS[r] for r in rows["regime"]], hovertemplate="%{y:.0f} USD",
+        marker_color=[COLOURS[r] for r in names], hovertemplate="%{y:.0f} USD",
     )  # fmt: skip
-    figure.add_scatter(
-        x=names, y=rows["expected_usd"], name="expected by the aggregators", mode="markers",
-        marker={"symbol": "line-ew", "size": 34, "line": {"width": 3, "color": "#c2410c"}},
-        hovertemplate="%{y:.0f} USD",
-    )  # fmt: skip
+    for column, name, symbol in (
+        ("forecast_usd", "were the forecast true", "diamond-open"),
+        ("expected_usd", "expected by the aggregators", "line-ew-open"),
+    ):
+        figure.add_scatter(
+            x=names, y=rows[column], name=name, mode="markers", hovertemplate="%{y:.0f} USD",
+            marker={"symbol": symbol, "size": 14, "line_width": 2, "color": COLOURS["limit"]},
+        )  # fmt: skip
     figure.add_hline(
         y=float(rows["joint_bound_usd"].iloc[0]), line_dash="dot", line_color="#7f8794",
-        annotation_text="no plan costs less", annotation_position="top right",
+        annotation_text="no plans cost less, were the forecast true",
+        annotation_position="top right",
     )  # fmt: skip
     figure.update_layout(
         title_text=f"Cost of a day, scenario {scenario} {side}", yaxis_title_text="USD a day",
         height=460, xaxis_tickangle=-30, legend_y=-0.38,
     )  # fmt: skip
     return plots.describe(
-        figure, "Bars of the cost of a day by regime at the common price, with the joint bound."
+        figure, "Bars of what a day really costs by regime, with what was expected of it."
     )

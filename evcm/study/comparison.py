@@ -316,9 +316,7 @@ class EquilibriumTask:
 
     def run(self) -> Result:
         """Solve; the arrays are the plans, each name led by the aggregator's bus."""
-        found = find_equilibrium(
-            self.case.problems, self.start, gap=WHOLE_GAP, tolerance=WHOLE_GAP
-        )
+        found = find_equilibrium(self.case.problems, self.start, gap=WHOLE_GAP, tolerance=WHOLE_GAP)
         facts = {
             "ending": found.ending.name, "moves": list(found.moves),
             "epsilon_usd": found.epsilon_usd.tolist(),
@@ -334,7 +332,11 @@ class EquilibriumTask:
         """The plans, each priced in the market that the others leave it."""
         arrays, problems = required(store, "equilibrium", self).arrays, self.case.problems
         mine = [
-            {name.partition(".")[2]: v for name, v in arrays.items() if name.startswith(f"{p.bus}.")}
+            {
+                name.partition(".")[2]: v
+                for name, v in arrays.items()
+                if name.startswith(f"{p.bus}.")
+            }
             for p in problems
         ]
         total = sum(a["day_ahead_mw"] for a in mine)
@@ -428,7 +430,9 @@ def _rule_plan(
     if rule != "maximum total" and fits(free, cap_mw):
         return free, 0.0
     task = case.task(k, rule, gap, cap_mw)
-    return stored_plan(store, task), float(required(store, "plans", task).record["cap_raised_percent"])
+    return stored_plan(store, task), float(
+        required(store, "plans", task).record["cap_raised_percent"]
+    )
 
 
 def _loop(
