@@ -100,7 +100,7 @@ def compare(
     settings = Settings(scenarios=scenarios, sides=sides, gap=gap, jobs=jobs_or_address)
     with working(log) as progress:
         tables = comparison.run(settings, out, progress)
-    columns = ["scenario", "side", "regime", "cost_usd", "seen_usd", "energy_mwh", "peak_mw",
+    columns = ["scenario", "side", "regime", "paid_usd", "expected_usd", "energy_mwh", "peak_mw",
                "losses_mwh", "nse_mwh", "v_min_pu"]  # fmt: skip
     typer.echo(tables["regimes"][columns].round(3).to_string(index=False))
     typer.echo(tables["loop"].round(3).to_string(index=False))
