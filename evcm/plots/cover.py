@@ -152,7 +152,7 @@ def _curves(
 
 def _bills(regimes: pd.DataFrame, cars: int) -> pd.Series:
     rows = regimes[(regimes["cars"] == cars) & (regimes["side"] == "max")]
-    return rows.set_index("regime")["cost_usd"].reindex(
+    return rows.set_index("regime")["paid_usd"].reindex(
         [r for r in REGIMES if r in set(rows["regime"])]
     )
 
