@@ -14,7 +14,7 @@ LEVELS = (
     ("compiled", "errors"), ("arrays", "data"), ("highs", "paper"), ("store",), ("network",),
     ("inputs",), ("trips",), ("aggregator",),
     ("coordination", "feeder", "reinforcement", "building"),
-    ("v2x",), ("study",), ("plots",), ("cli",), ("__main__",),
+    ("v2x",), ("study",), ("plots",), ("live",), ("cli",), ("__main__",),
 )  # fmt: skip
 """Rooms and single modules of evcm/, from the ground up. A room imports from itself and below."""
 

@@ -88,6 +88,7 @@
     if (spec.frames) first.then(() => Plotly.addFrames(graph, structuredClone(spec.frames)));
     if (controls.length) first.then(move);
     block.evcmRedraw = () => show("react");
+    block.evcmDraw = (next) => { spec = next; return show("react"); };
     return first;
   }
 
