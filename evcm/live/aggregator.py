@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from evcm import inputs, plots
 from evcm.aggregator import model as m
 from evcm.aggregator.of_fleet import aggregator_problem
+from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, clipped, reachable_steps
 from evcm.arrays import FloatArray
@@ -41,22 +42,11 @@ SLIDERS = (
 
 
 class Parametrised:
-    """An `AggregatorProblem` some of whose figures are expressions of parameters."""
+    """A problem, or its vehicles' figures, some of whose attributes are expressions."""
 
-    def __init__(self, problem: AggregatorProblem, **figures: Any) -> None:
-        self._problem = problem
-        self.__dict__.update(figures)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._problem, name)
-
-
-class Figures:
-    """Battery or charger with figures that are expressions; see `Parametrised`."""
-
-    def __init__(self, base: object, **figures: Any) -> None:
+    def __init__(self, base: object, **changed: Any) -> None:
         self._base = base
-        self.__dict__.update(figures)
+        self.__dict__.update(changed)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._base, name)
@@ -65,12 +55,13 @@ class Figures:
 @cache
 def reference() -> AggregatorProblem:
     """The page's aggregator: the first groups of a drawn fleet that meet the bus, one car each."""
-    law = inputs.trip_law()
+    told = inputs.paper()
+    law = told.law()
     drawn = drawn_cars.draw_cars(Scenario(number=101, cars=200, samples=1), law, SEED, 0)
     every = fleets.real_time_fleet(
         drawn, np.ones(200, int), law, (SEED, 101, 0), SAMPLES, name="live"
     )
-    whole = aggregator_problem(every, BUS, np.full(inputs.PERIODS, 1e3))
+    whole = aggregator_problem(every, BUS, np.full(told.periods, 1e3))
     first = slice(0, GROUPS)
     return whole.with_options(
         **{k: getattr(whole, k)[:, first] for k in ("available", "travelling", "trip_energy_kwh")},
@@ -89,7 +80,7 @@ def problem(setting: Setting) -> AggregatorProblem:
         A name or a value that no slider has; a number of cars that is no multiple of the groups.
     """
     s, base = check_setting(SLIDERS, setting, "aggregator setting"), reference()
-    price = PriceSteps(base.price.edge_mw, base.price.price_usd_per_kwh * s["level"])
+    price = PriceSteps(base.price_steps.edge_mw, base.price_steps.price_usd_per_kwh * s["level"])
     return base.with_options(
         group_size=base.group_size * (s["cars"] / GROUPS),
         charger=replace(base.charger, power_kw=s["charger_kw"],
@@ -102,7 +93,7 @@ def problem(setting: Setting) -> AggregatorProblem:
     )  # fmt: skip
 
 
-def scaled(base: AggregatorProblem, cars: m.Fleet) -> tuple[AggregatorProblem, m.Fleet]:
+def scaled(base: AggregatorProblem, cars: Plugged) -> tuple[AggregatorProblem, Plugged]:
     """A problem and its cars whose figures are expressions of the sliders.
 
     Cars of a group share one schedule, so that n of them are one car with n times the battery and
@@ -113,22 +104,22 @@ def scaled(base: AggregatorProblem, cars: m.Fleet) -> tuple[AggregatorProblem, m
     def p(name: str) -> cp.Parameter:
         return cp.Parameter(nonneg=True, name=name)
 
-    share = 1.0 / base.vehicles
+    k, share = base.figures, np.full(base.vehicles, 1.0 / base.vehicles)
     number, contract, charger = p("cars"), p("cars*departure_kwh"), p("cars*charger_kw")
-    battery = Figures(
-        base.battery,
-        soc_min_kwh=share * base.battery.soc_min_kwh * number,
-        soc_max_kwh=share * base.battery.soc_max_kwh * number,
+    figures = Parametrised(
+        k,
+        soc_min_kwh=share * k.soc_min_kwh * number,
+        soc_max_kwh=share * k.soc_max_kwh * number,
         departure_soc_kwh=share * contract,
+        power_kw=share * charger,
+        discharge_efficiency=p("efficiency") * np.ones(base.vehicles),
     )
-    station = Figures(base.charger, power_kw=share * charger, discharge_efficiency=p("efficiency"))
-    first = (cars.arrival_soc_kwh != 0).astype(float)
-    driven = first * (base.battery.departure_soc_kwh - cars.arrival_soc_kwh)
-    arrival = share * (contract * first - number * driven)
+    at_first = (cars.arrival_soc_kwh != 0).astype(float)
+    driven = at_first * (k.departure_soc_kwh[cars.vehicle] - cars.arrival_soc_kwh)
+    arrival = (contract * at_first - number * driven) / base.vehicles
     cap = p("cap_mw") * np.ones(base.periods)
-    made = Parametrised(base, battery=battery, charger=station, trading_cap_mw=cap)
-    fleet = replace(cars, arrival_soc_kwh=cast(Any, arrival))
-    return cast(AggregatorProblem, made), fleet
+    made = Parametrised(base, figures=figures, trading_cap_mw=cap)
+    return cast(AggregatorProblem, made), replace(cars, arrival_soc_kwh=cast(Any, arrival))
 
 
 def program() -> Program:
@@ -141,7 +132,7 @@ def program() -> Program:
     top = {s.name: s.high for s in SLIDERS}
     widest = problem({**top, "departure_kwh": 60.0, "wear": 1.0, "level": 1.0})
     choices = reachable_steps(widest)
-    cars = m.fleet(base)
+    cars = list_plugged(base)
     changed, fleet = scaled(base, cars)
     x = m.variables(base, cars)
     day = m.day_ahead_steps(base, choices, x, relaxed=False)
@@ -152,8 +143,8 @@ def program() -> Program:
     worn = (base.wear_usd_per_kwh[cars.vehicle] * base.probability[cars.sample]) @ x.worn_kwh
     energy = m.expected_cost_usd(free, cars, x, day, None)
     constraints = [
-        *m.charger_limit(changed, x), x.discharge_kw <= feed / base.vehicles,
-        *m.soc_balance(changed, fleet, x), *m.soc_limits(changed, x),
+        *m.charger_limit(changed, fleet, x), x.discharge_kw <= feed / base.vehicles,
+        *m.soc_balance(changed, fleet, x), *m.soc_limits(changed, fleet, x),
         *m.departure_contract(changed, fleet, x), *m.degradation(fleet, x),
         *m.real_time_limit(changed, fleet, x), *m.real_time_mean(base, x),
         *m.power_balance(changed, fleet, x), *m.trading_cap(changed, x), *day.constraints,
@@ -163,8 +154,8 @@ def program() -> Program:
     hours = np.full(base.periods, base.period_h)
     per_sample = base.period_h * np.tile(base.probability, base.periods)
     parts: dict[str, Part] = {
-        "day ahead": Payment("load_mw", "power_mw", hours, base.price, "level"),
-        "real time": Payment("cars_load_mw", "trade_mw", per_sample, base.price, "level"),
+        "day ahead": Payment("load_mw", "power_mw", hours, base.price_steps, "level"),
+        "real time": Payment("cars_load_mw", "trade_mw", per_sample, base.price_steps, "level"),
         "wear": "wear_usd",
     }
     objective = cp.Minimize(level * energy + wear * worn)
@@ -191,12 +182,15 @@ def _within_step(
 
 
 def _outputs(
-    base: AggregatorProblem, cars: m.Fleet, x: m.Variables, day: m.DayAheadSteps
+    base: AggregatorProblem, cars: Plugged, x: m.Variables, day: m.DayAheadSteps
 ) -> dict[str, cp.Expression]:
     """Power, loads that prices hang on, trade, price, and the charge of one car's battery."""
     load, T, N = base.system_load_mw, base.periods, base.samples
     price = sp.csr_array(
-        (base.price.price_usd_per_kwh[day.step], (day.period, np.arange(day.period.size))),
+        (
+            base.step_price_usd_per_kwh[day.period, day.step],
+            (day.period, np.arange(day.period.size)),
+        ),
         shape=(T, day.period.size),
     )
     mine = (cars.vehicle == 0) & (cars.sample == 0)
