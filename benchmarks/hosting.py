@@ -29,7 +29,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 def scan(site: case.Day, power: np.ndarray) -> np.ndarray:
     """First short block of each day, by solving every block of every day."""
     days, blocks = power.shape[:2]
-    wide = hosting.many_days(site, days * blocks)
+    wide = site.repeated(days * blocks)
     good = opf.served(wide, power.reshape(days * blocks * 48, -1)).reshape(days, blocks, 48)
     short = ~good.all(axis=2)
     return np.where(short.any(axis=1), short.argmax(axis=1), blocks)

@@ -5,7 +5,6 @@ from evcm.coordination import allocation
 from evcm.coordination.regimes import RULES
 from evcm.errors import InfeasibleError, InputError
 from evcm.network import caps, case, opf
-from evcm.network.case import Day
 
 CARS = np.array([421, 273, 393, 321, 407, 367, 358, 344, 322, 432, 362.0])
 
@@ -14,7 +13,7 @@ CARS = np.array([421, 273, 393, 321, 407, 367, 358, 344, 322, 432, 362.0])
 def site():
     whole = case.reference_day()
     some = [0, 10, 22, 29, 40]
-    return Day(whole.network, whole.load_p_mw[some], whole.load_q_mvar[some])
+    return whole.at(some)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from evcm.errors import InfeasibleError, InputError
-from evcm.inputs import load_profile
 from evcm.network import caps, case, opf
+from evcm.network.case import Day
 from evcm.network.certificate import certify_caps
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "opf"
@@ -45,30 +45,23 @@ def test_buying_every_cap_leaves_nothing_unsupplied():
 
 
 def test_the_total_is_the_most_that_pypower_finds():
-    net = case.ieee14()
-    factor = load_profile().load_factor[[7, 22]]
-    load_p, load_q = case.bus_load_mw(factor), case.bus_load_mvar(factor)
-    fast = caps.solve_caps(net, load_p, load_q)
-    slow = caps.solve_caps(net, load_p, load_q, method="pypower")
+    day = case.reference_day().at([7, 22])
+    fast, slow = (caps.solve_caps(day, method=m) for m in ("fast", "pypower"))
+    assert certify_caps(slow).holds
     assert np.abs(fast.total_mw / slow.total_mw - 1).max() < 1e-4
 
 
 def test_more_load_leaves_less_room():
-    net = case.ieee14()
-    rising = np.linspace(0.8, 0.97, 8)
-    found = caps.solve_caps(net, case.bus_load_mw(rising), case.bus_load_mvar(rising))
+    found = caps.solve_caps(Day.scaled(case.ieee14(), np.linspace(0.8, 0.97, 8), 0.5))
     spare = found.total_mw - 0.025 * found.load_p_mw.sum(axis=1)
     assert (np.diff(spare) < 0).all()
 
 
 def test_least_caps_that_do_not_fit_are_infeasible():
-    net = case.ieee14()
-    load_p, load_q = case.bus_load_mw(np.ones(1) * 1.1), case.bus_load_mvar(np.ones(1) * 1.1)
     with pytest.raises(InfeasibleError, match=r"caps, period 1.*Limits that bind"):
-        caps.solve_caps(net, load_p, load_q)
+        caps.solve_caps(Day.scaled(case.ieee14(), np.array([1.1]), 0.5))
 
 
 def test_shares_out_of_order_are_named():
-    net = case.ieee14()
     with pytest.raises(InputError, match="share_min"):
-        caps.solve_caps(net, np.zeros((1, 14)), np.zeros((1, 14)), share_min=0.5, share_max=0.1)
+        caps.solve_caps(case.reference_day(), share_min=0.5, share_max=0.1)

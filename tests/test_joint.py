@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from coordination_fleets import problems
@@ -16,7 +18,6 @@ from evcm.coordination.joint import joint_problem, solve_joint, trade_of_joint
 from evcm.errors import InfeasibleError, InputError
 from evcm.network import caps, case, opf
 from evcm.network.caps import network_room_mw
-from evcm.network.case import Day
 from evcm.trips import uncontrolled
 
 GAP = 0.01
@@ -134,7 +135,7 @@ def test_a_short_network_cuts_the_total_until_the_opf_agrees(fleet, joint):
     # nights so loaded that the cheap hours cannot take the plan without the network
     night = np.ones(48)
     night[:14] = 1.29
-    site = Day(whole.network, whole.load_p_mw * night[:, None], whole.load_q_mvar)
+    site = replace(whole, load_p_mw=whole.load_p_mw * night[:, None])
     assert not opf.served(site, joint.power_mw).all()
     cut = solve_joint(fleet, site, gap=GAP)
     assert cut.rounds >= 1
@@ -146,7 +147,7 @@ def test_a_short_network_cuts_the_total_until_the_opf_agrees(fleet, joint):
 def test_a_network_without_room_is_infeasible(fleet):
     whole = case.reference_day()
     load = whole.load_p_mw * (271.0 - 13.0) / whole.load_p_mw.sum(axis=1, keepdims=True)
-    site = Day(whole.network, load * 1.004, whole.load_q_mvar)
+    site = replace(whole, load_p_mw=load * 1.004)
     with pytest.raises(InfeasibleError):
         solve_joint(problems(30_800), site, gap=0.05)
 

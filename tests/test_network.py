@@ -37,23 +37,24 @@ def test_bus_loads_add_what_aggregators_buy():
     ev[3, LOAD_BUSES.index(14)] = 2.5
     ev[4, LOAD_BUSES.index(2)] = -30.0
     factor = load_profile().load_factor
-    load = network.bus_load_mw(factor, ev)
+    day = network.reference_day()
+    load = day.with_cars(ev).load_p_mw
     assert load.shape == (48, 14)
     assert load[3, 13] == pytest.approx(14.9 * factor[3] + 2.5)
     assert load[4, 1] == pytest.approx(21.7 * factor[4] - 30.0)
-    assert load.sum() - network.bus_load_mw(factor).sum() == pytest.approx(ev.sum())
+    assert load.sum() - day.load_p_mw.sum() == pytest.approx(ev.sum())
 
 
 def test_bus_loads_refuse_a_wrong_shape():
     with pytest.raises(InputError, match=r"\(48, 11\)"):
-        network.bus_load_mw(load_profile().load_factor, np.zeros((48, 12)))
+        network.reference_day().with_cars(np.zeros((48, 12)))
 
 
 @pytest.mark.parametrize(
     ("field", "change", "message"),
     [
         ("bus_type", lambda a: np.where(a == 3, 2, a), "exactly one"),
-        ("v_min_pu", lambda a: a + 0.2, "low <= high"),
+        ("v_min_pu", lambda a: a + 0.2, "low <= high.*bus 14"),
         ("tap_ratio", lambda a: a * 0, "tap_ratio"),
         ("load_p_mw", lambda a: a * np.nan, "finite"),
         ("branch_to", lambda a: np.where(a == 7, 6, a), "not connected to the slack"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evcm.network.case import Network
+    from evcm.network.case import Day
 
 AsPublished = Annotated[
     bool,
@@ -39,17 +39,21 @@ Method = Annotated[
 ]
 
 
-def _network(case: str | None, as_published: bool) -> Network:
+def _day(case: str | None, as_published: bool, load_factor: Path | None) -> Day:
+    """The day that the options name."""
     from evcm.errors import Fault, InputError
-    from evcm.network.case import ieee14
+    from evcm.network.case import Day, reference_day
     from evcm.network.readers import from_case
+    from evcm.network.tables import read_load_factor_csv
 
-    if case is None:
-        return ieee14(as_published)
-    if as_published:
+    if case is not None and as_published:
         fault = Fault("--as-published", f"with --case {case}", "only the study's own network")
         raise InputError("command line", [fault])
-    return from_case(case)
+    day = reference_day(as_published, network=None if case is None else from_case(case))
+    if load_factor is None:
+        return day
+    factor = read_load_factor_csv(load_factor, day.n_periods)
+    return Day.scaled(day.network, factor, day.period_h)
 
 
 def _check_out(out: Path) -> None:
@@ -87,32 +91,34 @@ def opf(
 
     Example: evcm opf --ev EV.csv --out day.csv
     """
-    from evcm.inputs import load_profile
     from evcm.network import opf as operator
     from evcm.network import tables
-    from evcm.network.case import bus_load_mvar, bus_load_mw
     from evcm.network.certificate import certify_day
     from evcm.store import files
 
     _check_out(out)
-    network = _network(case, as_published)
-    power = None if ev is None else tables.read_ev_csv(ev, network, complete=case is None)
-    factor = (
-        load_profile().load_factor
-        if load_factor is None
-        else tables.read_load_factor_csv(load_factor)
-    )
-    load_p = bus_load_mw(factor, power, network)
-    load_q = bus_load_mvar(factor, network)
-    day = operator.solve_day(network, load_p, load_q, method=operator.as_method(method))
+    asked = _day(case, as_published, load_factor)
+    if ev is not None:
+        few = case is not None
+        asked = asked.with_cars(
+            tables.read_ev_csv(ev, asked.network, asked.n_periods, complete=not few)
+        )
+    day = operator.solve_day(asked, method=operator.as_method(method))
     certificate = certify_day(day).require()
     files.write_csv(out, tables.opf_table(day))
     typer.echo(
-        f"{network.name}: load {day.load_mwh:.2f} MWh, peak {day.peak_mw:.2f} MW, generation "
+        f"{day.network.name}: load {day.load_mwh:.2f} MWh, peak {day.peak_mw:.2f} MW, generation "
         f"{day.generation_mwh:.2f} MWh, losses {day.losses_mwh:.2f} MWh, not supplied "
-        f"{day.nse_mwh:.3f} MWh, lowest voltage {day.v_min_pu.min():.4f} pu; 48 periods solved and "
-        f"certified (largest residual {certificate.largest_pu:.1e} pu) in {day.seconds:.2f} s"
+        f"{day.nse_mwh:.3f} MWh, lowest voltage {day.v_min_pu.min():.4f} pu; {asked.n_periods} "
+        f"periods solved and certified (largest residual {certificate.largest_pu:.1e} pu) in "
+        f"{day.seconds:.2f} s"
     )
+    for kind, rows in day.shortages().groupby("kind", sort=False):
+        worst = rows.sort_values("nsp_mw").iloc[-1]
+        typer.echo(
+            f"short in {len(rows)} periods for want of {kind}, most in period "
+            f"{worst['period']}: {worst['nsp_mw']:.3f} MW, {worst['limit']}"
+        )
 
 
 def caps(
@@ -130,31 +136,23 @@ def caps(
 
     Example: evcm caps --out caps.csv
     """
-    from evcm.inputs import load_profile
     from evcm.network import caps as operator
     from evcm.network import tables
-    from evcm.network.case import bus_load_mvar, bus_load_mw
     from evcm.network.certificate import certify_caps
     from evcm.network.opf import as_method
     from evcm.store import files
 
     _check_out(out)
-    network = _network(case, as_published)
-    factor = (
-        load_profile().load_factor
-        if load_factor is None
-        else tables.read_load_factor_csv(load_factor)
-    )
-    load_p = bus_load_mw(factor, None, network)
-    load_q = bus_load_mvar(factor, network)
-    result = operator.solve_caps(network, load_p, load_q, method=as_method(method))
+    day = _day(case, as_published, load_factor)
+    result = operator.solve_caps(day, method=as_method(method))
     certificate = certify_caps(result).require()
     files.write_csv(out, tables.caps_table(result))
     total = result.total_mw
+    low, high = int(total.argmin()), int(total.argmax())
     typer.echo(
-        f"{network.name}: caps of {total.sum() / 2:.1f} MWh in all, {total.min():.2f} MW in period "
-        f"{int(total.argmin()) + 1} to {total.max():.2f} MW in period {int(total.argmax()) + 1}; "
-        f"certified (largest residual {certificate.largest_pu:.1e} pu) in {result.seconds:.2f} s"
+        f"{day.network.name}: caps of {result.total_mwh:.1f} MWh in all, {total[low]:.2f} MW in "
+        f"period {low + 1} to {total[high]:.2f} MW in period {high + 1}; certified (largest "
+        f"residual {certificate.largest_pu:.1e} pu) in {result.seconds:.2f} s"
     )
 
 

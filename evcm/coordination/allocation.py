@@ -155,7 +155,7 @@ def allocate(rule: Rule, cars: FloatArray, site: Day | None = None) -> FloatArra
     c.done()
     site = reference_day() if site is None else site
     if rule == "maximum total":
-        found = total_caps.solve_caps(site.network, site.load_p_mw, site.load_q_mvar)
+        found = total_caps.solve_caps(site)
         return np.array(found.cap_mw)
     low, high = total_caps.cap_shares()
     floor, ceiling = low * site.aggregator_load_mw, high * site.aggregator_load_mw

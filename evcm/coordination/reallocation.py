@@ -218,7 +218,7 @@ class _Loop:
         """Energy not supplied with the day-ahead power of the plans at hand."""
         power = [np.zeros(len(self.cap)) if p is None else p.day_ahead_mw for p in self.plans]
         short = opf.shortage_mw(self.site, np.column_stack(power))
-        return float(np.where(short < opf.SERVED_MW, 0.0, short).sum() * 0.5)
+        return float(np.where(short < opf.SERVED_MW, 0.0, short).sum() * self.site.period_h)
 
     def run(self, max_rounds: int) -> Reallocation:
         rounds: list[Round] = []

@@ -38,7 +38,7 @@ from evcm.inputs.values import (
     roads_of,
 )
 from evcm.network import from_tables
-from evcm.network.case import Network, bus_load_mvar, bus_load_mw
+from evcm.network.case import Day, Network
 from evcm.network.readers import from_case
 from evcm.store.reading import Table, Toml, read_table
 
@@ -230,7 +230,8 @@ class _Reader:
         row = self.periods(t, clock.periods)
         self.finite(t, low=0)
         factor = t["load_factor"][row]
-        p, q = bus_load_mw(factor, None, network), bus_load_mvar(factor, network)
+        day = Day.scaled(network, factor, clock.period_h)
+        p, q = day.load_p_mw.copy(), day.load_q_mvar.copy()
         for name, added in (("load/bus_mw.csv", False), ("load/added_mw.csv", True)):
             if not (self.folder / name).exists():
                 continue

@@ -155,7 +155,7 @@ class Inputs:
     @cached_property
     def day(self) -> Day:
         """The network and its load without cars."""
-        return Day(self.network, self.load_p_mw, self.load_q_mvar)
+        return Day(self.network, self.load_p_mw, self.load_q_mvar, self.clock.period_h)
 
     @cached_property
     def load_factor(self) -> FloatArray:

@@ -2,8 +2,7 @@
 
 Names to use, by the module that holds them:
 
-- `case`: `Day`, `Network`, `reference_day`, `bus_load_mvar`, `bus_load_mw`, `ieee14`,
-  `published_variant`
+- `case`: `Day`, `Network`, `reference_day`, `ieee14`, `published_variant`
 - `readers`: `from_case`
 - `opf`: `OpfDay`, `assess`, `solve_day`, `study_day`
 - `caps`: `Caps`, `solve_caps`, `study_caps`

@@ -3,8 +3,6 @@ from .caps import solve_caps as solve_caps
 from .caps import study_caps as study_caps
 from .case import Day as Day
 from .case import Network as Network
-from .case import bus_load_mvar as bus_load_mvar
-from .case import bus_load_mw as bus_load_mw
 from .case import ieee14 as ieee14
 from .case import published_variant as published_variant
 from .case import reference_day as reference_day

@@ -8,18 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evcm import data
-from evcm.arrays import FloatArray, freeze
+from evcm.arrays import FloatArray, IntArray, freeze
 from evcm.errors import Checks
-from evcm.network import injections, opf
-from evcm.network.case import (
-    Day,
-    Network,
-    bus_load_mvar,
-    bus_load_mw,
-    ieee14,
-    reference_load_factor,
-)
-from evcm.network.opf import METHODS, Method, check_loads, solve_injections
+from evcm.network import injections
+from evcm.network.case import Day, Network, reference_day
+from evcm.network.injections import Part
+from evcm.network.opf import Method, as_method, solve_injections
+from evcm.network.status import Status
 
 GAP = 2e-9
 """Relative gap of the caps: the optimum is flat, so a looser one shows at single buses."""
@@ -29,30 +24,61 @@ GAP = 2e-9
 class Caps:
     """Caps of T periods, with the operating point that serves the load and all caps at once.
 
-    `cap_mw` is (period, aggregator), columns as `network.ev_bus`; the state is as in `OpfDay`.
+    `day` is the load without the cars that the caps are for. `cap_mw` is (period, aggregator),
+    columns as `network.ev_bus`; the state is as in `evcm.network.opf.OpfDay`. `price` (T, n_bus) is
+    by how much the total falls for one MW more of load at a bus.
     """
 
-    network: Network
-    load_p_mw: FloatArray = field(repr=False)
-    load_q_mvar: FloatArray = field(repr=False)
+    day: Day
     cap_mw: FloatArray = field(repr=False)
     generation_p_mw: FloatArray = field(repr=False)
     generation_q_mvar: FloatArray = field(repr=False)
     v_pu: FloatArray = field(repr=False)
     angle_deg: FloatArray = field(repr=False)
+    price: FloatArray = field(repr=False)
     share_min: float
     share_max: float
-    status: tuple[str, ...] = field(repr=False)
-    method: str
+    status: tuple[Status, ...] = field(repr=False)
+    iterations: IntArray = field(repr=False)
+    method: Method
     seconds: float
 
     def __post_init__(self) -> None:
-        freeze(self)
+        freeze(self, {"iterations": np.int64})
+
+    @property
+    def network(self) -> Network:
+        """The network."""
+        return self.day.network
+
+    @property
+    def load_p_mw(self) -> FloatArray:
+        """Active load without cars at each bus. (T, n_bus)"""
+        return self.day.load_p_mw
+
+    @property
+    def load_q_mvar(self) -> FloatArray:
+        """Reactive load at each bus. (T, n_bus)"""
+        return self.day.load_q_mvar
 
     @property
     def total_mw(self) -> FloatArray:
         """Sum of the caps in each period. (T,)"""
         return np.asarray(self.cap_mw.sum(axis=1))
+
+    @property
+    def total_mwh(self) -> float:
+        """Energy of the day if every cap is bought."""
+        return float(self.total_mw.sum() * self.day.period_h)
+
+    @property
+    def worth(self) -> FloatArray:
+        """What one MW of each cap is worth to all others, MW per MW. (T, K)
+
+        The total would rise by 1 less this where an aggregator gets one MW more: 0 to 1 at a bus
+        whose cap is at its largest share, 1 where the cap is free, above 1 at its least share.
+        """
+        return np.asarray(self.price[:, self.network.ev_bus])
 
 
 def cap_shares() -> tuple[float, float]:
@@ -62,9 +88,7 @@ def cap_shares() -> tuple[float, float]:
 
 
 def solve_caps(
-    network: Network,
-    load_p_mw: FloatArray,
-    load_q_mvar: FloatArray,
+    day: Day,
     *,
     share_min: float | None = None,
     share_max: float | None = None,
@@ -74,9 +98,8 @@ def solve_caps(
 
     Parameters
     ----------
-    network
-    load_p_mw, load_q_mvar : (T, n_bus)
-        Load without the cars that the caps are for.
+    day : Day
+        The load without the cars that the caps are for.
     share_min, share_max
         Range of a cap as a share of its bus's load; the study's 0.025 and 1 unless given.
     method
@@ -85,35 +108,40 @@ def solve_caps(
     Raises
     ------
     InputError
-        Wrong shapes, numbers that are not finite, shares out of order.
+        Shares out of order, an unknown method.
     InfeasibleError
         The network cannot serve the load and the least caps: names period and limits.
+    SolverError
+        A period did not converge.
+
+    See Also
+    --------
+    evcm.network.certificate.certify_caps : checks a result without any solver.
     """
     low, high = cap_shares()
     low = low if share_min is None else share_min
     high = high if share_max is None else share_max
+    as_method(method)
     c = Checks("caps")
-    c.require(method in METHODS, "method", method, ", ".join(METHODS))
     c.require(0 <= low <= high, "share_min, share_max", (low, high), "0 <= share_min <= share_max")
     c.done()
-    p, q = check_loads(network, load_p_mw, load_q_mvar)
     started = time.perf_counter()
-    inj = injections.generation(network, len(p)).free_of_cost()
-    inj += injections.caps(network, p, low, high)
-    angle, v, u, iterations = solve_injections(network, p, q, inj, method, "caps", gap=GAP)
-    ng = network.generator_bus.size
+    inj = injections.generation(day.network, day.n_periods).free_of_cost()
+    inj += injections.caps(day, low, high)
+    state = solve_injections(day, inj, method, gap=GAP).require("caps")
+    power = inj.unpack(state.injection)
     return Caps(
-        network=network,
-        load_p_mw=p,
-        load_q_mvar=q,
-        cap_mw=u[:, 2 * ng :],
-        generation_p_mw=u[:, :ng],
-        generation_q_mvar=u[:, ng : 2 * ng],
-        v_pu=v,
-        angle_deg=np.rad2deg(angle),
+        day=day,
+        cap_mw=power[Part.CAP],
+        generation_p_mw=power[Part.ACTIVE_GENERATION],
+        generation_q_mvar=power[Part.REACTIVE_GENERATION],
+        v_pu=state.v_pu,
+        angle_deg=np.rad2deg(state.angle_rad),
+        price=state.price[:, :, 0],
         share_min=low,
         share_max=high,
-        status=tuple(f"optimal after {n} iterations ({method})" for n in iterations),
+        status=tuple(Status(s) for s in state.status),
+        iterations=state.iterations,
         method=method,
         seconds=time.perf_counter() - started,
     )
@@ -122,26 +150,24 @@ def solve_caps(
 def study_caps(
     as_published: bool = False, *, method: Method = "fast", network: Network | None = None
 ) -> Caps:
-    """Caps on the reference day of the study, 48 periods and 11 aggregators."""
-    net = ieee14(as_published) if network is None else network
-    factor = reference_load_factor()
-    load_p, load_q = bus_load_mw(factor, None, net), bus_load_mvar(factor, net)
-    return solve_caps(net, load_p, load_q, method=method)
+    """Caps on the reference day of the study, 48 periods and 11 aggregators.
+
+    See Also
+    --------
+    solve_caps : any day, and the errors it raises.
+    """
+    return solve_caps(reference_day(as_published, network=network), method=method)
 
 
-def network_room_mw(site: Day, reach_mw: FloatArray) -> FloatArray:
+def network_room_mw(day: Day, reach_mw: FloatArray) -> FloatArray:
     """Most that all aggregators together can draw in each period (T,), losses included.
 
     An AC OPF of its own: it maximises Σ_k P_k with -reach_k <= P_k <= reach_k (T, K) and no power
     unsupplied. It spreads the total where it costs the least, so no plan can draw more.
     """
-    net, periods = site.network, len(reach_mw)
-    inj = injections.generation(net, periods).free_of_cost()
-    n = net.ev_bus.size
-    inj += injections.Injections(
-        bus=net.ev_bus.copy(), kind=np.full(n, injections.ACTIVE), sign=-np.ones(n),
-        cost_per_mw=-np.ones(n), low=-reach_mw, high=reach_mw,
-    )  # fmt: skip
-    loads = site.load_p_mw, site.load_q_mvar
-    _, _, u, _ = opf.solve_injections(net, *loads, inj, "fast", "network room")
-    return np.asarray(u[:, 2 * net.generator_bus.size :].sum(axis=1))
+    inj = injections.generation(day.network, day.n_periods).free_of_cost()
+    inj += injections.Injections.of(
+        Part.CAP, day.network.ev_bus, -reach_mw, reach_mw, sign=-1.0, cost_per_mw=-1.0
+    )
+    state = solve_injections(day, inj).require("network room")
+    return np.asarray(inj.unpack(state.injection)[Part.CAP].sum(axis=1))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from evcm import data
-from evcm.arrays import BoolArray, FloatArray, IntArray, freeze, read_only
+from evcm.arrays import BoolArray, ComplexArray, FloatArray, IntArray, freeze, read_only
 from evcm.errors import Checks
 from evcm.paper import implements
 
 PQ, PV, SLACK = 1, 2, 3
 """Bus types: load bus, generator bus, slack."""
+
+HOURS_OF_A_DAY = 24.0
 
 _TYPES = dict.fromkeys(
     ("bus_number", "bus_type", "branch_from", "branch_to", "generator_bus", "ev_bus"), np.int64
@@ -28,15 +32,23 @@ class Network:
     Per bus (nb,): `bus_number`, `bus_type` (1 PQ, 2 PV, 3 slack), `load_p_mw`, `load_q_mvar`,
     `shunt_g_mw` and `shunt_b_mvar` at 1 pu, `v_min_pu`, `v_max_pu`.
     Per branch (nl,): `branch_from`, `branch_to`, `resistance_pu`, `reactance_pu`, `charging_pu`,
-    `tap_ratio` (from side, 1 for a line), `shift_deg`, `limit_mva` (inf: none).
+    `tap_ratio` (from side, 1 for a line), `shift_deg`, `limit_mva` (inf: none); `angle_min_deg`
+    and `angle_max_deg` bound the angle of the from bus less that of the to bus (left out: none).
     Per generator (ng,): `generator_bus`, `p_min_mw`, `p_max_mw`, `q_min_mvar`, `q_max_mvar`.
     `ev_bus` lists the buses that have an aggregator, in the order of the columns of EV tables.
 
     Raises
     ------
     InputError
-        Shapes differ, a figure is not finite, limits are crossed, there is not exactly one slack
-        with a generator, or the network falls apart into islands.
+        Shapes differ, a figure is not finite, a bus is there twice, limits are crossed, a branch
+        has no impedance or ends where it starts, there is not exactly one slack with a generator,
+        or the network falls apart into islands. Every offending row is named.
+
+    See Also
+    --------
+    ieee14 : the study's own network.
+    evcm.network.readers.from_case : a network from a case file or a PYPOWER dictionary.
+    Day : a network with its load.
     """
 
     name: str
@@ -63,8 +75,13 @@ class Network:
     q_min_mvar: FloatArray = field(repr=False)
     q_max_mvar: FloatArray = field(repr=False)
     ev_bus: IntArray = field(repr=False)
+    angle_min_deg: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False)
+    angle_max_deg: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False)
 
     def __post_init__(self) -> None:
+        for name, none in (("angle_min_deg", -np.inf), ("angle_max_deg", np.inf)):
+            if not np.size(getattr(self, name)):
+                object.__setattr__(self, name, np.full(np.shape(self.branch_from), none))
         freeze(self, _TYPES)
         _check(self)
 
@@ -88,7 +105,7 @@ class Network:
         """Numbers of the buses that have an aggregator."""
         return tuple(int(b) for b in self.bus_number[self.ev_bus])
 
-    def admittance_pu(self) -> NDArray[np.complex128]:
+    def admittance_pu(self) -> ComplexArray:
         """Two-port admittances of the branches: columns ff, ft, tf, tt. (nl, 4)"""
         y = 1.0 / (self.resistance_pu + 1j * self.reactance_pu)
         tap = self.tap_ratio * np.exp(1j * np.deg2rad(self.shift_deg))
@@ -96,65 +113,92 @@ class Network:
         return np.stack([tt / self.tap_ratio**2, -y / np.conj(tap), -y / tap, tt], axis=1)
 
 
+_PER = {
+    "bus_number": ("bus_type", "load_p_mw", "load_q_mvar", "shunt_g_mw", "shunt_b_mvar",
+                   "v_min_pu", "v_max_pu"),
+    "branch_from": ("branch_to", "resistance_pu", "reactance_pu", "charging_pu", "tap_ratio",
+                    "shift_deg", "limit_mva", "angle_min_deg", "angle_max_deg"),
+    "generator_bus": ("p_min_mw", "p_max_mw", "q_min_mvar", "q_max_mvar"),
+}  # fmt: skip
+_MAY_BE_INFINITE = {
+    "limit_mva", "angle_min_deg", "angle_max_deg", "p_min_mw", "p_max_mw", "q_min_mvar",
+    "q_max_mvar",
+}  # fmt: skip
+_RANGES = (
+    ("v_min_pu", "v_max_pu"), ("p_min_mw", "p_max_mw"), ("q_min_mvar", "q_max_mvar"),
+    ("angle_min_deg", "angle_max_deg"),
+)  # fmt: skip
+
+
 def _check(net: Network) -> None:
+    """Every fault of a network at once; each offending row is named by its bus or branch."""
     c = Checks(f"network {net.name}")
-    groups = {
-        "bus_number": ("bus_type", "load_p_mw", "load_q_mvar", "shunt_g_mw", "shunt_b_mvar",
-                       "v_min_pu", "v_max_pu"),
-        "branch_from": ("branch_to", "resistance_pu", "reactance_pu", "charging_pu", "tap_ratio",
-                        "shift_deg", "limit_mva"),
-        "generator_bus": ("p_min_mw", "p_max_mw", "q_min_mvar", "q_max_mvar"),
-    }  # fmt: skip
-    for first, others in groups.items():
+    for first, others in _PER.items():
         shape = getattr(net, first).shape
+        c.require(len(shape) == 1 and shape[0] > 0, first, shape, "at least one row")
         for name in others:
             c.require(getattr(net, name).shape == shape, name, getattr(net, name).shape, str(shape))
     c.done()
-    finite = [n for g in groups.values() for n in g if n not in ("limit_mva", *_TYPES)]
-    for name in finite:
-        values = getattr(net, name)
-        unbounded = name in ("p_min_mw", "p_max_mw", "q_min_mvar", "q_max_mvar")
-        bad = np.flatnonzero(np.isnan(values) if unbounded else ~np.isfinite(values))
-        c.require(not bad.size, name, values[bad[:1]].tolist(), "finite numbers")
-    for low, high in (
-        ("v_min_pu", "v_max_pu"),
-        ("p_min_mw", "p_max_mw"),
-        ("q_min_mvar", "q_max_mvar"),
-    ):
+
+    for ends in ("branch_from", "branch_to", "generator_bus", "ev_bus"):
+        index = getattr(net, ends)
+        known = bool(((index >= 0) & (index < net.n_bus)).all())
+        c.require(known, ends, index.tolist(), f"indices of buses, 0..{net.n_bus - 1}")
+    c.done()
+
+    def name_rows(name: str, bad: BoolArray, allowed: str, value: Any = None) -> None:
+        values = getattr(net, name) if value is None else value
+        for row in np.flatnonzero(bad):
+            c.require(False, f"{name} of {label(net, name, int(row))}", values[row].item(), allowed)
+
+    for first, others in _PER.items():
+        for name in others:
+            values = getattr(net, name)
+            bad = np.isnan(values) if name in _MAY_BE_INFINITE else ~np.isfinite(values)
+            name_rows(name, bad, "a finite number")
+        if first == "bus_number":
+            repeated = ~np.isin(np.arange(net.n_bus), np.unique(net.bus_number, True)[1])
+            name_rows(first, repeated, "each bus once")
+    name_rows("bus_type", ~np.isin(net.bus_type, (PQ, PV, SLACK)), "1 (PQ), 2 (PV) or 3 (slack)")
+    for low, high in _RANGES:
         a, b = getattr(net, low), getattr(net, high)
-        bad = np.flatnonzero(a > b)
-        where = int(bad[0]) if bad.size else 0
-        c.require(
-            not bad.size, f"{low}, {high} of row {where + 1}",
-            (float(a[where]), float(b[where])) if a.size else (), "low <= high",
-        )  # fmt: skip
-    c.require(net.base_mva > 0, "base_mva", net.base_mva, "> 0")
-    c.require(bool((net.v_min_pu > 0).all()), "v_min_pu", float(net.v_min_pu.min()), "> 0")
-    c.require(bool((net.limit_mva > 0).all()), "limit_mva", net.limit_mva.min().item(), "> 0")
-    c.require(bool((net.tap_ratio > 0).all()), "tap_ratio", net.tap_ratio.min().item(), "> 0")
-    z = np.abs(net.resistance_pu + 1j * net.reactance_pu)
-    c.require(bool((z > 0).all()), "resistance_pu, reactance_pu", 0.0, "not both zero")
+        name_rows(low, a > b, f"low <= high; {high} is below it")
+    c.require(0 < net.base_mva < np.inf, "base_mva", net.base_mva, "a finite number > 0")
+    name_rows("v_min_pu", net.v_min_pu <= 0, "> 0")
+    name_rows("limit_mva", net.limit_mva <= 0, "> 0")
+    name_rows("tap_ratio", net.tap_ratio <= 0, "> 0")
+    zero = (net.resistance_pu == 0) & (net.reactance_pu == 0)
+    name_rows("reactance_pu", zero, "resistance and reactance not both zero")
+    name_rows("branch_to", net.branch_from == net.branch_to, "another bus than the branch's first",
+              net.bus_number[net.branch_to])  # fmt: skip
     slacks = net.bus_number[net.bus_type == SLACK]
     c.require(slacks.size == 1, "slack buses", slacks.tolist(), "exactly one")
     if slacks.size == 1:
         at_slack = bool((net.bus_type[net.generator_bus] == SLACK).any())
         c.require(at_slack, f"generators at slack bus {slacks[0]}", 0, "at least one")
-    apart = _apart(net)
-    c.require(not apart, "islands", f"buses {apart} are not connected to the slack", "one island")
+        apart = net.bus_number[parts(net) != 0].tolist()
+        c.require(not apart, "islands", f"buses {apart} are not connected to the slack", "one")
     c.done()
 
 
-def _apart(net: Network) -> list[int]:
-    """Numbers of the buses that no branch path joins to the first bus."""
-    joined = np.zeros(net.bus_number.size, bool)
-    joined[0] = True
-    while True:
-        new = joined.copy()
-        new[net.branch_to[joined[net.branch_from]]] = True
-        new[net.branch_from[joined[net.branch_to]]] = True
-        if (new == joined).all():
-            return [int(b) for b in net.bus_number[~joined]]
-        joined = new
+def label(net: Network, name: str, row: int) -> str:
+    """What a row of the field `name` is: ``bus 4``, ``branch 4-7 (row 8)``, ``generator ...``."""
+    if name in ("bus_number", *_PER["bus_number"]):
+        return f"bus {net.bus_number[row]} (row {row + 1})"
+    if name in ("branch_from", *_PER["branch_from"]):
+        ends = net.bus_number[net.branch_from[row]], net.bus_number[net.branch_to[row]]
+        return f"branch {ends[0]}-{ends[1]} (row {row + 1})"
+    return f"generator at bus {net.bus_number[net.generator_bus[row]]} (row {row + 1})"
+
+
+def parts(net: Network, without: int | None = None) -> IntArray:
+    """Number of the island each bus is in (nb,), with or without one branch; 0 holds the slack."""
+    keep = np.arange(net.branch_from.size) != (-1 if without is None else without)
+    ends = net.branch_from[keep], net.branch_to[keep]
+    graph = coo_array((np.ones(keep.sum()), ends), shape=(net.n_bus, net.n_bus))
+    label = connected_components(graph, directed=False)[1].astype(np.int64)
+    slack = label[np.flatnonzero(net.bus_type == SLACK)[:1]]
+    return np.asarray(np.where(label == slack, 0, label + 1))
 
 
 @cache
@@ -224,62 +268,103 @@ def published_variant(net: Network) -> Network:
     )
 
 
-@implements("43")
-def bus_load_mw(
-    load_factor: FloatArray, ev_mw: FloatArray | None = None, network: Network | None = None
-) -> FloatArray:
-    """Active load at each bus: the reference day plus what each aggregator buys (43).
+@dataclass(frozen=True, eq=False)
+class Day:
+    """A network and its load over T periods: what every question to the operator is about.
 
     Parameters
     ----------
-    load_factor : (T,)
-    ev_mw : (T, n_ev), optional
-        Day-ahead power of each aggregator, negative when it feeds in; columns as `network.ev_bus`.
-    network
-        The study's IEEE 14-bus system unless given.
+    network : Network
+    load_p_mw, load_q_mvar : (T, n_bus)
+        Load at each bus, MW and Mvar; negative where more is fed in than drawn. T is free:
+        periods do not depend on each other.
+    period_h : float
+        Length of a period, hours.
 
-    Returns
-    -------
-    (T, n_bus) array in MW.
+    Raises
+    ------
+    InputError
+        A wrong shape, a number that is not finite (each is named), a period that is not positive.
+
+    See Also
+    --------
+    reference_day : the study's day.
+    evcm.network.opf.solve_day : the optimal power flow of a day.
     """
-    net = ieee14() if network is None else network
-    factor = np.asarray(load_factor, float)
-    load = factor[:, None] * net.load_p_mw[None, :]
-    if ev_mw is not None:
-        ev = np.asarray(ev_mw, float)
-        c = Checks("EV power")
-        wanted = (factor.size, net.ev_bus.size)
-        c.require(ev.shape == wanted, "shape", ev.shape, str(wanted))
-        c.require(bool(np.isfinite(ev).all()), "ev_mw", "not finite", "finite numbers")
-        c.done()
-        load[:, net.ev_bus] += ev
-    return load
-
-
-def bus_load_mvar(load_factor: FloatArray, network: Network | None = None) -> FloatArray:
-    """Reactive load at each bus, Mvar: the reference day alone, cars draw none. (T, n_bus)"""
-    net = ieee14() if network is None else network
-    return np.asarray(np.asarray(load_factor, float)[:, None] * net.load_q_mvar[None, :])
-
-
-@dataclass(frozen=True, eq=False)
-class Day:
-    """The network and its load without cars: what caps are for. Loads are (T, n_bus)."""
 
     network: Network
     load_p_mw: FloatArray = field(repr=False)
     load_q_mvar: FloatArray = field(repr=False)
+    period_h: float
+
+    def __post_init__(self) -> None:
+        for name in ("load_p_mw", "load_q_mvar"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+        c, p = Checks("bus loads"), self.load_p_mw
+        good = p.ndim == 2 and p.shape[0] >= 1 and p.shape[1] == self.network.n_bus
+        wanted = f"(periods, {self.network.n_bus} buses)"
+        c.require(good, "load_p_mw", f"shape {p.shape}", wanted)
+        same = self.load_q_mvar.shape == p.shape
+        c.require(same, "load_q_mvar", f"shape {self.load_q_mvar.shape}", f"{p.shape}")
+        for name in ("load_p_mw", "load_q_mvar") if good and same else ():
+            values = getattr(self, name)
+            for t, k in np.argwhere(~np.isfinite(values)).tolist():
+                where = f"{name}, period {t + 1}, bus {self.network.bus_number[k]}"
+                c.require(False, where, float(values[t, k]), "a finite number")
+        length = np.isfinite(self.period_h) and self.period_h > 0
+        c.require(bool(length), "period_h", self.period_h, "a number > 0")
+        c.done()
+
+    @classmethod
+    def scaled(cls, network: Network, load_factor: FloatArray, period_h: float) -> Day:
+        """The network's own loads times `load_factor` (T,)."""
+        factor = np.asarray(load_factor, float).reshape(-1, 1)
+        return cls(network, factor * network.load_p_mw, factor * network.load_q_mvar, period_h)
+
+    @property
+    def n_periods(self) -> int:
+        """Number of periods T."""
+        return len(self.load_p_mw)
 
     @property
     def aggregator_load_mw(self) -> FloatArray:
-        """(T, K) load without cars at the buses that have an aggregator."""
+        """(T, K) load at the buses that have an aggregator, 0 where it is negative."""
         return np.asarray(np.maximum(self.load_p_mw[:, self.network.ev_bus], 0.0))
 
-    def with_cars(self, ev_mw: FloatArray) -> FloatArray:
-        """(T, n_bus) load with the aggregators' power (T, K) on top of it."""
+    @implements("43")
+    def with_cars(self, ev_mw: FloatArray) -> Day:
+        """The day with what each aggregator buys on top of its load (43).
+
+        Parameters
+        ----------
+        ev_mw : (T, K)
+            Power of each aggregator, MW, negative when it feeds in; columns as `network.ev_bus`.
+            Cars draw no reactive power.
+
+        Raises
+        ------
+        InputError
+            A wrong shape, or a number that is not finite.
+        """
+        ev, c = np.asarray(ev_mw, float), Checks("EV power")
+        wanted = (self.n_periods, self.network.ev_bus.size)
+        c.require(ev.shape == wanted, "shape", ev.shape, str(wanted))
+        c.require(bool(np.isfinite(ev).all()), "ev_mw", "not finite", "finite numbers")
+        c.done()
         load = self.load_p_mw.copy()
-        load[:, self.network.ev_bus] += ev_mw
-        return load
+        load[:, self.network.ev_bus] += ev
+        return replace(self, load_p_mw=load)
+
+    def at(self, periods: Any) -> Day:
+        """The day of some periods alone: a slice, or an array of indices from 0."""
+        return replace(
+            self, load_p_mw=self.load_p_mw[periods], load_q_mvar=self.load_q_mvar[periods]
+        )
+
+    def repeated(self, days: int) -> Day:
+        """The day `days` times over, one after the other."""
+        load, reactive = (np.tile(a, (days, 1)) for a in (self.load_p_mw, self.load_q_mvar))
+        return replace(self, load_p_mw=load, load_q_mvar=reactive)
 
 
 @cache
@@ -288,7 +373,15 @@ def reference_load_factor() -> FloatArray:
     return read_only(data.read_table("load/profile.csv")["load_factor"].to_numpy(float))
 
 
-def reference_day(as_published: bool = False) -> Day:
-    """The reference day of the study on the IEEE 14-bus system."""
-    net, factor = ieee14(as_published), reference_load_factor()
-    return Day(net, bus_load_mw(factor, None, net), bus_load_mvar(factor, net))
+def reference_day(as_published: bool = False, *, network: Network | None = None) -> Day:
+    """The reference day of the study: its load factors on the IEEE 14-bus system.
+
+    Parameters
+    ----------
+    as_published
+        The network of the paper's own program, see `published_variant`.
+    network
+        Another network, whose own loads follow the day's load factors.
+    """
+    net, factor = network or ieee14(as_published), reference_load_factor()
+    return Day.scaled(net, factor, HOURS_OF_A_DAY / factor.size)

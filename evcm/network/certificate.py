@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evcm.arrays import FloatArray
+from evcm.arrays import FloatArray, IntArray
 from evcm.errors import SolverError
 from evcm.network.caps import Caps
 from evcm.network.case import Network
@@ -54,100 +54,69 @@ def reactive_flow_pu(network: Network, v_pu: FloatArray, angle_rad: FloatArray) 
     return np.stack([into_from, into_to], axis=2)
 
 
-def _sum_at_bus(network: Network, flow: FloatArray) -> FloatArray:
-    """Sum over m of the flows that leave bus k. (T, nb)"""
-    total = np.zeros((flow.shape[0], network.n_bus))
-    for side, ends in enumerate((network.branch_from, network.branch_to)):
-        for branch, bus in enumerate(ends):
-            total[:, bus] += flow[:, branch, side]
-    return total
+def _at_buses(network: Network, bus: IntArray, power: FloatArray) -> FloatArray:
+    """Sum at each bus of powers (T, n) that stand at the buses `bus` (n,). (T, nb)"""
+    return np.asarray(power @ np.eye(network.n_bus)[bus])
 
 
-def _at_generators(network: Network, power: FloatArray) -> FloatArray:
-    """Sum of the generators' power at each bus. (T, nb)"""
-    total = np.zeros((power.shape[0], network.n_bus))
-    for column, bus in enumerate(network.generator_bus):
-        total[:, bus] += power[:, column]
-    return total
+def _leaving(network: Network, flow: FloatArray) -> FloatArray:
+    """Sum over m of the flows (T, nl, 2) that leave bus k. (T, nb)"""
+    from_end, to_end = flow[..., 0], flow[..., 1]
+    return _at_buses(network, network.branch_from, from_end) + _at_buses(
+        network, network.branch_to, to_end
+    )
 
 
-@implements("45", "54", role="certificate")
-def active_balance(
-    network: Network,
-    generation_p_mw: FloatArray,
-    nsp_mw: FloatArray,
-    demand_p_mw: FloatArray,
-    v_pu: FloatArray,
-    angle_rad: FloatArray,
-) -> FloatArray:
-    """Residual of Pg + NSP = Pd + sum of P_km (45); with caps the demand includes them (54)."""
-    flow = _sum_at_bus(network, active_flow_pu(network, v_pu, angle_rad))
-    shunt = network.shunt_g_mw * v_pu**2
-    supply = _at_generators(network, generation_p_mw) + nsp_mw
-    return np.abs((supply - demand_p_mw - shunt) / network.base_mva - flow)
+@implements("44", "45", "46", "49", "50", "51", "52", "53", "54", role="certificate")
+def ac_opf(
+    state: OpfDay | Caps, demand_p_mw: FloatArray, nsp_mw: FloatArray
+) -> dict[str, FloatArray]:
+    """The AC OPF as a table of contents: each equation, and how far a state is off it (pu).
 
+    Minimise the power at the slack plus C_pen times the power not supplied (44), subject to what
+    is listed here. An equation has the difference of its sides, a limit the excess over it.
 
-@implements("46", role="certificate")
-def reactive_balance(
-    network: Network,
-    generation_q_mvar: FloatArray,
-    demand_q_mvar: FloatArray,
-    v_pu: FloatArray,
-    angle_rad: FloatArray,
-) -> FloatArray:
-    """Residual of Qg = Qd + Qsh + sum of Q_km (46)."""
-    flow = _sum_at_bus(network, reactive_flow_pu(network, v_pu, angle_rad))
-    shunt = -network.shunt_b_mvar * v_pu**2
-    supply = _at_generators(network, generation_q_mvar)
-    return np.abs((supply - demand_q_mvar - shunt) / network.base_mva - flow)
+    Parameters
+    ----------
+    state : OpfDay or Caps
+        Generation, voltages and angles of T periods.
+    demand_p_mw, nsp_mw : (T, n_bus)
+        Load asked for, cars or caps (54) included, and what of it goes unsupplied.
 
+    Returns
+    -------
+    dict of (T, ...) arrays by equation number.
 
-@implements("49", role="certificate")
-def flow_limit(network: Network, v_pu: FloatArray, angle_rad: FloatArray) -> FloatArray:
-    """Excess of S_km = sqrt(P_km^2 + Q_km^2) over the branch's limit, both ends (49)."""
-    p = active_flow_pu(network, v_pu, angle_rad)
-    q = reactive_flow_pu(network, v_pu, angle_rad)
-    limit = network.limit_mva[None, :, None] / network.base_mva
-    return _over(np.hypot(p, q), 0.0, limit)
-
-
-@implements("50", role="certificate")
-def voltage_limit(network: Network, v_pu: FloatArray) -> FloatArray:
-    """Excess of a voltage over its limits (50)."""
-    return _over(v_pu, network.v_min_pu, network.v_max_pu)
-
-
-@implements("51", role="certificate")
-def angle_limit(network: Network, angle_rad: FloatArray) -> FloatArray:
-    """Angles (51): the slack's is zero, no other is further than half a turn from it."""
-    off = _over(angle_rad, -np.pi, np.pi)
-    off[:, network.slack] = np.abs(angle_rad[:, network.slack])
-    return off
-
-
-@implements("52", role="certificate")
-def active_generation_limit(network: Network, generation_p_mw: FloatArray) -> FloatArray:
-    """Excess of active generation over its limits (52)."""
-    return _over(generation_p_mw, network.p_min_mw, network.p_max_mw) / network.base_mva
-
-
-@implements("53", role="certificate")
-def reactive_generation_limit(network: Network, generation_q_mvar: FloatArray) -> FloatArray:
-    """Excess of reactive generation over its limits (53)."""
-    return _over(generation_q_mvar, network.q_min_mvar, network.q_max_mvar) / network.base_mva
-
-
-@implements("44", role="certificate")
-def nsp_limit(network: Network, nsp_mw: FloatArray, load_p_mw: FloatArray) -> FloatArray:
-    """Excess of power not supplied over 0..max(0, Pd) at PQ buses, and over 0 elsewhere."""
-    most = np.where(network.sheddable, np.maximum(load_p_mw, 0.0), 0.0)
-    return _over(nsp_mw, 0.0, most) / network.base_mva
+    See Also
+    --------
+    certify_day, certify_caps : collect the largest of each.
+    """
+    net, base = state.network, state.network.base_mva
+    V, delta = state.v_pu, np.deg2rad(state.angle_deg)
+    Pg, Qg = (_at_buses(net, net.generator_bus, g) / base
+              for g in (state.generation_p_mw, state.generation_q_mvar))  # fmt: skip
+    shed_up = np.where(net.sheddable, np.maximum(demand_p_mw, 0.0), 0.0)
+    Pd, Qd, NSP = demand_p_mw / base, state.load_q_mvar / base, nsp_mw / base
+    Psh, Qsh = net.shunt_g_mw / base * V**2, -net.shunt_b_mvar / base * V**2
+    P, Q = active_flow_pu(net, V, delta), reactive_flow_pu(net, V, delta)  # (47), (48)
+    across = state.angle_deg[:, net.branch_from] - state.angle_deg[:, net.branch_to]
+    return {
+        "45": np.abs(Pg + NSP - Pd - Psh - _leaving(net, P)),
+        "46": np.abs(Qg - Qd - Qsh - _leaving(net, Q)),
+        "49": _over(np.hypot(P, Q), 0.0, net.limit_mva[:, None] / base),
+        "50": _over(V, net.v_min_pu, net.v_max_pu),
+        "51": np.abs(delta[:, [net.slack]]),
+        "angles": np.deg2rad(_over(across, net.angle_min_deg, net.angle_max_deg)),
+        "52": _over(state.generation_p_mw, net.p_min_mw, net.p_max_mw) / base,
+        "53": _over(state.generation_q_mvar, net.q_min_mvar, net.q_max_mvar) / base,
+        "NSP": _over(nsp_mw, 0.0, shed_up) / base,
+    }
 
 
 @implements("55", role="certificate")
 def cap_limit(caps: Caps) -> FloatArray:
     """Excess of a cap over its range, shares of its bus's load (55)."""
-    load = np.maximum(caps.load_p_mw[:, caps.network.ev_bus], 0.0)
+    load = caps.day.aggregator_load_mw
     off = _over(caps.cap_mw, caps.share_min * load, caps.share_max * load)
     return np.asarray(off / caps.network.base_mva)
 
@@ -191,37 +160,27 @@ def _collect(parts: dict[str, FloatArray], tolerance_pu: float) -> FlowCertifica
     return FlowCertificate(residual, period, tolerance_pu)
 
 
-def _network_part(
-    state: OpfDay | Caps, demand_p_mw: FloatArray, nsp_mw: FloatArray
-) -> dict[str, FloatArray]:
-    net, v, angle = state.network, state.v_pu, np.deg2rad(state.angle_deg)
-    pg, qg = state.generation_p_mw, state.generation_q_mvar
-    return {
-        "45": active_balance(net, pg, nsp_mw, demand_p_mw, v, angle),
-        "46": reactive_balance(net, qg, state.load_q_mvar, v, angle),
-        "49": flow_limit(net, v, angle),
-        "50": voltage_limit(net, v),
-        "51": angle_limit(net, angle),
-        "52": active_generation_limit(net, pg),
-        "53": reactive_generation_limit(net, qg),
-    }
-
-
 def certify_day(day: OpfDay, tolerance_pu: float = TOLERANCE_PU) -> FlowCertificate:
     """Re-check (45)-(53) on every period of a day.
 
     (47) and (48) define the flows that (45), (46) and (49) use; they have no residual of their own.
+
+    See Also
+    --------
+    ac_opf : the equations.
     """
-    parts = _network_part(day, day.load_p_mw, day.nsp_mw)
-    parts["NSP"] = nsp_limit(day.network, day.nsp_mw, day.load_p_mw)
-    return _collect(parts, tolerance_pu)
+    return _collect(ac_opf(day, day.load_p_mw, day.nsp_mw), tolerance_pu)
 
 
 def certify_caps(caps: Caps, tolerance_pu: float = TOLERANCE_PU) -> FlowCertificate:
-    """Re-check (46)-(55) on the operating point that serves the load and all caps at once."""
-    demand = caps.load_p_mw.copy()
-    demand[:, caps.network.ev_bus] += caps.cap_mw
-    parts = _network_part(caps, demand, np.zeros_like(demand))
-    parts["54"] = parts.pop("45")
-    parts["55"] = cap_limit(caps)
-    return _collect(parts, tolerance_pu)
+    """Re-check (46)-(55) on the operating point that serves the load and all caps at once.
+
+    See Also
+    --------
+    ac_opf : the equations; (54) is (45) with the caps as demand and nothing unsupplied.
+    """
+    demand = caps.day.with_cars(caps.cap_mw).load_p_mw
+    found = ac_opf(caps, demand, np.zeros_like(demand))
+    found["54"], found["55"] = found.pop("45"), cap_limit(caps)
+    del found["NSP"]
+    return _collect(found, tolerance_pu)

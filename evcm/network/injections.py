@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evcm import data
 from evcm.arrays import FloatArray, IntArray
-from evcm.network.case import Network
+from evcm.network.case import Day, Network
 from evcm.paper import implements
 
 ACTIVE, REACTIVE = 0, 1
+
+
+class Part(Enum):
+    """What a group of injections stands for; the value is its name in messages."""
+
+    ACTIVE_GENERATION = "generation"
+    REACTIVE_GENERATION = "reactive generation"
+    NOT_SUPPLIED = "power not supplied"
+    CAP = "cap"
+    EXPORT = "export limit"
+    LACK = "too little"
+    EXCESS = "too much"
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,10 +34,11 @@ class Injections:
     """Powers at buses that the OPF chooses; MW or Mvar.
 
     `bus`, `kind` (0 active, 1 reactive), `sign` (+1 supply, -1 demand) and `cost_per_mw` are per
-    injection (nj,); `low` and `high` are (T, nj). The network's generators come first, active
-    then reactive.
+    injection (nj,); `low` and `high` are (T, nj). `parts` names the groups in order, with how many
+    injections each has.
     """
 
+    parts: tuple[tuple[Part, int], ...]
     bus: IntArray
     kind: IntArray
     sign: FloatArray
@@ -30,8 +46,22 @@ class Injections:
     low: FloatArray
     high: FloatArray
 
+    @classmethod
+    def of(
+        cls, part: Part, bus: IntArray, low: FloatArray, high: FloatArray, *,
+        kind: IntArray | int = ACTIVE, sign: float = 1.0, cost_per_mw: FloatArray | float = 0.0,
+    ) -> Injections:  # fmt: skip
+        """One group: an injection at each of `bus` (n,), with bounds (T, n)."""
+        n = len(bus)
+        cost = np.full(n, cost_per_mw) if np.ndim(cost_per_mw) == 0 else np.asarray(cost_per_mw)
+        return cls(
+            ((part, n),), np.asarray(bus, np.int64).copy(), np.full(n, kind), np.full(n, sign),
+            cost.astype(float), low, high,
+        )  # fmt: skip
+
     def __add__(self, other: Injections) -> Injections:
         return Injections(
+            self.parts + other.parts,
             np.concatenate([self.bus, other.bus]),
             np.concatenate([self.kind, other.kind]),
             np.concatenate([self.sign, other.sign]),
@@ -40,15 +70,19 @@ class Injections:
             np.concatenate([self.high, other.high], axis=1),
         )
 
+    def unpack(self, values: NDArray[Any]) -> dict[Part, NDArray[Any]]:
+        """Values per injection (..., nj) by group; the only place that knows their order."""
+        cuts = np.cumsum([n for _, n in self.parts])[:-1]
+        pieces = np.split(values, cuts, axis=-1)
+        return {part: piece for (part, _), piece in zip(self.parts, pieces, strict=True)}
+
     def free_of_cost(self) -> Injections:
         """The same injections with no cost."""
-        zero = np.zeros_like(self.cost_per_mw)
-        return Injections(self.bus, self.kind, self.sign, zero, self.low, self.high)
+        return replace(self, cost_per_mw=np.zeros_like(self.cost_per_mw))
 
-    def period(self, t: int) -> Injections:
-        """Only period t."""
-        low, high = self.low[t : t + 1], self.high[t : t + 1]
-        return Injections(self.bus, self.kind, self.sign, self.cost_per_mw, low, high)
+    def at(self, periods: IntArray) -> Injections:
+        """Only some periods, by index from 0."""
+        return replace(self, low=self.low[periods], high=self.high[periods])
 
 
 def nsp_penalty_per_mw() -> float:
@@ -66,57 +100,45 @@ def cost_per_mw(network: Network) -> tuple[FloatArray, float]:
 @implements("52", "53")
 def generation(network: Network, periods: int) -> Injections:
     """Active (52) and reactive (53) power of every generator, within its limits."""
-    n = network.generator_bus.size
+
+    def limits(*mw: FloatArray) -> list[FloatArray]:
+        return [np.tile(bound, (periods, 1)) for bound in mw]
+
     cost, _ = cost_per_mw(network)
-    return Injections(
-        bus=np.tile(network.generator_bus, 2),
-        kind=np.repeat([ACTIVE, REACTIVE], n),
-        sign=np.ones(2 * n),
-        cost_per_mw=np.concatenate([cost, np.zeros(n)]),
-        low=np.tile(np.concatenate([network.p_min_mw, network.q_min_mvar]), (periods, 1)),
-        high=np.tile(np.concatenate([network.p_max_mw, network.q_max_mvar]), (periods, 1)),
-    )
+    active = Injections.of(
+        Part.ACTIVE_GENERATION, network.generator_bus,
+        *limits(network.p_min_mw, network.p_max_mw), cost_per_mw=cost,
+    )  # fmt: skip
+    return active + Injections.of(
+        Part.REACTIVE_GENERATION, network.generator_bus,
+        *limits(network.q_min_mvar, network.q_max_mvar), kind=REACTIVE,
+    )  # fmt: skip
 
 
 @implements("44", "45", role="bound")
-def not_supplied(network: Network, load_p_mw: FloatArray) -> Injections:
+def not_supplied(day: Day) -> Injections:
     """NSP of (45): at a PQ bus part of a load may go unsupplied, never its reactive part."""
-    bus = np.flatnonzero(network.sheddable)
-    _, penalty = cost_per_mw(network)
-    high = np.maximum(load_p_mw[:, bus], 0.0)
-    return Injections(
-        bus=bus,
-        kind=np.full(bus.size, ACTIVE),
-        sign=np.ones(bus.size),
-        cost_per_mw=np.full(bus.size, penalty),
-        low=np.zeros_like(high),
-        high=high,
-    )
+    bus = np.flatnonzero(day.network.sheddable)
+    _, penalty = cost_per_mw(day.network)
+    high = np.maximum(day.load_p_mw[:, bus], 0.0)
+    return Injections.of(Part.NOT_SUPPLIED, bus, np.zeros_like(high), high, cost_per_mw=penalty)
 
 
 @implements("54", "55")
-def caps(network: Network, load_p_mw: FloatArray, share_min: float, share_max: float) -> Injections:
+def caps(day: Day, share_min: float, share_max: float) -> Injections:
     """Caps as demand in the balance (54), each a share of its bus's load (55)."""
-    load = np.maximum(load_p_mw[:, network.ev_bus], 0.0)
-    n = network.ev_bus.size
-    return Injections(
-        bus=network.ev_bus.copy(),
-        kind=np.full(n, ACTIVE),
-        sign=-np.ones(n),
-        cost_per_mw=-np.ones(n),
-        low=share_min * load,
-        high=share_max * load,
-    )
+    load = day.aggregator_load_mw
+    return Injections.of(
+        Part.CAP, day.network.ev_bus, share_min * load, share_max * load, sign=-1.0,
+        cost_per_mw=-1.0,
+    )  # fmt: skip
 
 
 def elastic(network: Network, periods: int) -> Injections:
     """Power from or to nowhere at every bus, at cost 1: finds the nearest operating point."""
     n = network.n_bus
-    return Injections(
-        bus=np.tile(np.arange(n), 4),
-        kind=np.repeat([ACTIVE, ACTIVE, REACTIVE, REACTIVE], n),
-        sign=np.repeat([1.0, -1.0, 1.0, -1.0], n),
-        cost_per_mw=np.ones(4 * n),
-        low=np.zeros((periods, 4 * n)),
-        high=np.full((periods, 4 * n), np.inf),
+    bus, kind = np.tile(np.arange(n), 2), np.repeat([ACTIVE, REACTIVE], n)
+    low, high = np.zeros((periods, 2 * n)), np.full((periods, 2 * n), np.inf)
+    return Injections.of(Part.LACK, bus, low, high, kind=kind, cost_per_mw=1.0) + Injections.of(
+        Part.EXCESS, bus, low, high, kind=kind, sign=-1.0, cost_per_mw=1.0
     )

@@ -2,9 +2,9 @@
 
 Each period minimises the power at the slack plus a penalty on power not supplied (44), subject to
 the power balances (45), (46) with the branch flows (47), (48), the branch limits (49), the voltage
-limits (50), the reference angle (51) and the generators' limits (52), (53). Two methods give the
-same optimum: ``fast``, an interior point of our own over all periods at once, and ``pypower``, a
-plain loop over PYPOWER.
+limits (50), the reference angle (51) and the generators' limits (52), (53);
+`evcm.network.certificate.ac_opf` writes them out. Two methods give the same optimum: ``fast``, an
+interior point of our own over all periods at once, and ``pypower``, a plain loop over PYPOWER.
 """
 
 from __future__ import annotations
@@ -14,56 +14,70 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from evcm.arrays import BoolArray, FloatArray, freeze
-from evcm.errors import Checks, InfeasibleError, SolverError
+from evcm.arrays import BoolArray, FloatArray, IntArray, freeze
+from evcm.errors import Checks, SolverError
 from evcm.network import injections
-from evcm.network.case import (
-    Day,
-    Network,
-    bus_load_mvar,
-    bus_load_mw,
-    ieee14,
-    reference_load_factor,
-)
-from evcm.network.injections import Injections
+from evcm.network.case import Day, Network, reference_day
+from evcm.network.injections import Injections, Part
 from evcm.network.interior import solve
+from evcm.network.interior.solve import State
+from evcm.network.limits import CAUSES, Limit, Multipliers, binding
+from evcm.network.status import Status
 from evcm.paper import implements
 
 Method = Literal["fast", "pypower"]
 METHODS: tuple[Method, ...] = ("fast", "pypower")
 
-PERIOD_H = 0.5
-"""Length of a period in hours."""
-
 NEGLIGIBLE_MW = 1e-6
 """An interior point stops just inside its bounds; less than this not supplied counts as none."""
+
+SERVED_MW = 1e-4
+"""Power not supplied in a period below which the network counts as serving all of it."""
 
 
 @dataclass(frozen=True, eq=False)
 class OpfDay:
     """Result of T periods; arrays are (period, bus) or (period, generator).
 
-    `nsp_mw` is the power not supplied; `load_p_mw` the load asked for, EVs included. `status`
-    says for each period how it was obtained.
+    `day` is what was asked, EVs included; `nsp_mw` the power not supplied. `price` (T, n_bus) is
+    what one MW more of load at a bus adds to the objective (44): 1 where the slack supplies it
+    without losses, 6000 where it goes unsupplied. `status` and `iterations` say for each period how
+    it was obtained, `multipliers` what each limit is worth.
     """
 
-    network: Network
-    load_p_mw: FloatArray = field(repr=False)
-    load_q_mvar: FloatArray = field(repr=False)
+    day: Day
     generation_p_mw: FloatArray = field(repr=False)
     generation_q_mvar: FloatArray = field(repr=False)
     v_pu: FloatArray = field(repr=False)
     angle_deg: FloatArray = field(repr=False)
     nsp_mw: FloatArray = field(repr=False)
     objective: FloatArray = field(repr=False)
-    status: tuple[str, ...] = field(repr=False)
-    method: str
+    price: FloatArray = field(repr=False)
+    multipliers: Multipliers = field(repr=False)
+    status: tuple[Status, ...] = field(repr=False)
+    iterations: IntArray = field(repr=False)
+    method: Method
     seconds: float
 
     def __post_init__(self) -> None:
-        freeze(self)
+        freeze(self, {"iterations": np.int64})
+
+    @property
+    def network(self) -> Network:
+        """The network."""
+        return self.day.network
+
+    @property
+    def load_p_mw(self) -> FloatArray:
+        """Active load asked for at each bus, EVs included. (T, n_bus)"""
+        return self.day.load_p_mw
+
+    @property
+    def load_q_mvar(self) -> FloatArray:
+        """Reactive load at each bus. (T, n_bus)"""
+        return self.day.load_q_mvar
 
     @property
     def load_mw(self) -> FloatArray:
@@ -83,22 +97,22 @@ class OpfDay:
     @property
     def load_mwh(self) -> float:
         """Energy asked for."""
-        return float(self.load_mw.sum() * PERIOD_H)
+        return float(self.load_mw.sum() * self.day.period_h)
 
     @property
     def generation_mwh(self) -> float:
         """Energy generated."""
-        return float(self.generation_mw.sum() * PERIOD_H)
+        return float(self.generation_mw.sum() * self.day.period_h)
 
     @property
     def nse_mwh(self) -> float:
         """Energy not supplied (NSE)."""
-        return float(self.nsp_mw.sum() * PERIOD_H)
+        return float(self.nsp_mw.sum() * self.day.period_h)
 
     @property
     def losses_mwh(self) -> float:
         """Energy lost in the network."""
-        return float(self.losses_mw.sum() * PERIOD_H)
+        return float(self.losses_mw.sum() * self.day.period_h)
 
     @property
     def peak_mw(self) -> float:
@@ -114,6 +128,60 @@ class OpfDay:
     def v_min_pu(self) -> FloatArray:
         """Lowest voltage in each period. (T,)"""
         return np.asarray(self.v_pu.min(axis=1))
+
+    def binding(self, period: int) -> list[Limit]:
+        """The limits that bind in a period (from 0), by name, with what one unit more is worth.
+
+        Generation comes first, then branches and voltages; the worth is in units of (44).
+        """
+        inj = opf_injections(self.day.at([period]))
+        return binding(self.network, inj, 0, self.multipliers.at([period]))
+
+    def shortages(self) -> pd.DataFrame:
+        """Every period with power not supplied and the limit that causes it.
+
+        Returns
+        -------
+        DataFrame
+            ``period`` (from 1), ``nsp_mw``, ``kind`` (one of `limits.CAUSES`), ``limit`` in words,
+            and ``worth_mw``: power not supplied saved per unit of the limit (MW, MVA, Mvar,
+            hundredth pu or degree).
+        """
+        rows, penalty = [], injections.nsp_penalty_per_mw()
+        for t in np.flatnonzero(self.nsp_mw.sum(axis=1) >= SERVED_MW).tolist():
+            cause = [x for x in self.binding(t) if x.kind in CAUSES]
+            strong = [x for x in cause if x.worth >= penalty / 2]
+            first = min(
+                strong or cause, key=lambda x: (CAUSES.index(x.kind) if strong else 0, -x.worth)
+            )
+            nsp = float(self.nsp_mw[t].sum())
+            rows.append((t + 1, nsp, first.kind, first.text, first.worth / penalty))
+        return pd.DataFrame(rows, columns=["period", "nsp_mw", "kind", "limit", "worth_mw"])
+
+    def to_frame(self) -> pd.DataFrame:
+        """The state by period and bus, one row each.
+
+        Returns
+        -------
+        DataFrame
+            ``period`` (from 1), ``bus``, ``v_pu``, ``angle_deg``, ``load_mw``, ``load_mvar``,
+            ``generation_mw``, ``generation_mvar``, ``nsp_mw`` and ``price`` (units of (44) per MW).
+        """
+        net, periods = self.network, self.day.n_periods
+        at_bus = np.eye(net.n_bus)[net.generator_bus]
+        columns = {
+            "v_pu": self.v_pu, "angle_deg": self.angle_deg, "load_mw": self.load_p_mw,
+            "load_mvar": self.load_q_mvar, "generation_mw": self.generation_p_mw @ at_bus,
+            "generation_mvar": self.generation_q_mvar @ at_bus, "nsp_mw": self.nsp_mw,
+            "price": self.price,
+        }  # fmt: skip
+        return pd.DataFrame(
+            {
+                "period": np.repeat(np.arange(1, periods + 1), net.n_bus),
+                "bus": np.tile(net.bus_number, periods),
+            }
+            | {name: values.ravel() for name, values in columns.items()}
+        )
 
 
 @implements("44")
@@ -131,108 +199,92 @@ def as_method(name: str) -> Method:
     return "fast" if name == "fast" else "pypower"
 
 
-def check_loads(
-    network: Network, load_p_mw: FloatArray, load_q_mvar: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Loads as (T, n_bus) float arrays; raises `InputError` on a wrong shape or value."""
-    p, q = np.asarray(load_p_mw, float), np.asarray(load_q_mvar, float)
-    c = Checks("bus loads")
-    good = p.ndim == 2 and p.shape[0] >= 1 and p.shape[1] == network.n_bus
-    c.require(good, "load_p_mw", f"shape {p.shape}", f"(periods, {network.n_bus} buses)")
-    c.require(q.shape == p.shape, "load_q_mvar", f"shape {q.shape}", f"{p.shape}")
-    for name, values in (("load_p_mw", p), ("load_q_mvar", q)):
-        bad = np.argwhere(~np.isfinite(values))
-        if bad.size and values.ndim == 2:
-            t, k = int(bad[0][0]), int(bad[0][1])
-            where = f"{name}, period {t + 1}, column {k + 1}"
-            c.require(False, where, float(values[t, k]), "a finite number")
-    c.done()
-    return p, q
+def opf_injections(day: Day) -> Injections:
+    """What the OPF of a day chooses: generation (52), (53) and power not supplied (45)."""
+    return injections.generation(day.network, day.n_periods) + injections.not_supplied(day)
 
 
-def solve_day(
-    network: Network,
-    load_p_mw: FloatArray,
-    load_q_mvar: FloatArray,
-    *,
-    method: Method = "fast",
-    tolerance: float | None = None,
-) -> OpfDay:
+def solve_day(day: Day, *, method: Method = "fast") -> OpfDay:
     """Solve the AC OPF (44)-(53) of every period.
 
     Parameters
     ----------
-    network
-    load_p_mw, load_q_mvar : (T, n_bus)
-        Load at each bus (43); negative where cars feed in more than the bus draws. T is free:
-        periods do not depend on each other.
+    day : Day
+        The network, and its load with cars (43): negative where cars feed in more than the bus
+        draws.
     method
         ``fast`` or ``pypower``.
-    tolerance
-        Termination tolerance for PYPOWER; None keeps its defaults.
 
     Raises
     ------
     InputError
-        Wrong shapes, numbers that are not finite, an unknown method.
+        An unknown method.
     InfeasibleError
         No operating point keeps every limit: names the period and the limits that bind.
     SolverError
         A period did not converge.
+
+    See Also
+    --------
+    evcm.network.certificate.ac_opf : the equations, written out.
+    evcm.network.certificate.certify_day : checks a result without any solver.
+    assess : the same where periods without an operating point are no error.
     """
     as_method(method)
-    p, q = check_loads(network, load_p_mw, load_q_mvar)
     started = time.perf_counter()
-    inj = injections.generation(network, len(p)) + injections.not_supplied(network, p)
-    angle, v, u, iterations = solve_injections(network, p, q, inj, method, "OPF", tolerance)
-    ng = network.generator_bus.size
-    nsp = np.zeros_like(p)
-    nsp[:, network.sheddable] = np.where(u[:, 2 * ng :] < NEGLIGIBLE_MW, 0.0, u[:, 2 * ng :])
-    generation_p = u[:, :ng]
+    inj = opf_injections(day)
+    state = solve_injections(day, inj, method).require("OPF")
+    return _result(day, inj, state, method, time.perf_counter() - started)
+
+
+def _result(day: Day, inj: Injections, state: State, method: Method, seconds: float) -> OpfDay:
+    power = inj.unpack(state.injection)
+    nsp, shed = np.zeros_like(day.load_p_mw), power[Part.NOT_SUPPLIED]
+    nsp[:, day.network.sheddable] = np.where(shed < NEGLIGIBLE_MW, 0.0, shed)
+    generation_p = power[Part.ACTIVE_GENERATION]
     return OpfDay(
-        network=network,
-        load_p_mw=p,
-        load_q_mvar=q,
+        day=day,
         generation_p_mw=generation_p,
-        generation_q_mvar=u[:, ng : 2 * ng],
-        v_pu=v,
-        angle_deg=np.rad2deg(angle),
+        generation_q_mvar=power[Part.REACTIVE_GENERATION],
+        v_pu=state.v_pu,
+        angle_deg=np.rad2deg(state.angle_rad),
         nsp_mw=nsp,
-        objective=objective(network, generation_p, nsp),
-        status=tuple(f"optimal after {n} iterations ({method})" for n in iterations),
+        objective=objective(day.network, generation_p, nsp),
+        price=state.price[:, :, 0],
+        multipliers=state.multipliers,
+        status=tuple(Status(s) for s in state.status),
+        iterations=state.iterations,
         method=method,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
     )
 
 
 def solve_injections(
-    network: Network,
-    p: FloatArray,
-    q: FloatArray,
-    inj: Injections,
-    method: Method,
-    what: str,
-    tolerance: float | None = None,
-    gap: float = solve.GAP,
-) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.int64]]:
-    """Angles (rad), voltages (pu), injections (MW, Mvar) and iterations by either method."""
+    day: Day, inj: Injections, method: Method = "fast", gap: float = solve.GAP
+) -> State:
+    """The operating points that choose the injections `inj` best, by either method.
+
+    PYPOWER cannot tell an infeasible period from a failure of its own; where it ends without an
+    answer, the fast method says which it was.
+    """
     if method == "fast":
-        state = solve.solve(network, p, q, inj, what, gap)
-        return state.angle_rad, state.v_pu, state.injection, state.iterations
+        return solve.solve(day, inj, gap)
     from evcm.network import pypower
 
-    rows = []
-    for t in range(len(p)):
-        try:
-            rows.append(
-                pypower.solve_period(network, p[t], q[t], inj.period(t), t + 1, what, tolerance)
-            )
-        except SolverError:
-            # the fast method's diagnosis tells an infeasible period from a solver's failure
-            solve.solve(network, p[t : t + 1], q[t : t + 1], inj.period(t), what)
-            raise
-    angle, v, u, iterations = zip(*rows, strict=True)
-    return np.stack(angle), np.stack(v), np.stack(u), np.array(iterations, np.int64)
+    state = pypower.solve(day, inj)
+    failed = np.flatnonzero(~state.solved)
+    if failed.size:
+        probe = solve.solve(day.at(failed), inj.at(failed), gap)
+        if not probe.nearest:
+            raise SolverError(
+                f"PYPOWER ended without an answer in {failed.size} of {day.n_periods} periods, "
+                f"first period {failed[0] + 1}; the fast method has one: use method fast",
+                period=int(failed[0]) + 1, periods=(failed + 1).tolist(),
+            )  # fmt: skip
+        found = {int(failed[t]): why for t, why in probe.nearest.items()}
+        state.status[list(found)] = Status.INFEASIBLE
+        state.nearest.update(found)
+    return state
 
 
 def study_day(
@@ -242,27 +294,38 @@ def study_day(
     method: Method = "fast",
     network: Network | None = None,
 ) -> OpfDay:
-    """The reference day of the study with the aggregators' power `ev_mw` (48, 11) on top of it."""
-    net = ieee14(as_published) if network is None else network
-    factor = reference_load_factor()
-    load_p = bus_load_mw(factor, ev_mw, net)
-    return solve_day(net, load_p, bus_load_mvar(factor, net), method=method)
+    """The reference day of the study with the aggregators' power `ev_mw` (48, 11) on top of it.
 
+    Parameters
+    ----------
+    ev_mw : (T, K), optional
+        Power of each aggregator, MW; without it no cars.
+    as_published
+        The network of the paper's own program, see `evcm.network.case.published_variant`.
+    method
+        ``fast`` or ``pypower``.
+    network
+        Another network, whose loads follow the reference day.
 
-SERVED_MW = 1e-4
-"""Power not supplied in a period below which the network counts as serving all of it."""
+    See Also
+    --------
+    solve_day : any day, and the errors it raises.
+    """
+    day = reference_day(as_published, network=network)
+    return solve_day(day if ev_mw is None else day.with_cars(ev_mw), method=method)
 
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
     """State of the network by period (T,): power not supplied, losses (MW), lowest voltage (pu).
 
-    Where no operating point exists, `nsp_mw` is inf and the others are nan.
+    Where no operating point exists, `nsp_mw` is inf and the others are nan; `status` says why.
     """
 
     nsp_mw: FloatArray = field(repr=False)
     losses_mw: FloatArray = field(repr=False)
     v_min_pu: FloatArray = field(repr=False)
+    status: tuple[Status, ...] = field(repr=False)
 
     @property
     def short_mw(self) -> FloatArray:
@@ -270,34 +333,38 @@ class Assessment:
         return np.where(self.nsp_mw < SERVED_MW, 0.0, self.nsp_mw)
 
 
-def assess(site: Day, ev_mw: FloatArray) -> Assessment:
+def assess(day: Day, ev_mw: FloatArray | None = None) -> Assessment:
     """Solve the AC OPF with the aggregators' power `ev_mw` (T, K), period by period.
 
     A period that the OPF calls infeasible, or cannot solve, has no operating point here; it never
     counts as served.
+
+    See Also
+    --------
+    evcm.network.outages.assess_outages : the same under the loss of any one branch.
     """
-    load = site.with_cars(ev_mw)
-    short = np.full(len(load), np.inf)
-    losses, v_min = (np.full(len(load), np.nan) for _ in range(2))
-    todo = np.arange(len(load))
-    while todo.size:
-        try:
-            day = solve_day(site.network, load[todo], site.load_q_mvar[todo])
-        except (InfeasibleError, SolverError) as error:
-            bad = np.asarray(error.details["periods"], int) - 1
-            todo = np.delete(todo, bad)
-            continue
-        short[todo] = day.nsp_mw.sum(axis=1)
-        losses[todo], v_min[todo] = day.losses_mw, day.v_min_pu
-        break
-    return Assessment(short, losses, v_min)
+    day = day if ev_mw is None else day.with_cars(ev_mw)
+    inj = opf_injections(day)
+    state = solve.solve(day, inj)
+    return assessment(day, inj, state)
 
 
-def shortage_mw(site: Day, ev_mw: FloatArray) -> FloatArray:
+def assessment(day: Day, inj: Injections, state: State) -> Assessment:
+    """What an operator looks at first, of a state that may lack some periods."""
+    result, solved = _result(day, inj, state, "fast", 0.0), state.solved
+    return Assessment(
+        nsp_mw=np.where(solved, result.nsp_mw.sum(axis=1), np.inf),
+        losses_mw=np.where(solved, result.losses_mw, np.nan),
+        v_min_pu=np.where(solved, result.v_min_pu, np.nan),
+        status=result.status,
+    )
+
+
+def shortage_mw(day: Day, ev_mw: FloatArray) -> FloatArray:
     """Power not supplied (T,) with the aggregators' power `ev_mw` (T, K); inf where no state is."""
-    return assess(site, ev_mw).nsp_mw
+    return assess(day, ev_mw).nsp_mw
 
 
-def served(site: Day, ev_mw: FloatArray) -> BoolArray:
+def served(day: Day, ev_mw: FloatArray) -> BoolArray:
     """In which periods (T,) the network serves load and aggregators in full."""
-    return np.asarray(shortage_mw(site, ev_mw) < SERVED_MW)
+    return np.asarray(shortage_mw(day, ev_mw) < SERVED_MW)

@@ -6,12 +6,15 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from pypower import api
+from pypower import api, idx_brch, idx_bus, idx_cost, idx_gen
 
 from evcm.arrays import FloatArray
-from evcm.errors import Checks, SolverError
-from evcm.network.case import Network
-from evcm.network.injections import Injections
+from evcm.errors import Checks
+from evcm.network.case import Day, Network
+from evcm.network.injections import Injections, Part
+from evcm.network.interior.solve import State
+from evcm.network.limits import Multipliers
+from evcm.network.status import Status
 
 BUILT_IN = (
     "case4gs", "case6ww", "case9", "case14", "case24_ieee_rts", "case30", "case39", "case57",
@@ -19,11 +22,21 @@ BUILT_IN = (
 )  # fmt: skip
 """Cases that PYPOWER ships and that can be asked for by name."""
 
-UNLIMITED_MVA = 9.9e5
-"""Stands for no branch limit: PYPOWER fails when every limit is 0."""
+UNBOUNDED = 1e15
+"""No bound, in MW: per unit it must exceed the 1e10 that PYPOWER takes for none."""
 
-UNBOUNDED = 1e10
-"""PYPOWER's own infinity of a bound."""
+TOLERANCE = 1e-8
+"""What PYPOWER must reach in feasibility and optimality; its own 1e-6 leaves 3e-6 pu in (45)."""
+
+PLAIN, STEP_CONTROLLED = 560, 565
+"""PYPOWER's two variants of its interior point."""
+
+ATTEMPTS = (
+    (1.0, 0.0, PLAIN), (0.01, 0.0, PLAIN), (0.01, 0.0, STEP_CONTROLLED), (0.01, 1e-4, PLAIN),
+    (0.01, 1e-4, STEP_CONTROLLED), (0.1, 1e-3, PLAIN),
+)  # fmt: skip
+"""Scale of the costs, cost per MW squared, and variant, in turn. A little curvature lets PYPOWER
+end where generators without cost leave the optimum flat; it comes only after all else."""
 
 
 def built_in_case(name: str) -> dict[str, Any]:
@@ -34,80 +47,165 @@ def built_in_case(name: str) -> dict[str, Any]:
     return deepcopy(getattr(api, name)())
 
 
-def case_of(
-    network: Network, p_mw: FloatArray, q_mvar: FloatArray, inj: Injections
-) -> dict[str, Any]:
-    """One period as a PYPOWER case; generators first, then power not supplied or caps."""
-    nb, nl, ng = network.n_bus, network.branch_from.size, network.generator_bus.size
-    bus = np.zeros((nb, 13))
-    bus[:, 0] = np.arange(1, nb + 1)
-    bus[:, 1], bus[:, 2], bus[:, 3] = network.bus_type, p_mw, q_mvar
-    bus[:, 4], bus[:, 5] = network.shunt_g_mw, network.shunt_b_mvar
-    bus[:, 6] = bus[:, 7] = bus[:, 10] = 1.0
-    bus[:, 9] = 100.0  # kV; per unit figures do not depend on it
-    bus[:, 11], bus[:, 12] = network.v_max_pu, network.v_min_pu
-    branch = np.zeros((nl, 13))
-    branch[:, 0], branch[:, 1] = network.branch_from + 1, network.branch_to + 1
-    branch[:, 2], branch[:, 3] = network.resistance_pu, network.reactance_pu
-    branch[:, 4], branch[:, 8], branch[:, 9] = (
-        network.charging_pu, network.tap_ratio, network.shift_deg,
-    )  # fmt: skip
-    branch[:, 5] = np.where(np.isfinite(network.limit_mva), network.limit_mva, UNLIMITED_MVA)
-    branch[:, 10], branch[:, 11], branch[:, 12] = 1.0, -360.0, 360.0
-    extra = inj.bus.size - 2 * ng  # active power alone: not supplied, or a cap
-    low, high = np.clip(inj.low[0], -UNBOUNDED, None), np.clip(inj.high[0], None, UNBOUNDED)
-    down = np.where(inj.sign > 0, low, -high)
-    up = np.where(inj.sign > 0, high, -low)
-    gen = np.zeros((ng + extra, 21))
-    gen[:, 0] = np.concatenate([inj.bus[:ng], inj.bus[2 * ng :]]) + 1
-    gen[:, 5], gen[:, 6], gen[:, 7] = 1.0, network.base_mva, 1.0
-    gen[:, 9] = np.concatenate([down[:ng], down[2 * ng :]])
-    gen[:, 8] = np.concatenate([up[:ng], up[2 * ng :]])
-    gen[:ng, 4], gen[:ng, 3] = down[ng : 2 * ng], up[ng : 2 * ng]
-    cost = inj.cost_per_mw * inj.sign
-    gencost = np.zeros((ng + extra, 6))
-    gencost[:, 0], gencost[:, 3] = 2, 2
-    gencost[:, 4] = np.concatenate([cost[:ng], cost[2 * ng :]])
-    return {
-        "version": "2",
-        "baseMVA": network.base_mva,
-        "bus": bus,
-        "branch": branch,
-        "gen": gen,
-        "gencost": gencost,
-    }
+def case_of(network: Network) -> dict[str, Any]:
+    """The network as a PYPOWER case without costs: ``baseMVA``, ``bus``, ``gen`` and ``branch``.
 
-
-def solve_period(
-    network: Network,
-    load_p_mw: FloatArray,
-    load_q_mvar: FloatArray,
-    inj: Injections,
-    period: int,
-    what: str,
-    tolerance: float | None = None,
-) -> tuple[FloatArray, FloatArray, FloatArray, int]:
-    """One period. Returns angle (rad), voltage (pu), injections (MW, Mvar) and the iterations.
-
-    `tolerance` tightens PYPOWER's own termination tolerances (None keeps its defaults).
-
-    Raises
-    ------
-    SolverError
-        PYPOWER did not converge; its figures are not looked at.
+    See Also
+    --------
+    period_case : the same with the injections of one period as generators.
     """
-    options: dict[str, Any] = {"VERBOSE": 0, "OUT_ALL": 0}
-    if tolerance is not None:
-        names = ("PDIPM_FEASTOL", "PDIPM_GRADTOL", "PDIPM_COMPTOL", "PDIPM_COSTTOL")
-        options |= dict.fromkeys(names, tolerance)
-    case = case_of(network, load_p_mw, load_q_mvar, inj)
+    nb, nl, ng = network.n_bus, network.branch_from.size, network.generator_bus.size
+    bus, gen, branch = np.zeros((nb, 13)), np.zeros((ng, 21)), np.zeros((nl, 13))
+    bus[:, idx_bus.BUS_I], bus[:, idx_bus.BUS_TYPE] = network.bus_number, network.bus_type
+    bus[:, idx_bus.PD], bus[:, idx_bus.QD] = network.load_p_mw, network.load_q_mvar
+    bus[:, idx_bus.GS], bus[:, idx_bus.BS] = network.shunt_g_mw, network.shunt_b_mvar
+    bus[:, [idx_bus.BUS_AREA, idx_bus.VM, idx_bus.ZONE]] = 1.0
+    bus[:, idx_bus.BASE_KV] = 100.0  # per unit figures do not depend on it
+    bus[:, idx_bus.VMAX], bus[:, idx_bus.VMIN] = network.v_max_pu, network.v_min_pu
+    gen[:, idx_gen.GEN_BUS] = network.bus_number[network.generator_bus]
+    gen[:, idx_gen.PMIN], gen[:, idx_gen.PMAX] = network.p_min_mw, network.p_max_mw
+    gen[:, idx_gen.QMIN], gen[:, idx_gen.QMAX] = network.q_min_mvar, network.q_max_mvar
+    gen[:, idx_gen.VG] = gen[:, idx_gen.GEN_STATUS] = 1.0
+    gen[:, idx_gen.MBASE] = network.base_mva
+    branch[:, idx_brch.F_BUS] = network.bus_number[network.branch_from]
+    branch[:, idx_brch.T_BUS] = network.bus_number[network.branch_to]
+    branch[:, idx_brch.BR_R], branch[:, idx_brch.BR_X] = network.resistance_pu, network.reactance_pu
+    branch[:, idx_brch.BR_B], branch[:, idx_brch.TAP] = network.charging_pu, network.tap_ratio
+    branch[:, idx_brch.SHIFT], branch[:, idx_brch.BR_STATUS] = network.shift_deg, 1.0
+    limit = network.limit_mva
+    branch[:, idx_brch.RATE_A] = np.where(np.isfinite(limit), limit, 0.0)
+    branch[:, idx_brch.ANGMIN] = np.clip(network.angle_min_deg, -360.0, None)
+    branch[:, idx_brch.ANGMAX] = np.clip(network.angle_max_deg, None, 360.0)
+    for column in (idx_brch.ANGMIN, idx_brch.ANGMAX):  # to PYPOWER an angle of 0 is no limit
+        branch[branch[:, column] == 0.0, column] = 1e-9
+    return {"version": "2", "baseMVA": network.base_mva, "bus": bus, "gen": gen, "branch": branch}
+
+
+def period_case(day: Day, inj: Injections, period: int) -> dict[str, Any]:
+    """One period (from 0) as a PYPOWER case, each injection a row of ``gen`` and ``gencost``.
+
+    The network's generators come first. Every other injection, such as the power not supplied at a
+    bus (45) or a cap (54), is a generator of its own: active power within its bounds, no reactive
+    power, and its own cost (44). A demand is a generator of negative power.
+
+    Parameters
+    ----------
+    day : Day
+    inj : Injections
+        Of the day's periods; the network's generators are among them.
+    period : int
+
+    Returns
+    -------
+    dict
+        ``baseMVA``, ``bus``, ``gen``, ``branch`` and ``gencost``, as `pypower.api.runopf` takes it.
+    """
+    case, net = case_of(day.network), day.network
+    case["bus"][:, idx_bus.PD] = day.load_p_mw[period]
+    case["bus"][:, idx_bus.QD] = day.load_q_mvar[period]
+    low, high = inj.low[period], inj.high[period]
+    down = np.clip(np.where(inj.sign > 0, low, -high), -UNBOUNDED, UNBOUNDED)
+    up = np.clip(np.where(inj.sign > 0, high, -low), -UNBOUNDED, UNBOUNDED)
+    bounds = {
+        part: (b, d, u, c)
+        for (part, b), d, u, c in zip(
+            inj.unpack(inj.bus).items(), inj.unpack(down).values(), inj.unpack(up).values(),
+            inj.unpack(inj.cost_per_mw * inj.sign).values(), strict=True,
+        )
+    }  # fmt: skip
+    _, q_down, q_up, _ = bounds.pop(Part.REACTIVE_GENERATION)
+    own = bounds.pop(Part.ACTIVE_GENERATION)
+    bus, p_down, p_up, cost = (
+        np.concatenate(columns) for columns in zip(own, *bounds.values(), strict=True)
+    )
+    gen = np.zeros((bus.size, 21))
+    gen[:, idx_gen.GEN_BUS] = net.bus_number[bus]
+    gen[:, idx_gen.VG] = gen[:, idx_gen.GEN_STATUS] = 1.0
+    gen[:, idx_gen.MBASE] = net.base_mva
+    gen[:, idx_gen.PMIN], gen[:, idx_gen.PMAX] = p_down, p_up
+    gen[: q_up.size, idx_gen.QMIN], gen[: q_up.size, idx_gen.QMAX] = q_down, q_up
+    gencost = np.zeros((bus.size, 6))
+    gencost[:, idx_cost.MODEL], gencost[:, idx_cost.NCOST] = idx_cost.POLYNOMIAL, 2
+    gencost[:, idx_cost.COST] = cost
+    return case | {"gen": gen, "gencost": gencost}
+
+
+def solve(day: Day, inj: Injections) -> State:
+    """Every period by PYPOWER; where it ends without an answer, the status says so.
+
+    Each of `ATTEMPTS` must reach `TOLERANCE`; the first that does counts.
+    """
+    rows = [_solve_period(day, inj, t) for t in range(day.n_periods)]
+    status, iterations, angle, v, u, price, *mult = zip(*rows, strict=True)
+    return State(
+        status=np.array(status, np.int64), iterations=np.array(iterations, np.int64),
+        angle_rad=np.stack(angle), v_pu=np.stack(v), injection=np.stack(u),
+        price=np.stack(price), multipliers=Multipliers(*(np.stack(m) for m in mult)),
+    )  # fmt: skip
+
+
+def _run(case: dict[str, Any], scale: float, curvature: float, variant: int) -> dict[str, Any]:
+    """PYPOWER's answer to one attempt; figures of a failed one are not to be looked at."""
+    case, cost = deepcopy(case), case["gencost"]
+    curved = np.zeros((len(cost), 7))
+    curved[:, idx_cost.MODEL], curved[:, idx_cost.NCOST] = idx_cost.POLYNOMIAL, 3
+    curved[:, idx_cost.COST], curved[:, idx_cost.COST + 1] = curvature, cost[:, idx_cost.COST]
+    curved[:, idx_cost.COST :] *= scale
+    if curvature:
+        case["gencost"] = curved
+    else:
+        case["gencost"][:, idx_cost.COST :] *= scale
+    if not case["branch"][:, idx_brch.RATE_A].any():  # PYPOWER fails without any limit at all
+        case["branch"][0, idx_brch.RATE_A] = _most_mva(case)
+    names = ("PDIPM_GRADTOL", "PDIPM_COMPTOL", "PDIPM_COSTTOL")
+    # PYPOWER weighs the balances by the largest room left at any limit, squared flows included
+    room = (case["branch"][:, idx_brch.RATE_A].max() / case["baseMVA"]) ** 2
+    options = dict.fromkeys(names, TOLERANCE) | {
+        "PDIPM_FEASTOL": max(TOLERANCE / (1.0 + room), 1e-13),
+        "VERBOSE": 0, "OUT_ALL": 0, "OPF_ALG": variant, "PDIPM_MAX_IT": 200,
+    }  # fmt: skip
     with np.errstate(all="ignore"):
-        result = api.runopf(case, api.ppoption(**options))
-    if not result["success"]:
-        raise SolverError(f"{what}, period {period}: PYPOWER did not converge", period=period)
-    ng = network.generator_bus.size
-    power = result["gen"]
-    injection = np.concatenate([power[:ng, 1], power[:ng, 2], power[ng:, 1]]) * inj.sign
-    angle = np.deg2rad(result["bus"][:, 8])
-    iterations = int(result.get("raw", {}).get("output", {}).get("iterations", 0))
-    return angle - angle[network.slack], result["bus"][:, 7].copy(), injection, iterations
+        found: dict[str, Any] = api.runopf(case, api.ppoption(**options))
+    return found
+
+
+def _most_mva(case: dict[str, Any]) -> float:
+    """More than the first branch can carry at any voltage within its limits."""
+    row = case["branch"][0]
+    y = 1.0 / np.hypot(row[idx_brch.BR_R], row[idx_brch.BR_X]) + row[idx_brch.BR_B]
+    tap = min(1.0, row[idx_brch.TAP])
+    return float(2.0 * case["baseMVA"] * y * (case["bus"][:, idx_bus.VMAX].max() / tap) ** 2)
+
+
+def _solve_period(day: Day, inj: Injections, t: int) -> tuple[Any, ...]:
+    """Status, iterations, angle, voltage, injections, prices and multipliers of one period."""
+    case = period_case(day, inj, t)
+    for scale, curvature, variant in ATTEMPTS:
+        found = _run(case, scale, curvature, variant)
+        if found["success"]:
+            break
+    net = day.network
+    ng, gen, bus, branch = net.generator_bus.size, found["gen"], found["bus"], found["branch"]
+    sign = inj.sign
+
+    def packed(active: int, reactive: int) -> FloatArray:
+        own, others = gen[:ng], gen[ng:]
+        return np.concatenate([own[:, active], own[:, reactive], others[:, active]])
+
+    up = packed(idx_gen.MU_PMAX, idx_gen.MU_QMAX) / scale
+    down = packed(idx_gen.MU_PMIN, idx_gen.MU_QMIN) / scale
+    angle = np.deg2rad(bus[:, idx_bus.VA])
+    return (
+        Status.OPTIMAL if found["success"] else Status.DIVERGED,
+        int(found["raw"]["output"]["iterations"]),
+        angle - angle[net.slack],
+        bus[:, idx_bus.VM].copy(),
+        packed(idx_gen.PG, idx_gen.QG) * sign,
+        bus[:, [idx_bus.LAM_P, idx_bus.LAM_Q]] / scale,
+        bus[:, idx_bus.MU_VMIN] / scale / 100.0,
+        bus[:, idx_bus.MU_VMAX] / scale / 100.0,
+        np.where(sign > 0, down, up),
+        np.where(sign > 0, up, down),
+        (branch[:, idx_brch.MU_SF] + branch[:, idx_brch.MU_ST]) / scale,
+        (branch[:, idx_brch.MU_ANGMIN] + branch[:, idx_brch.MU_ANGMAX]) / scale,
+    )

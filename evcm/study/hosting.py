@@ -188,19 +188,13 @@ def growing_fleet_mw(day: Cars, block: int, charger: Charger) -> tuple[FloatArra
     return power.cumsum(axis=0), unserved.cumsum()
 
 
-def many_days(site: Day, days: int) -> Day:
-    """The same day of load, repeated."""
-    repeat = (np.tile(load, (days, 1)) for load in (site.load_p_mw, site.load_q_mvar))
-    return Day(site.network, *repeat)
-
-
 def first_shortage(site: Day, power_mw: FloatArray) -> IntArray:
     """First block at which each day lacks power (D,), by bisection; B + 1 where none does.
 
     `power_mw` is (D, B + 1, T, K). More cars never draw less, so bisection finds the first.
     """
     days, blocks = power_mw.shape[0], power_mw.shape[1] - 1
-    wide = many_days(site, days)
+    wide = site.repeated(days)
 
     def short(block: IntArray) -> np.ndarray:
         flat = power_mw[np.arange(days), block].reshape(days * PERIODS, -1)
@@ -260,7 +254,7 @@ def _uncontrolled(grid: Grid, kw: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     first = np.where(block * grid.block > grid.most, np.inf, block * float(grid.block))
     rows = []
     few = grid.curve_days
-    wide = many_days(site, few)
+    wide = site.repeated(few)
     for n in sorted({0, *grid.counts}):
         ev = power[:few, min(n, grid.most) // grid.block]
         state = opf.assess(wide, ev.reshape(few * PERIODS, -1))

@@ -27,6 +27,8 @@ class Grid(NamedTuple):
     t: IntArray
     y: FloatArray  # (branch, 8): real and imaginary of ff, ft, tf, tt
     limit2: FloatArray  # (branch,): squared MVA limit in pu, inf where there is none
+    angle_min: FloatArray  # (branch,): rad, -inf where there is none
+    angle_max: FloatArray
     shunt_g: FloatArray
     shunt_b: FloatArray
     v_min: FloatArray

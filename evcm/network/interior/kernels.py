@@ -17,10 +17,13 @@ from evcm import compiled as nb
 from evcm.arrays import FloatArray, IntArray
 from evcm.network.interior.blocks import factor, solve_refined
 from evcm.network.interior.branch import Grid, branch_second, branch_terms, hold, scatter
+from evcm.network.status import Status
 from evcm.paper import implements
 
-SOLVED, ITERATIONS, SINGULAR, DIVERGED = 0, 1, 2, 3
-"""How a solve ended."""
+SOLVED, ITERATIONS, SINGULAR, DIVERGED = (
+    int(s) for s in (Status.OPTIMAL, Status.ITERATION_LIMIT, Status.SINGULAR, Status.DIVERGED)
+)
+"""How a solve ended, as the kernels know it."""
 
 
 class Effort(NamedTuple):
@@ -63,13 +66,15 @@ def interior_point(
 ) -> tuple[int, int, float]:
     """One period, all in pu. `x` (bus, 2) angle and voltage, `u` injections: start and result.
 
-    `lam` (bus, 2) and `mult` (2 bus + 2 injections + 2 branches) receive the multipliers of the
+    `lam` (bus, 2) and `mult` (2 bus + 2 injections + 4 branches) receive the multipliers of the
     balances and of the limits: voltage low, voltage high, injection low, injection high, flow from,
-    flow to. Returns how it ended, the iterations and the last barrier parameter.
+    flow to, angle low, angle high. Returns how it ended, the iterations and the last barrier
+    parameter.
     """
     n, nj, nl = x.shape[0], u.size, g.f.size
-    nz = 2 * n + 2 * nj + 2 * nl
+    nz = 2 * n + 2 * nj + 4 * nl
     o_u, o_f = 2 * n, 2 * n + 2 * nj
+    o_a = o_f + 2 * nl
     fixed = np.zeros((n, 2), np.bool_)
     fixed[g.slack, 0] = True
     held = np.zeros(nj, np.bool_)
@@ -89,6 +94,7 @@ def interior_point(
             on[o_u + nj + j] = high[j] < 1e9
     for e in range(nl):
         on[o_f + e] = on[o_f + nl + e] = g.limit2[e] < 1e9
+        on[o_a + e], on[o_a + nl + e] = g.angle_min[e] > -1e9, g.angle_max[e] < 1e9
     active = 0
     for i in range(nz):
         active += on[i]
@@ -125,6 +131,10 @@ def interior_point(
             bal[f, 1] += value[e, 1]
             bal[t, 0] += value[e, 2]
             bal[t, 1] += value[e, 3]
+            if on[o_a + e]:
+                h[o_a + e] = g.angle_min[e] - x[f, 0] + x[t, 0]
+            if on[o_a + nl + e]:
+                h[o_a + nl + e] = x[f, 0] - x[t, 0] - g.angle_max[e]
             for side in range(2):
                 if on[o_f + e + side * nl]:
                     p, q = value[e, 2 * side], value[e, 2 * side + 1]
@@ -151,6 +161,8 @@ def interior_point(
         for e in range(nl):
             f, t = g.f[e], g.t[e]
             w[0], w[1], w[2], w[3] = lam[f, 0], lam[f, 1], lam[t, 0], lam[t, 1]
+            grad[f, 0] += mu[o_a + nl + e] - mu[o_a + e]
+            grad[t, 0] -= mu[o_a + nl + e] - mu[o_a + e]
             for i in range(3):
                 part = 0.0
                 for q in range(4):
@@ -232,6 +244,13 @@ def interior_point(
                     grad[t, 0] -= turn * flow_grad[e, side, 0]
                     grad[f, 1] += turn * flow_grad[e, side, 1]
                     grad[t, 1] += turn * flow_grad[e, side, 2]
+            for i in (o_a + e, o_a + nl + e):
+                if on[i]:
+                    turn = (gamma + mu[i] * h[i]) / s[i]
+                    turn = turn if i >= o_a + nl else -turn
+                    grad[f, 0] += turn
+                    grad[t, 0] -= turn
+                    hess[0, 0] += mu[i] / s[i]
             scatter(g, e, first[e], hess, diag, off)
         hold(g, fixed, diag, off)
         for k in range(n):
@@ -284,6 +303,8 @@ def interior_point(
                 i = o_f + e + side * nl
                 ds[i] = -h[i] - s[i] - flow_grad[e, side, 0] * (dx[f, 0] - dx[t, 0])
                 ds[i] -= flow_grad[e, side, 1] * dx[f, 1] + flow_grad[e, side, 2] * dx[t, 1]
+            ds[o_a + e] = -h[o_a + e] - s[o_a + e] + dx[f, 0] - dx[t, 0]
+            ds[o_a + nl + e] = -h[o_a + nl + e] - s[o_a + nl + e] - dx[f, 0] + dx[t, 0]
         for i in range(nz):
             if on[i]:
                 dmu[i] = -mu[i] + (gamma - mu[i] * ds[i]) / s[i]
