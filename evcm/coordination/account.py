@@ -162,7 +162,7 @@ def operate(
     wide, power = repeated(site, N), sample_mw.transpose(2, 0, 1).reshape(N * T, K)
     state = opf.assess(wide, power)
     by_day = state.short_mw.reshape(N, T)
-    load = wide.with_cars(power).sum(axis=1).reshape(N, T)
+    load = wide.with_cars(power).load_p_mw.sum(axis=1).reshape(N, T)
     return Operation(
         nse_mwh=float(period_h * by_day.sum(axis=1) @ probability),
         days_short=float((by_day > 0).any(axis=1) @ probability),
