@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from evcm.arrays import FloatArray, IntArray
+from evcm.arrays import IntArray
 from evcm.errors import Checks
 from evcm.inputs.values import Clock, Sessions, VehicleClass
 from evcm.store.reading import Kind, Table, read_table, read_text
@@ -60,13 +60,14 @@ def read_sessions(
     Returns
     -------
     Sessions
-        Times are rounded to the nearest start of a period; a session fills one period at least.
+        Times are rounded to the nearest start of a period; a session fills one period at least,
+        and one less than the horizon at most.
 
     Raises
     ------
     InputError
-        All faults with their lines: unknown buses or classes, sessions that end before they begin,
-        last as long as the horizon or overlap at a station, more energy than the battery holds.
+        All faults with their lines: unknown buses or classes, sessions that end before they begin
+        or overlap at a station, more energy than the battery holds.
     """
     table, column = _table(path)
     c = Checks(str(path))
@@ -78,6 +79,7 @@ def read_sessions(
     sample, first = _on_clock(times["arrival"], begin, clock)
     last_sample, after = _on_clock(times["departure"], begin, clock)
     last = np.maximum(after + (last_sample - sample) * clock.periods - 1, first)
+    last = np.minimum(last, first + clock.periods - 2)
     at = _buses(table, bus, buses, c)
     kind = _classes(table, classes, c)
     energy = table[column["energy_kwh"]]
@@ -89,11 +91,6 @@ def read_sessions(
         start, end = times["arrival"][row], times["departure"][row]
         c.require(start < end, f"{where}, departure", str(end), f"after the arrival, {start}")
         c.require(sample[row] >= 0, f"{where}, arrival", str(start), f"from {begin.date()} on")
-        length = int(last[row] - first[row] + 1)
-        c.require(
-            length < clock.periods, f"{where}, stay", f"{length * clock.period_h:g} h",
-            f"less than the {clock.periods * clock.period_h:g} h of the horizon",
-        )  # fmt: skip
         cell = vehicles[int(kind[row])].battery
         room = float(cell.departure_soc_kwh) - float(cell.soc_min_kwh)
         if np.isfinite(battery[row]):
@@ -194,10 +191,3 @@ def _no_overlap(
             )  # fmt: skip
         if other is None or times["departure"][row] > times["departure"][other]:
             before[name] = row
-
-
-def deliverable_kwh(sessions: Sessions, clock: Clock, power_kw: FloatArray,
-                    efficiency: FloatArray) -> FloatArray:  # fmt: skip
-    """What the charger can put into the battery in each stay, kWh."""
-    hours = (sessions.last_period - sessions.first_period + 1) * clock.period_h
-    return np.asarray(hours * power_kw * efficiency)

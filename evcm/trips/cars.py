@@ -27,7 +27,7 @@ class Cars:
 
     Vectors are (V), `departure` and `arrival` (V, D) in periods of the horizon (0: the car stays at
     home that day; arrivals may pass T), `speed_kmh` (T). `slope` is the degradation slope m_v,
-    `vehicle_class` counts into `inputs.vehicles`.
+    `vehicle_class` counts into `inputs.vehicles`, `list_row` (V) into a list of cars.
     """
 
     from_bus: IntArray
@@ -41,6 +41,7 @@ class Cars:
     vehicle_class: IntArray
     speed_kmh: FloatArray
     inputs: Inputs = field(repr=False)
+    list_row: IntArray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return int(self.from_bus.size)
@@ -241,7 +242,8 @@ def listed_cars(
         listed.home_bus[every], listed.work_bus[every], listed.distance_km[every],
         np.where(np.isnan(given), drawn, given), departure, arrival, cost,
         slopes(inputs, cost, kind), kind,
-        draw_speeds(numbers, kernels.stream(seed, scenario.number, sample, kernels.SPEED)), inputs,
+        draw_speeds(numbers, kernels.stream(seed, scenario.number, sample, kernels.SPEED)),
+        inputs, every,
     )  # fmt: skip
 
 
@@ -253,10 +255,9 @@ def listed_days(
     clock = inputs.clock
     departure, arrival = (np.zeros((every.size, clock.days), dtype=np.int64) for _ in range(2))
     for d, one in enumerate(inputs.day_laws(law)):
-        leave = listed.departure_h + 0.0
         times = []
         for mean, sd in (
-            (leave, listed.departure_sd_h), (listed.arrival_h, listed.arrival_sd_h),
+            (listed.departure_h, listed.departure_sd_h), (listed.arrival_h, listed.arrival_sd_h),
         ):  # fmt: skip
             drawn = mean[every] + spread * sd[every] * draw.standard_normal(every.size)
             times.append(np.array([math.floor(clock.period(d, h) + 0.5) for h in drawn]))

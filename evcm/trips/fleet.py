@@ -123,9 +123,8 @@ def group_cars(cars: Cars, cars_per_group: int) -> tuple[Cars, IntArray]:
     checks.done()
     if cars_per_group == 1:
         return cars, np.ones(len(cars), dtype=np.int64)
-    listed = cars.distance_km if isinstance(cars.inputs.cars, CarList) else cars.from_bus * 0
-    times = (cars.arrival[:, 0], cars.departure[:, 0]) if listed.any() else ()
-    alike = (*times, listed, cars.to_bus, cars.from_bus, cars.vehicle_class)
+    rows = () if cars.list_row is None else (cars.list_row,)
+    alike = (*rows, cars.to_bus, cars.from_bus, cars.vehicle_class)
     order = np.lexsort((cars.consumption_kwh_per_km, *alike))
     other = np.any([np.diff(values[order]) != 0 for values in alike], axis=0)
     runs = np.split(order, np.flatnonzero(other) + 1)
@@ -148,7 +147,7 @@ def group_cars(cars: Cars, cars_per_group: int) -> tuple[Cars, IntArray]:
         cars.from_bus[first], cars.to_bus[first], cars.distance_km[first],
         mean(cars.consumption_kwh_per_km), cars.departure[first], cars.arrival[first], cost,
         np.divide(wear, cost, out=np.zeros_like(cost), where=cost > 0), cars.vehicle_class[first],
-        cars.speed_kmh, cars.inputs,
+        cars.speed_kmh, cars.inputs, None if cars.list_row is None else cars.list_row[first],
     ), size  # fmt: skip
 
 
@@ -252,25 +251,14 @@ def _listed_samples(
     numbers: kernels.LawNumbers, departure: IntArray, arrival: IntArray, speed: FloatArray,
 ) -> None:  # fmt: skip
     """Fill departure, arrival (V, N, D) and speed (N, T) of listed cars."""
-    columns = listed.home_bus, listed.work_bus, listed.distance_km, listed.vehicle_class
-    place: dict[tuple[float, ...], list[int]] = {}
-    for k, key in enumerate(zip(*columns, strict=True)):
-        place.setdefault(tuple(float(x) for x in key), []).append(k)
-    of_group = zip(cars.from_bus, cars.to_bus, cars.distance_km, cars.vehicle_class, strict=True)
-    clock = cars.inputs.clock
-    row = np.empty(len(cars), dtype=np.int64)
-    for v, key in enumerate(of_group):
-        rows = place[tuple(float(x) for x in key)]
-        day = int(np.argmax(cars.departure[v] > 0))
-        begin = cars.departure[v, day]
-        row[v] = min(
-            rows, key=lambda k: abs(clock.period(day, float(listed.departure_h[k])) - begin)
-        )
+    assert cars.list_row is not None
     stream = kernels.stream(*keys, kernels.REAL_TIME_DAY)
     for n in range(departure.shape[1]):
-        draw = np.random.Generator(np.random.Philox(key=int(kernels.fold(stream, n))))
-        departure[:, n], arrival[:, n] = listed_days(listed, cars.inputs, law, row, draw, 1.0)
-        key = kernels.fold(kernels.stream(*keys, kernels.REAL_TIME_SPEED), n)
+        draw = np.random.Generator(np.random.Philox(key=int(kernels.fold(np.uint64(stream), n))))
+        departure[:, n], arrival[:, n] = listed_days(
+            listed, cars.inputs, law, cars.list_row, draw, 1.0
+        )
+        key = kernels.fold(np.uint64(kernels.stream(*keys, kernels.REAL_TIME_SPEED)), n)
         speed[n] = draw_speeds(numbers, key)
 
 
