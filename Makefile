@@ -8,7 +8,7 @@ PORT ?= 8000
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := setup
-.PHONY: setup book study test test-all lint serve bench lock clean help
+.PHONY: setup book study lab test test-all lint serve bench lock clean help
 
 setup: $(READY) ## set up .venv with the pinned packages and the command evcm
 
@@ -30,6 +30,14 @@ study: setup ## run the whole study into results/: aggregators, network, regimes
 
 book: study ## compute what is not stored yet, then build the book into _build/html
 	$(PY) -m book._tools.build build
+
+$(VENV)/.lab: requirements-lab.txt $(READY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-lab.txt
+	@touch $@
+
+lab: $(VENV)/.lab ## every chapter as a notebook in JupyterLab, with a live kernel
+	$(PY) -m book._tools.notebook
+	$(VENV)/bin/jupyter lab --notebook-dir=_build/lab $(LAB_OPTIONS)
 
 lint: setup ## style and types
 	$(PY) -m ruff check .

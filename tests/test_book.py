@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from book._tools import build as book
-from book._tools import pages
+from book._tools import notebook, pages
+from evcm import __version__
 from evcm.store import fingerprint
 from tests import browser as b
 
@@ -430,3 +431,64 @@ def test_a_long_function_opens_on_request(chromium):
         source.locator("summary").press("Enter")
         assert "def " in source.locator("pre").inner_text()
         assert source.locator("pre").is_visible()
+
+
+# ------------------------------------------------------------------------ notebooks are plain
+
+
+PLAIN_PAGE = """(price)=
+# Price
+
+See {ref}`what changes <resolving>`, {ref}`operator`, {cite}`villanueva2025,villanueva2024data`,
+{py:obj}`evcm.x.f`, {{ version }}.
+
+```{evcm-source} evcm.trips.montecarlo.gchr_kwh
+```
+
+::::{grid} 1 1 3 3
+:gutter: 2
+
+:::{grid-item-card} You plan
+Start here.
+:::
+::::
+
+````{exercise}
+:label: ex-1
+
+How many?
+````
+
+```{solution-start} ex-1
+:class: dropdown
+```
+"""
+
+
+def test_a_notebook_is_plain():
+    text = notebook.plain_text(PLAIN_PAGE)
+    cited = "(Villanueva-Machado et al., 2025; Villanueva, 2024)"
+    assert f"See what changes, The operator's day, {cited},\n`evcm.x.f`, {__version__}." in text
+    assert "```python\n@implements" in text
+    assert "def gchr_kwh" in text
+    assert "**You plan.** Start here." in text
+    assert "**Exercise.** How many?" in text
+    assert text.strip().endswith("**Solution.**")
+    assert not re.search(r"\{[\w:-]+\}|^:\w+:|^\(\w+\)=|:::", text, re.MULTILINE)
+
+
+def test_no_page_leaves_a_directive_in_its_notebook(tmp_path):
+    """`make lab` writes every chapter; what a reader changed is kept."""
+    import nbformat
+
+    pytest.importorskip("jupytext", reason="requirements-lab.txt is not installed")
+    made = notebook.write_all(tmp_path)
+    assert [m.stem for m in made] == [p.stem for p in book.chapters() if book.is_executed(p)]
+    raw = re.compile(r"^(?:`{3,}|:{3,})\{|\{(?:ref|cite|py:obj|eq)\}`", re.MULTILINE)
+    for file in made:
+        content = nbformat.read(file, as_version=4)
+        texts = [c.source for c in content.cells if c.cell_type == "markdown"]
+        assert [t for t in texts if raw.search(t)] == [], file.stem
+    made[0].write_text("{}")
+    assert made[0] not in notebook.write_all(tmp_path)
+    assert made[0].read_text() == "{}"

@@ -29,11 +29,13 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from evcm import __version__, plots
+from evcm.store import archive
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the tools lie beside the package
 
 from book._tools import build as book
 from book._tools import registry
+from book._tools.notebook import find_source, plain_cells
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("plotly.min.js", "evcm-templates.js", "evcm.js")
@@ -110,18 +112,23 @@ def add_scripts(
 def offer_notebook(
     app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: Any
 ) -> None:
-    """Put the page's notebook beside it, without outputs: figures need the scripts of the book."""
+    """Put the page's notebook beside it, plain and without outputs."""
     made = Path(app.outdir).parent / "jupyter_execute" / f"{page}.ipynb"
     if not made.is_file() or page not in app.env.found_docs:
         return
     notebook = nbformat.read(made, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+    notebook = plain_cells(notebook)
     target = Path(app.outdir) / "_sources" / f"{page}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
     context["ipynb_source"] = f"{page}.ipynb"
+
+
+def pack_results(app: Sphinx, error: Exception | None) -> None:
+    """Put the tables behind the book beside its pages, for `evcm results get`."""
+    folder = archive.folder()
+    if error is None and folder.is_dir():
+        archive.pack(folder, Path(app.outdir) / archive.NAME)
 
 
 def drop_thebe(
@@ -254,26 +261,6 @@ def first_sentence(text: str) -> str:
     return (ast.get_docstring(node) or "").split("\n")[0].replace("`", "")
 
 
-def find_source(target: str) -> tuple[Path, str]:
-    """File and source text of ``evcm.module.name`` (functions, classes and their methods)."""
-    words = target.split(".")
-    for cut in range(len(words) - 1, 0, -1):
-        base = book.ROOT.joinpath(*words[:cut])
-        for file in (base.with_suffix(".py"), base / "__init__.py"):
-            if file.is_file():
-                text = file.read_text("utf-8")
-                body: list[Any] = ast.parse(text).body
-                node: Any = None
-                for word in words[cut:]:
-                    node = next((n for n in body if getattr(n, "name", None) == word), None)
-                    if node is None:
-                        raise LookupError(f"{target}: no {word} in {file.name}")
-                    body = getattr(node, "body", [])
-                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-                return file, "\n".join(text.splitlines()[first - 1 : node.end_lineno])
-    raise LookupError(f"{target}: no such module")
-
-
 class Registry(SphinxDirective):
     """``{evcm-registry} paper_map 2.3``: what a function of the registry says, as MyST text."""
 
@@ -381,6 +368,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-get-outdated", drop_stale)
     app.connect("env-before-read-docs", execute_ahead, priority=900)
     app.connect("env-updated", keep_record)
+    app.connect("build-finished", pack_results)
     app.connect("html-page-context", add_scripts)
     app.connect("html-page-context", speak)
     app.connect("html-page-context", offer_notebook, priority=400)

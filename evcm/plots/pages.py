@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from evcm.plots.html import in_book
+
+ROLE = re.compile(r"\{(ref|cite|py:obj|eq|numref|doc)\}`([^`]+)`")
+LINKED = re.compile(r"(.*?)\s*<([^>]+)>", re.DOTALL)
 
 
 def show(text: str) -> Any:
-    """Display MyST text from a cell."""
+    """Display MyST text from a cell; outside of the book references become plain words."""
     from IPython.display import Markdown, display
 
-    return display(Markdown(text))  # type: ignore[no-untyped-call]
+    return display(Markdown(text if in_book() else plain(text)))  # type: ignore[no-untyped-call]
+
+
+def plain(text: str, titles: Mapping[str, str] | None = None) -> str:
+    """MyST text whose references stand as words, for a reader of notebooks.
+
+    Parameters
+    ----------
+    titles : mapping, optional
+        Title of a page by its label, and author and year of a reference by its key.
+    """
+    names = titles or {}
+
+    def words(match: re.Match[str]) -> str:
+        role, content = match.groups()
+        linked = LINKED.fullmatch(content)
+        if role == "py:obj":
+            return f"`{linked[1] if linked else content}`"
+        if role == "cite":
+            return "(" + "; ".join(names.get(key, key) for key in content.split(",")) + ")"
+        return linked[1] if linked else names.get(content, content.replace("_", " "))
+
+    return ROLE.sub(words, text)
 
 
 def display_math(tex: str, tag: str = "") -> str:

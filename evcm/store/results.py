@@ -48,6 +48,14 @@ STEPS = "steps"
 LOCK = ".lock"
 
 
+CURE = (
+    "The book's own tables: `evcm results get ADDRESS-OF-THE-BOOK`, 2 MB. Made here: `evcm study`, "
+    "`evcm compare`, `evcm hosting`, each with --out; a small study, one scenario and one side, "
+    "takes a minute: `evcm study --scenario 1 --side max --out small`, and EVCM_RESULTS=small."
+)
+"""What a reader does about a table that is not there."""
+
+
 class StaleError(EvcmError):
     """A stored result is missing, or was made by other code or other inputs."""
 
@@ -172,7 +180,7 @@ class Store:
         """
         path = self.folder / name
         if not path.is_file():
-            raise StaleError(f"{path}: missing; run `evcm study` to make it")
+            raise StaleError(f"{path}: missing. {CURE}")
         found = self.record(name)
         if not found or found.get("checksum") != self._checksum(name):
             raise StaleError(f"{path}: damaged or half-written; run `evcm study` to make it again")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
-from pathlib import Path
 
 import pandas as pd
 
-from evcm import data
-from evcm.store import results
+from evcm.store import archive, results
 from evcm.study import tables
 
-FOLDER = Path(os.environ.get("EVCM_RESULTS", (data.checkout() or Path()) / "results"))
-"""Where chapters read results: the variable EVCM_RESULTS, else the checkout's ``results/``."""
+FOLDER = archive.folder()
+"""Where chapters read results: EVCM_RESULTS, else the checkout's, else what was fetched."""
 
 
 @cache

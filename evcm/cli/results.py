@@ -1,0 +1,40 @@
+"""Commands `evcm results get` and `evcm results where`: the tables behind the book."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="The tables that chapters read.", no_args_is_help=True)
+    app.add_typer(group, name="results")
+
+    @group.command("get")
+    def get(
+        source: Annotated[
+            str,
+            typer.Argument(help="Address of the book or of a page of it, or path of its archive."),
+        ],
+        out: Annotated[
+            Path | None, typer.Option("--out", help="Folder; else where chapters look for it.")
+        ] = None,
+    ) -> None:
+        """Fetch the tables behind the book, so that a downloaded chapter runs at once."""
+        from evcm.store import archive
+
+        target = out or archive.home()
+        names = archive.fetch(source, target)
+        typer.echo(f"{len(names)} files in {target}")
+        if archive.folder() != target:
+            typer.echo(f"chapters read {archive.folder()}; to read these: EVCM_RESULTS={target}")
+
+    @group.command("where")
+    def where() -> None:
+        """Print the folder that chapters read."""
+        from evcm.store import archive
+
+        typer.echo(archive.folder())
