@@ -16,8 +16,9 @@ import scipy.sparse as sp
 from book._ext import evcm_live
 from evcm import plots
 from evcm.aggregator import solve
+from evcm.building import dispatch
 from evcm.errors import InfeasibleError, InputError
-from evcm.live import aggregator, page, program
+from evcm.live import aggregator, building, page, program
 from tests import browser as b
 
 AGGREGATOR = (
@@ -27,11 +28,18 @@ AGGREGATOR = (
     {"cap_mw": 0.2, "departure_kwh": 65.0},
     {"charger_kw": 7.4, "efficiency": 0.8, "wear": 0.5},
 )
+BUILDING = (
+    {},
+    {"pv_kw": 0},
+    {"pv_kw": 35, "bays": 8, "level": 2.5},
+    {"shifting": 0, "bays": 6, "demand_usd_per_kw": 0.8},
+    {"connection_kw": 30, "bays": 2},
+)
 
 
 @functools.cache
 def pages():
-    return {"aggregator": aggregator.page()}
+    return {"aggregator": aggregator.page(), "building": building.page()}
 
 
 def program_of(model, theta):
@@ -57,7 +65,7 @@ def theta_of(model, setting):
     return theta
 
 
-@pytest.mark.parametrize("name", ["aggregator"])
+@pytest.mark.parametrize("name", ["aggregator", "building"])
 def test_the_exported_map_is_what_cvxpy_hands_to_highs(name):
     live = pages()[name]
     rng = np.random.default_rng(0)
@@ -84,12 +92,23 @@ def test_the_page_and_the_package_agree_within_their_proven_gaps(setting):
     assert answer.gap < 0.02
 
 
+@pytest.mark.parametrize("setting", BUILDING, ids=str)
+def test_the_building_costs_what_the_package_says(setting):
+    here, drawn, variant = building.day(setting)
+    plan, answer = dispatch(here, drawn.sessions, variant), pages()["building"].solve(**setting)
+    assert answer.cost_usd == pytest.approx(plan.cost_usd, rel=1e-4, abs=1e-6)
+    assert answer.bound_usd <= plan.cost_usd + 1e-6
+    assert answer.outputs["grid_kw"].max() == pytest.approx(answer.outputs["peak_kw"][0], abs=1e-6)
+
+
 def test_an_impossible_setting_raises_in_both():
     live = pages()["aggregator"]
     with pytest.raises(InfeasibleError):
         live.solve(cap_mw=0.0)
     with pytest.raises(InfeasibleError):
         solve(aggregator.problem({"cap_mw": 0.0}))
+    with pytest.raises(InfeasibleError):
+        pages()["building"].solve(connection_kw=5.0, pv_kw=0.0)
 
 
 def test_settings_are_checked_with_all_faults_at_once():
@@ -234,7 +253,7 @@ def answer_of(tab, values):
     return tab.evaluate(ANSWER)
 
 
-GRID = {"aggregator": AGGREGATOR}
+GRID = {"aggregator": AGGREGATOR, "building": BUILDING}
 
 
 @pytest.mark.browser
