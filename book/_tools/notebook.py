@@ -102,12 +102,16 @@ def find_source(target: str) -> tuple[Path, str]:
                 node: Any = None
                 for word in words[cut:]:
                     node = next((n for n in body if getattr(n, "name", None) == word), None)
-                    if node is None and file.with_suffix(".pyi").is_file():
+                    if node is None and file.name == "__init__.py":
                         # A face: the name stands in a module of the room.
-                        face = file.with_suffix(".pyi").read_text("utf-8")
-                        inside = re.search(rf"from \.([\w.]+) import {word} as", face)
+                        stub = file.with_suffix(".pyi")
+                        face = text + (stub.read_text("utf-8") if stub.is_file() else "")
+                        room = ".".join(words[:cut])
+                        inside = re.search(
+                            rf"from (?:{re.escape(room)})?\.([\w.]+) import {word} as", face
+                        )
                         if inside:
-                            return find_source(".".join([*words[:cut], inside[1], *words[cut:]]))
+                            return find_source(".".join([room, inside[1], *words[cut:]]))
                     if node is None:
                         raise LookupError(f"{target}: no {word} in {file.name}")
                     body = getattr(node, "body", [])
