@@ -22,11 +22,7 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@touch $@
 
 study: setup ## run the whole study into results/: aggregators, network, regimes, hosting, feeder, building (resumable)
-	$(VENV)/bin/evcm study --jobs $(JOBS) --out results
-	$(VENV)/bin/evcm compare --jobs $(JOBS) --out results
-	$(VENV)/bin/evcm hosting --jobs $(JOBS) --out results
-	$(VENV)/bin/evcm synthesis --jobs $(JOBS) --out results
-	$(VENV)/bin/evcm building days --jobs $(JOBS) --out results
+	EVCM=$(VENV)/bin/evcm JOBS=$(JOBS) .ci/results
 
 book: study ## compute what is not stored yet, then build the book into _build/html
 	$(PY) -m book._tools.build build

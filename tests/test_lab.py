@@ -1,0 +1,151 @@
+"""Chapters in JupyterLab: opened from another folder, run whole, a slider moved."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from book._tools import build as book
+from tests import browser as b
+
+pytest.importorskip("jupyterlab", reason="requirements-lab.txt is not installed (make lab)")
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAPTERS = ("scenarios", "price", "hosting")
+MINUTES = 10
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A server over a folder that is not the checkout, with the chapters as `make lab` has them."""
+    from book._tools import notebook
+
+    folder = tmp_path_factory.mktemp("lab")
+    notebook.write_all(folder)
+    options = [
+        "--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root", "--IdentityProvider.token=",
+        "--ServerApp.password=", "--LabApp.expose_app_in_browser=True", f"--notebook-dir={folder}",
+    ]  # fmt: skip
+    environment = {k: v for k, v in os.environ.items() if k != "EVCM_BOOK"}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])}
+    environment |= {"JUPYTER_CONFIG_DIR": str(folder / ".config")}
+    log = folder / ".server.log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options], cwd=folder, env=environment,
+            stdout=stream, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        yield _address(server, log)
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def _address(server, log):
+    for _ in range(600):
+        found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text("utf-8"))
+        if found and server.poll() is None:
+            urlopen(f"{found[0]}/api", timeout=60).close()
+            return found[0]
+        time.sleep(0.2)
+    pytest.fail(f"JupyterLab does not answer: {log.read_text('utf-8')[-2000:]}")
+
+
+RUN = "app => window.jupyterapp.commands.execute('notebook:run-all-cells')"
+
+STATE = """() => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  const cells = panel.content.widgets.map(w => w.model).filter(m => m.type === 'code');
+  const outputs = cells.map(m => m.sharedModel.getSource().trim() ? m.executionCount : 0);
+  const errors = Array.from(panel.node.querySelectorAll('[data-mime-type*="error"]'));
+  return {left: outputs.filter(c => c === null).length, errors: errors.map(e => e.textContent)};
+}"""
+
+DRAWN = """() => Array.from(document.querySelectorAll('.js-plotly-plot path')).map(
+  p => p.getAttribute('d')).join('')"""
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.skipif(not b.CHROMIUM.is_file(), reason=f"{b.CHROMIUM} is not installed")
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapter_runs_and_its_slider_redraws(lab, name):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(b.CHROMIUM), args=b.FLAGS)
+        tab = browser.new_page(viewport={"width": 1280, "height": 3000})
+        tab.goto(f"{lab}/lab/tree/{name}.ipynb", timeout=120_000)
+        tab.wait_for_function(
+            "() => window.jupyterapp && window.jupyterapp.shell.currentWidget?.sessionContext"
+            "?.session?.kernel?.status === 'idle'",
+            timeout=120_000,
+        )
+        tab.evaluate(RUN)
+        for _ in range(60 * MINUTES):
+            state = tab.evaluate(STATE)
+            if state["errors"] or not state["left"]:
+                break
+            tab.wait_for_timeout(1000)
+        assert state == {"left": 0, "errors": []}
+        slider = tab.locator(".widget-slider .noUi-handle, .widget-toggle-button").last
+        slider.scroll_into_view_if_needed()
+        tab.wait_for_timeout(3000)
+        before = tab.evaluate(DRAWN)
+        assert before
+        if "noUi-handle" in (slider.get_attribute("class") or ""):
+            slider.focus()
+            tab.keyboard.press("ArrowLeft")
+            tab.keyboard.press("ArrowLeft")
+        else:
+            slider.click()
+        for _ in range(60):
+            tab.wait_for_timeout(500)
+            if tab.evaluate(DRAWN) not in ("", before):
+                break
+        else:
+            pytest.fail("the slider redraws nothing")
+        browser.close()
+
+
+# ------------------------------------------------------- scripts of other machines
+
+
+@pytest.mark.parametrize("name", [".binder/postBuild", ".ci/results", ".ci/run"])
+def test_scripts_are_sound_shell_and_run_what_exists(name):
+    script = ROOT / name
+    assert os.access(script, os.X_OK)
+    shell = "bash" if "bash" in script.read_text("utf-8").splitlines()[0] else "sh"
+    subprocess.run([shell, "-n", str(script)], check=True)
+    for file in re.findall(r"requirements[\w-]*\.txt|\.ci/\w+", script.read_text("utf-8")):
+        assert (ROOT / file).exists(), file
+
+
+def test_results_script_asks_every_step_for_the_same_folder(tmp_path):
+    """Run with a stand-in for the command: it says what it would have been asked."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "results", tmp_path / ".ci" / "results")
+    said = subprocess.run(
+        [str(tmp_path / ".ci" / "results")], env={**os.environ, "EVCM": "echo", "JOBS": "3"},
+        check=True, capture_output=True, text=True,
+    ).stdout.splitlines()  # fmt: skip
+    steps = ("study", "compare", "hosting", "synthesis", "building days")
+    assert said == [f"{step} --jobs 3 --out results" for step in steps]
+
+
+def test_every_chapter_that_reads_results_is_served_by_the_script():
+    """What chapters read is made: no table of another command is named in a chapter."""
+    made = {"stored", "comparison", "hosting", "feeder_days", "building_days"}
+    for page in book.chapters():
+        if book.is_executed(page):
+            readers = re.findall(r"(\w+)\.\w+\([^)]*stored\.FOLDER", book.code(page))
+            assert set(readers) <= made, page.stem
