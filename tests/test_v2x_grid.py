@@ -1,12 +1,14 @@
 """Stations on the 14-bus system and the 13-node feeder, and caps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from evcm.errors import InputError
 from evcm.inputs import LOAD_BUSES
 from evcm.network.opf import study_day
-from evcm.v2x.baselines import as_fast_as_possible
+from evcm.v2x.baselines import as_fast_as_possible, baselines
 from evcm.v2x.grid import Stations, bus_power_mw, half_hour_kw, on_feeder, operate, under_cap
 from evcm.v2x.optimum import optimum
 from evcm.v2x.station import make_case, run
@@ -79,5 +81,31 @@ def test_cap_of_a_long_step_is_the_least_of_its_half_hours():
     cap[21] = 0.002
     limit = under_cap(coarse, cap).series.import_limit_kw[:, 0]
     base = coarse.series.base_kw[:, 0]
-    assert limit[10] == pytest.approx(max(base[10] + 2.0, 0.0))
+    assert limit[10] == pytest.approx(base[10] + 2.0)
     assert limit[11] == pytest.approx(min(base[11] + 100.0, coarse.series.import_limit_kw[11, 0]))
+
+
+def test_a_cap_holds_where_pv_exceeds_the_building():
+    # 100 kW of PV and a building of 5 kW: the cars' 2 kW are to be kept at noon too.
+    home = example_world(8, "workplace")
+    lot = replace(home.lots[0], export_limit_kw=np.inf)
+    sunny = replace(
+        home.transformers[0], lots=(lot,), pv_rated_kw=100.0, building_peak_kw=5.0,
+        export_limit_kw=np.inf,
+    )  # fmt: skip
+    case = make_case(replace(home, transformers=(sunny,)), seed=2, steps=48, step_h=0.5)
+    capped = under_cap(case, np.full(48, 0.002))
+    assert capped.series.import_limit_kw.min() < 0
+    base = capped.series.base_kw[:, 0]
+    for rule in ("first_come", "round_robin", "least_laxity"):
+        cars = run(capped, baselines()[rule]).grid_kwh.sum(axis=1) / case.series.step_h
+        assert cars.max() <= 2.0 + 1e-6
+        assert cars[base < 0].max() > 1.0
+    best = optimum(capped, hard_limits=True).run
+    assert (best.grid_kwh.sum(axis=1) / case.series.step_h).max() <= 2.0 + 1e-6
+    # What takes more is counted as overload of the cap.
+    free = run(capped, as_fast_as_possible)
+    cars = free.grid_kwh.sum(axis=1) / case.series.step_h
+    assert cars.max() > 20.0
+    over = np.maximum(cars - 2.0, 0.0).sum() * case.series.step_h
+    assert free.total["overload_kwh"] >= over - 1e-6

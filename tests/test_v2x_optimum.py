@@ -108,6 +108,31 @@ def test_negative_prices_need_binaries_and_stay_exact():
     certify(best.run).require()
 
 
+def test_selling_above_the_buying_price_needs_a_binary_and_stays_exact():
+    world = example_world(3, "home")
+    case = make_case(world, seed=6, steps=24, step_h=1.0, weights=replace(PROFIT, ageing=1.0))
+    buy = np.full(24, 0.1)
+    sell = np.where(np.arange(24) % 6 < 3, 0.4, 0.05)
+    case = replace(case, series=replace(case.series, buy_usd_per_kwh=buy, sell_usd_per_kwh=sell))
+    best = optimum(case)
+    assert best.binaries >= 12
+    assert abs(best.gap_usd) <= 1e-6 * max(1.0, abs(best.bound_usd))
+    certify(best.run).require()
+    for rule in [*baselines().values(), wild(1), ModelPredictive()]:
+        assert run(case, rule).reward <= best.bound_usd + 1e-7
+    assert run(case, ModelPredictive()).reward > run(case, least_laxity).reward
+
+
+def test_predictive_control_wastes_no_energy_it_cannot_waste():
+    # Paid to waste at a flat price: a plan that charges and gives at once would be a dream.
+    world = example_world(3, "home")
+    series = week_series(world, 24, 1.0, prices=np.full(24, -0.1))
+    case = make_case(world, seed=1, steps=24, step_h=1.0, weights=Weights(tariff=0.0, ageing=0.0))
+    case = replace(case, series=series)
+    best = optimum(case)
+    assert run(case, ModelPredictive()).reward >= 0.999 * best.reward > 0
+
+
 def test_shared_chargers_are_exact():
     pair = replace(charger_types()["DC 50 kW, two ports"], current_a=60.0)
     lot = Lot("lot", "public", (pair,) * 6)

@@ -52,13 +52,11 @@ def test_a_dc_charger_needs_a_car_that_can_use_it():
         World((Transformer("t", (Lot("l", "public", (dc,)),)),), cars=(hybrid,))
 
 
-def test_series_refuses_selling_above_buying():
-    one = np.ones(4)
-    with pytest.raises(InputError, match=r"sell_usd_per_kwh.*step 2"):
-        Series(
-            0.25, 0.1 * one, np.array([0.1, 0.1, 0.2, 0.1]), np.zeros((4, 1)),
-            np.ones((4, 1)), np.ones((4, 1)), one, one,
-        )  # fmt: skip
+def test_series_refuses_negative_export_limits():
+    one, two = np.ones(4), np.ones((4, 1))
+    Series(0.25, 0.1 * one, 0.2 * one, 0 * two, -two, two, one, one)
+    with pytest.raises(InputError, match="export_limit_kw: got negative"):
+        Series(0.25, 0.1 * one, 0.2 * one, 0 * two, two, -two, one, one)
 
 
 @pytest.mark.parametrize("step_h", [1 / 12, 0.25, 0.5, 1.0, 1.5])

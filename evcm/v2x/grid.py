@@ -144,8 +144,9 @@ def under_cap(case: Case, cap_mw: FloatArray, stations: float = 1.0, transformer
     -------
     Case
         With ``import limit <= building − PV + cap / stations`` in every step: the cap is for the
-        cars, the building is part of the bus's own load. A step over several half hours takes the
-        least cap of them.
+        cars, the building is part of the bus's own load. Where PV exceeds building and cap, that
+        limit is negative: so much must be left to flow out. A step over several half hours takes
+        the least cap of them.
     """
     cap = np.asarray(cap_mw, dtype=float)
     checks = Checks("cap of a station")
@@ -163,5 +164,5 @@ def under_cap(case: Case, cap_mw: FloatArray, stations: float = 1.0, transformer
     least = np.array(
         [cap[np.arange(a, b) % PERIODS].min() for a, b in zip(first, last, strict=True)]
     )
-    limit = np.maximum(series.base_kw[:, transformer] + 1000.0 * least / stations, 0.0)
+    limit = series.base_kw[:, transformer] + 1000.0 * least / stations
     return replace(case, series=series.with_import_cap(limit, transformer))

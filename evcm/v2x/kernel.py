@@ -365,7 +365,7 @@ def observe(layout, series, state, b, steps, flows, out):  # type: ignore[no-unt
         scale += layout.charger_kw[h]
     for m in range(layout.lot_first.size - 1):
         out[at] = min(max(series.base_kw[i, m] / scale, -2.0), 2.0)
-        out[at + 1] = min(series.import_kw[i, m] / scale, 2.0)
+        out[at + 1] = min(max(series.import_kw[i, m] / scale, -2.0), 2.0)
         out[at + 2] = min(series.export_kw[i, m] / scale, 2.0)
         out[at + 3] = min(max(flows.transformer_kw[b, m] / scale, -2.0), 2.0)
         at += 4

@@ -18,6 +18,12 @@ from evcm.errors import Checks, SolverError
 from evcm.v2x.battery import charge_kwh, charge_slopes
 from evcm.v2x.station import Ports, Station
 
+ROUNDS = 8
+"""Most solutions of one plan."""
+
+TIME_LIMIT_S = 20.0
+"""Most seconds for one solution; the best plan found by then is taken."""
+
 
 @dataclass(frozen=True)
 class ModelPredictive:
@@ -92,12 +98,33 @@ class ModelPredictive:
         if w.tracking_usd_per_kwh > 0:
             off = cp.abs(cp.sum(power, axis=0) - s.setpoint_kw[t : t + ahead])
             value -= w.tracking_usd_per_kwh * step_h * cp.sum(off)
-        problem = cp.Problem(cp.Maximize(value), rules)
-        problem.solve(solver=cp.HIGHS)
-        if problem.status != cp.OPTIMAL or x.value is None or y.value is None:
-            raise SolverError(f"model predictive control, step {t}: HiGHS ended {problem.status}")
+        most_x, most_y = hours * charge_kw[:, None], hours * give_kw[:, None]
+        self._solve(cp.Maximize(value), rules, x, y, most_x, most_y)
         net = x.value[:, 0] - y.value[:, 0]
         return np.asarray(np.where(net > 0, net / eta[:, 0], net * eta_give[:, 0]) / step_h)
+
+    def _solve(
+        self, aim: cp.Maximize, rules: list[cp.Constraint], x: cp.Variable, y: cp.Variable,
+        most_x: FloatArray, most_y: FloatArray,
+    ) -> None:  # fmt: skip
+        """Solve; where a car charges and gives at once, which no port can, add binaries, repeat.
+
+        Only where wasting energy pays (a negative price) do such plans come up.
+        """
+        kept = np.zeros(x.shape, dtype=bool)
+        for _ in range(ROUNDS):
+            problem = cp.Problem(aim, rules)
+            problem.solve(solver=cp.HIGHS, time_limit=TIME_LIMIT_S, mip_rel_gap=1e-4)
+            if x.value is None or y.value is None:
+                raise SolverError(f"model predictive control: HiGHS ended with {problem.status}")
+            both = (x.value > 1e-6) & (y.value > 1e-6) & ~kept
+            if not both.any():
+                return
+            kept |= both
+            at = np.nonzero(both)
+            charges = cp.Variable(at[0].size, boolean=True)
+            rules += [x[at] <= cp.multiply(most_x[at], charges)]
+            rules += [y[at] <= cp.multiply(most_y[at], 1 - charges)]
 
     def _taper(
         self, ports: Ports, at: NDArray[np.int64], hours: FloatArray,
@@ -139,7 +166,17 @@ class ModelPredictive:
             mine = np.flatnonzero(transformer == m)
             net = s.base_kw[when, m] + (cp.sum(power[mine], axis=0) if mine.size else 0.0)
             spread = s.buy_usd_per_kwh[when] - s.sell_usd_per_kwh[when]
-            cost += s.step_h * (s.buy_usd_per_kwh[when] @ net + spread @ cp.neg(net))
+            out = cp.Variable(ahead, nonneg=True)
+            cost += s.step_h * (s.buy_usd_per_kwh[when] @ net + spread @ out)
+            rules.append(net + out >= 0)
+            if (spread < 0).any():
+                # Selling pays more than buying costs: a binary keeps the meter to one way.
+                most = layout.port_kw[at[mine]].sum() + np.abs(s.base_kw[when, m])
+                sells = cp.Variable(ahead, boolean=True)
+                rules += [
+                    out <= cp.multiply(most, sells),
+                    net + out <= cp.multiply(most, 1 - sells),
+                ]
             overload += _excess(net, s.import_limit_kw[when, m], s.export_limit_kw[when, m])
             bus += net
         for k in np.unique(lot):

@@ -128,7 +128,7 @@ class _Solver:
 
     def __init__(self, model: Model, tolerance: float) -> None:
         self.model = model
-        self.cuts, self.binaries = 0, 0
+        self.cuts = 0
         self._binary: set[int] = set()
         p = model.program
         self.lp = LP(
@@ -138,6 +138,9 @@ class _Solver:
         )  # fmt: skip
         for kind in ("primal", "dual", "mip"):
             self.lp.option(f"{kind}_feasibility_tolerance", 1e-9)
+        whole = np.concatenate([np.zeros(0, dtype=np.int64), *p.integers])
+        self.lp.integer(whole)
+        self.binaries = whole.size
         for kind in ("rel", "abs"):
             self.lp.option(f"mip_{kind}_gap", 0.3 * tolerance)
 

@@ -75,6 +75,8 @@ class Program:
     row_lower: list[FloatArray] = field(default_factory=list)
     row_upper: list[FloatArray] = field(default_factory=list)
     entries: list[tuple[IntArray, IntArray, FloatArray]] = field(default_factory=list)
+    integers: list[IntArray] = field(default_factory=list)
+    """Columns that take whole values only."""
 
     def columns(
         self, count: int, cost: FloatArray | float, low: FloatArray | float, up: FloatArray | float
@@ -267,6 +269,7 @@ def _powers(
     p.add_rows(base, base, node.size, (node, 1.0, net), (lot_row.ravel(), -1.0, lot_kw.ravel()))
     export = p.columns(node.size, np.tile(spread, transformers), 0.0, INF)
     p.add_rows(0.0, INF, node.size, (node, 1.0, export), (node, 1.0, net))
+    _one_way(case, p, node[spread_at(case)], net, export)
     alone = base * np.where(base > 0, np.tile(s.buy_usd_per_kwh, transformers),
                             np.tile(s.sell_usd_per_kwh, transformers))  # fmt: skip
     p.constant -= float(w.energy_cost * step_h * alone.sum())
@@ -287,6 +290,28 @@ def _powers(
         every = (np.tile(t, lots), 1.0, lot_kw.ravel())
         p.add_rows(-INF, s.setpoint_kw, length, (t, -1.0, off), every)
         p.add_rows(s.setpoint_kw, INF, length, (t, 1.0, off), every)
+
+
+def spread_at(case: Case) -> NDArray[np.bool_]:
+    """Where selling pays more than buying costs, (M * T,): a binary keeps the two apart there."""
+    dear = case.series.sell_usd_per_kwh > case.series.buy_usd_per_kwh
+    paid = case.weights.energy_cost > 0
+    return np.tile(dear & paid, case.series.base_kw.shape[1])
+
+
+def _one_way(case: Case, p: Program, at: IntArray, net: IntArray, export: IntArray) -> None:
+    """export <= M z and net + export <= M (1 − z), z binary: a meter runs one way."""
+    layout, length = case.world.layout, len(case.series)
+    of = layout.lot_transformer[layout.charger_lot[layout.port_charger]]
+    most = np.bincount(of, weights=layout.port_kw, minlength=case.series.base_kw.shape[1])
+    base, ports = case.series.base_kw.T.ravel()[at], most[at // length]
+    n, sells = np.arange(at.size), p.columns(at.size, 0.0, 0.0, 1.0)
+    out, into = np.maximum(ports - base, 0.0), np.maximum(ports + base, 0.0)
+    p.integers.append(sells)
+    p.add_rows(-INF, 0.0, at.size, (n, 1.0, export[at]), (n, -out, sells))
+    p.add_rows(
+        -INF, into, at.size, (n, 1.0, net[at]), (n, 1.0, export[at]), (n, into, sells)
+    )  # fmt: skip
 
 
 def _overload(

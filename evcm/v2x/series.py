@@ -25,11 +25,12 @@ class Series:
     Attributes
     ----------
     buy_usd_per_kwh, sell_usd_per_kwh
-        (T,) energy prices at each transformer's meter; selling never pays more than buying costs.
+        (T,) energy prices at each transformer's meter; they may be negative, and selling may pay
+        more than buying costs.
     base_kw
         (T, M) building load minus PV.
     import_limit_kw, export_limit_kw
-        (T, M) limits of the transformers.
+        (T, M) limits of the transformers. An import limit below zero asks for that much export.
     temperature_c
         (T,) battery temperature.
     setpoint_kw
@@ -63,14 +64,7 @@ class Series:
             if not limit:
                 c.require(not np.isinf(values).any(), name, "infinite", "finite numbers")
         c.done()
-        bad = np.flatnonzero(self.sell_usd_per_kwh > self.buy_usd_per_kwh)
-        c.require(
-            bad.size == 0, "sell_usd_per_kwh",
-            f"above the buying price at step {bad[0] if bad.size else ''}",
-            "at most buy_usd_per_kwh (else energy could be sold while it is bought)",
-        )  # fmt: skip
-        for name in ("import_limit_kw", "export_limit_kw"):
-            c.require(bool((getattr(self, name) >= 0).all()), name, "negative", ">= 0")
+        c.require(bool((self.export_limit_kw >= 0).all()), "export_limit_kw", "negative", ">= 0")
         c.done()
 
     def __len__(self) -> int:
