@@ -35,11 +35,11 @@ ROLES = {
 
 @dataclass(frozen=True)
 class Equation:
-    """One printed equation. `adopted` is empty where the print holds.
+    """One printed equation. `adopted` is empty where the printed form holds.
 
-    `kind` says what `adopted` is: a ``correction`` (the print does not hold), a ``reading`` (units,
-    indices or groups that the print leaves open) or a ``reformulation`` (another form with the same
-    optimum).
+    `kind` says what `adopted` is: a ``correction`` (the printed form does not hold), a ``reading``
+    (units, indices or groups that the paper leaves open) or a ``reformulation`` (another form with
+    the same optimum).
     """
 
     paper: str
@@ -54,7 +54,7 @@ class Equation:
 
     @property
     def corrected(self) -> bool:
-        """Whether evcm computes something else than the print."""
+        """Whether evcm computes something else than is printed."""
         return bool(self.adopted)
 
 

@@ -83,8 +83,8 @@ def size_bus(
     Minimises ``c_pv*PV + c_b*B`` subject to, per half-hour, ``0.5*PV*S >= 0.5*L + E``,
     ``soc[t] = soc[t-1] + E[t-1]`` (cyclic), ``|E| <= B`` and ``0 <= soc <= B``. The print has
     ``soc[1] = 0``; here the battery is empty in the first half-hour of sun. Where nothing lacks
-    between midnight and then, that is the same programme; where something does, the print has no
-    solution.
+    between midnight and then, that is the same programme; where something does, the printed form
+    has no solution.
 
     Parameters
     ----------

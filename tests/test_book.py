@@ -67,6 +67,21 @@ def test_cells_in_view_are_short_and_hold_no_check(page):
     assert faults == {}
 
 
+WORDS = {
+    r"\bdear(?:er|est)?\b": "expensive",
+    r"\b(?:the|its|this|each) prints?\b(?! *\()": "the printed form",
+    r"\}\s\$(?=[;, .)\"])(?!.*\\)": "USD",
+}
+"""Words that the book does not use, and what it says."""
+
+
+@pytest.mark.parametrize("page", book.chapters(), ids=lambda p: p.stem)
+def test_one_word_for_one_thing(page):
+    text = page.read_text("utf-8")
+    found = [m[0] for word in WORDS for m in re.finditer(word, text)]
+    assert found == []
+
+
 def test_a_long_cell_in_view_is_a_fault():
     wide, checked = "x = 1  # " + 70 * "w", "assert x"
     page = "```{code-cell} python\n%s\n```\n"

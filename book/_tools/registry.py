@@ -18,8 +18,8 @@ WORDS = {"model": "Model", "bound": "Bound", "certificate": "Certificate", "prin
 """How the roles of functions are headed on a page."""
 
 KINDS = {
-    "correction": "the print does not hold",
-    "reading": "the print leaves units, indices or groups open",
+    "correction": "what is printed does not hold",
+    "reading": "the paper leaves units, indices or groups open",
     "reformulation": "another form with the same optimum",
 }
 

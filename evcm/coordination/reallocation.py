@@ -2,7 +2,7 @@
 
 The paper hands caps out once, before anyone has planned. What an aggregator leaves unused is lost
 to the others. Here the operator takes unused cap back and offers it to the aggregators whose plan a
-cap still makes dearer, round by round, until the network serves every plan in full and no
+cap still makes pay more, round by round, until the network serves every plan in full and no
 aggregator would gain from more cap that the network could give; what is then left is shared out
 equally. No cap falls below what its
 aggregator uses, so an old plan stays feasible, and no aggregator ever ends worse than it started.
@@ -184,7 +184,7 @@ class _Loop:
         return self.gap * self.free[k].cost.turnover_usd
 
     def wanting(self) -> list[int]:
-        """Aggregators that a cap still makes dearer."""
+        """Aggregators that a cap still makes pay more."""
         every = range(len(self.plans))
         return [k for k in every if self.could_gain(k) > self.tolerance(k)]
 
@@ -226,7 +226,7 @@ class _Loop:
         for _ in range(max_rounds):
             who = self.wanting()
             if not who:
-                status = "no aggregator is dearer than without a cap"
+                status = "no aggregator pays more than without a cap"
                 break
             lacking = [k for k in who if self.plans[k] is None]
             cap = self.offer(who)

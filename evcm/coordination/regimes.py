@@ -30,7 +30,7 @@ MEANING: dict[Regime, str] = {
     "maximum total": "caps of the largest sum, (54): the paper's",
     "proportional": "caps in proportion to the cars that an aggregator meets",
     "max-min fair": "the least cap as large as it can be, then the next",
-    "re-allocated": "cap that is not used is offered to those whom a cap makes dearer",
+    "re-allocated": "cap that is not used is offered to those whom a cap makes pay more",
     "joint": "one owner plans all cars",
 }
 """The rule that names each regime."""

@@ -193,27 +193,27 @@ def fresh_profit(days: FreshDays, planned_usd: float) -> go.Figure:
 
 
 def worst_days(days: FreshDays, share: float) -> tuple[go.Figure, str]:
-    """Daily cost from dear to cheap with the dearest `share` of days apart, and their mean.
+    """Daily cost in falling order, the worst `share` of days apart, and their mean.
 
-    The mean of the dearest share is the empirical CVaR of the cost.
+    The mean of the most expensive share is the empirical CVaR of the cost.
     """
     cost = np.sort(days.cost_usd)[::-1]
     count = max(1, round(share * cost.size))
     figure = go.Figure()
     rank = np.arange(1, cost.size + 1)
     for name, part, colour in (
-        (f"dearest {share:.0%}", slice(0, count), SERIES[3]),
+        (f"most expensive {share:.0%}", slice(0, count), SERIES[3]),
         ("the other days", slice(count, None), SERIES[0]),
     ):
         figure.add_scatter(x=rank[part], y=cost[part], mode="lines", fill="tozeroy", name=name,
                            line_color=colour, hovertemplate="day %{x}: %{y:.3f} USD")  # fmt: skip
-    figure.update_layout(title="Cost of fresh days, the dearest first",
+    figure.update_layout(title="Cost of fresh days, the most expensive first",
                          xaxis_title="rank of the day", yaxis_title="USD a day")  # fmt: skip
-    describe(figure, f"Daily cost in falling order; the dearest {share:.0%} of days stand apart.")
+    describe(figure, f"Daily cost in falling order; the worst {share:.0%} of days stand apart.")
     tail, mean = float(cost[:count].mean()), float(cost.mean())
     return (
         figure,
-        f"mean of the dearest {count} of {cost.size} days {tail:.3f} USD, of all {mean:.3f}",
+        f"mean of the most expensive {count} of {cost.size} days {tail:.3f} USD, of all {mean:.3f}",
     )
 
 

@@ -164,7 +164,7 @@ def speed_density(law: TripLaw) -> go.Figure:
 
 
 def gchr(result: MonteCarlo, draw: GroupedDraw, published: pd.DataFrame) -> go.Figure:
-    """Energy requirement of every sample: single cars, and the weighted groups behind the print."""
+    """Energy requirement of every sample: single cars, and the published weighted groups."""
     number = result.scenario.number
     figure = go.Figure()
     series = (

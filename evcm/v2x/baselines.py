@@ -147,18 +147,19 @@ def round_robin(station: Station) -> FloatArray:
 
 @dataclass(frozen=True)
 class PriceThreshold:
-    """Charge in the cheap part of the run, give in the dear part, and never miss a wish.
+    """Charge in the cheap part of the run, give in the expensive part, and never miss a wish.
 
-    `cheap` and `dear` are quantiles of the run's buying price. A car whose laxity is used up
+    `cheap` and `expensive` are quantiles of the run's buying price. A car whose laxity is used up
     charges at any price; a car gives only while it could still be refilled in time.
     """
 
     cheap: float = 0.35
-    dear: float = 0.85
+    expensive: float = 0.85
 
     def __post_init__(self) -> None:
         c = Checks("price threshold")
-        c.require(0 <= self.cheap <= self.dear <= 1, "cheap, dear", (self.cheap, self.dear), "0..1")
+        found = (self.cheap, self.expensive)
+        c.require(0 <= found[0] <= found[1] <= 1, "cheap, expensive", found, "0..1")
         c.done()
 
     @property
@@ -169,7 +170,7 @@ class PriceThreshold:
     def __call__(self, station: Station) -> FloatArray:
         """Commands of this step."""
         prices = station.series.buy_usd_per_kwh
-        low, high = np.quantile(prices, [self.cheap, self.dear])
+        low, high = np.quantile(prices, [self.cheap, self.expensive])
         price, step_h = prices[station.t], station.series.step_h
         ports = station.ports()
         laxity = laxity_h(ports)
