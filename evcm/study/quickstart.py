@@ -1,0 +1,122 @@
+"""A first answer in a minute: scenario 1 under two regimes, or the day of a bare case file.
+
+The same functions as the study's, with larger groups of cars and a wider gap, so that a fresh
+installation answers while it still compiles. What it writes are inputs for the other commands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from evcm import inputs
+from evcm.aggregator import of_fleet
+from evcm.aggregator.plan import plan_of_arrays
+from evcm.aggregator.problem import save_problem
+from evcm.coordination.joint import account, trade_of_plans, trade_of_uncontrolled
+from evcm.coordination.regimes import Case
+from evcm.inputs import LOAD_BUSES
+from evcm.network import caps as operator_caps
+from evcm.network import opf, tables
+from evcm.network.case import bus_load_mvar, bus_load_mw, reference_load_factor
+from evcm.network.opf import OpfDay
+from evcm.network.readers import from_case
+from evcm.store import files
+from evcm.store.each import Jobs, Progress, Task, each
+from evcm.store.results import Store
+from evcm.study.tasks import DayTask, PlanTask
+from evcm.trips import fleet, montecarlo, uncontrolled
+from evcm.trips.montecarlo import Side
+
+SIDE: Side = "max"
+CARS_PER_GROUP = 20
+GAP = 0.05
+"""Gap of a first answer, as a share of turnover; the study proves 0.2 %."""
+
+
+@dataclass(frozen=True, eq=False)
+class FirstAnswer:
+    """Five numbers by what they mean, days of OPFs to draw, files written."""
+
+    numbers: dict[str, float]
+    days: dict[str, OpfDay]
+    written: list[Path]
+
+
+def of_scenario(number: int, out: Path, jobs: Jobs, progress: Progress) -> FirstAnswer:
+    """Uncontrolled charging beside aggregators that plan apart, on the sample of most energy.
+
+    Writes ``instance-bus14.npz`` (an aggregator's problem), ``ev.csv`` (power of uncontrolled
+    cars by bus), ``day.csv`` (its OPF day, with the power not supplied) and ``numbers.json``.
+    """
+    with Store(out).locked("evcm quickstart") as store:
+        progress("Trips", 0, 1)
+        drawn = montecarlo.simulate(inputs.scenario(number))
+        at_once_mw = uncontrolled.charge_at_once(drawn.cars(SIDE)).mean_mw
+        cars = fleet.build_fleet(drawn, SIDE, CARS_PER_GROUP)
+        problems = [of_fleet.aggregator_problem(cars, bus) for bus in LOAD_BUSES]
+        progress("Trips", 1, 1)
+        # the operator's day is first of the tasks: it compiles beside the aggregators
+        day = DayTask(Case(number, SIDE, "uncontrolled"), at_once_mw)
+        plans = [PlanTask(Case(number, SIDE, "apart"), p, GAP) for p in problems]
+        tasks: list[Task] = [day, *plans]
+        found = each(tasks, store, "quickstart", jobs, progress, "Aggregators, network")
+        answers = [
+            plan_of_arrays(result.arrays, task.problem, task.name)
+            for task, result in zip(plans, found[1:], strict=True)
+        ]
+        trades = {
+            "uncontrolled": trade_of_uncontrolled(uncontrolled.charge_at_once(cars)),
+            "apart": trade_of_plans(answers),
+        }
+        bills = {n: account(problems[0], t, np.nan).total_usd for n, t in trades.items()}
+        powers = {"no cars": np.zeros_like(at_once_mw), "uncontrolled": at_once_mw}
+        powers["apart"] = trades["apart"].day_ahead_mw
+        days = {regime: opf.study_day(ev_mw) for regime, ev_mw in powers.items()}
+        highest = {regime: float(ev_mw.sum(axis=1).max()) for regime, ev_mw in powers.items()}
+        numbers = {
+            "energy that the cars need, MWh a day": float(drawn.gchr_mwh.max()),
+            "highest power of cars that charge at once, MW": highest["uncontrolled"],
+            "highest power where aggregators plan apart, MW": highest["apart"],
+            "cost of charging at once, USD a day": bills["uncontrolled"],
+            "cost where aggregators plan apart, USD a day": bills["apart"],
+        }
+        power = pd.DataFrame(at_once_mw, columns=[tables.bus_column(b) for b in LOAD_BUSES])
+        power.insert(0, "period", np.arange(1, len(power) + 1))
+        files.write_csv(out / "ev.csv", power)
+        save_problem(out / "instance-bus14.npz", problems[LOAD_BUSES.index(14)])
+        return _written(out, numbers, days, "uncontrolled", ["ev.csv", "instance-bus14.npz"])
+
+
+def of_case(name: str, out: Path, progress: Progress) -> FirstAnswer:
+    """The reference day on another network without cars, and the most that cars may buy there."""
+    network = from_case(name)
+    with Store(out).locked("evcm quickstart"):
+        factor = reference_load_factor()
+        load_p, load_q = bus_load_mw(factor, None, network), bus_load_mvar(factor, network)
+        progress("Operator's days", 0, 2)
+        day = opf.solve_day(network, load_p, load_q)
+        progress("Operator's days", 1, 2)
+        most = operator_caps.solve_caps(network, load_p, load_q)
+        progress("Operator's days", 2, 2)
+        files.write_csv(out / "caps.csv", tables.caps_table(most))
+        period_h = load_p.shape[0] and 24 / load_p.shape[0]
+        numbers = {
+            "load, MWh a day": day.load_mwh,
+            "peak, MW": day.peak_mw,
+            "losses, MWh a day": day.losses_mwh,
+            "lowest voltage, pu": float(day.v_min_pu.min()),
+            "most that cars may buy, MWh a day": float(period_h * most.total_mw.sum()),
+        }
+        return _written(out, numbers, {"no cars": day}, "no cars", ["caps.csv"])
+
+
+def _written(
+    out: Path, numbers: dict[str, float], days: dict[str, OpfDay], shown: str, names: list[str]
+) -> FirstAnswer:
+    files.write_csv(out / "day.csv", tables.opf_table(days[shown]))
+    files.write_json(out / "numbers.json", numbers)
+    return FirstAnswer(numbers, days, [out / n for n in (*names, "day.csv", "numbers.json")])
