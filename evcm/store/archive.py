@@ -12,6 +12,7 @@ from urllib.request import urlopen
 
 from evcm import data
 from evcm.errors import Checks, EvcmError
+from evcm.store.results import STEPS
 
 NAME = "evcm-results.zip"
 """Name of the archive, in the root of the built book."""
@@ -49,7 +50,7 @@ def pack(results: Path, target: Path) -> int:
     tables = [
         table
         for table in sorted(results.rglob("*.parquet"))
-        if not {"plans", "opf", "points", "uncontrolled"} & set(table.relative_to(results).parts)
+        if table.relative_to(results).parts[0] != STEPS
     ]
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_suffix(".tmp")

@@ -16,12 +16,12 @@ from evcm import inputs
 from evcm.aggregator import of_fleet
 from evcm.aggregator.plan import plan_of_arrays
 from evcm.aggregator.problem import save_problem
-from evcm.coordination.joint import account, trade_of_plans, trade_of_uncontrolled
+from evcm.coordination.account import account, trade_of_plans, trade_of_uncontrolled
 from evcm.coordination.regimes import Case
 from evcm.inputs import LOAD_BUSES
 from evcm.network import caps as operator_caps
 from evcm.network import opf, tables
-from evcm.network.case import bus_load_mvar, bus_load_mw, reference_load_factor
+from evcm.network.case import reference_day
 from evcm.network.opf import OpfDay
 from evcm.network.readers import from_case
 from evcm.store import files
@@ -70,9 +70,9 @@ def of_scenario(number: int, out: Path, jobs: Jobs, progress: Progress) -> First
         ]
         trades = {
             "uncontrolled": trade_of_uncontrolled(uncontrolled.charge_at_once(cars)),
-            "apart": trade_of_plans(answers),
+            "apart": trade_of_plans(problems, answers),
         }
-        bills = {n: account(problems[0], t, np.nan).total_usd for n, t in trades.items()}
+        bills = {n: account(problems[0], t).total_usd for n, t in trades.items()}
         powers = {"no cars": np.zeros_like(at_once_mw), "uncontrolled": at_once_mw}
         powers["apart"] = trades["apart"].day_ahead_mw
         days = {regime: opf.study_day(ev_mw) for regime, ev_mw in powers.items()}
@@ -95,21 +95,19 @@ def of_case(name: str, out: Path, progress: Progress) -> FirstAnswer:
     """The reference day on another network without cars, and the most that cars may buy there."""
     network = from_case(name)
     with Store(out).locked("evcm quickstart"):
-        factor = reference_load_factor()
-        load_p, load_q = bus_load_mw(factor, None, network), bus_load_mvar(factor, network)
+        asked = reference_day(network=network)
         progress("Operator's days", 0, 2)
-        day = opf.solve_day(network, load_p, load_q)
+        day = opf.solve_day(asked)
         progress("Operator's days", 1, 2)
-        most = operator_caps.solve_caps(network, load_p, load_q)
+        most = operator_caps.solve_caps(asked)
         progress("Operator's days", 2, 2)
         files.write_csv(out / "caps.csv", tables.caps_table(most))
-        period_h = load_p.shape[0] and 24 / load_p.shape[0]
         numbers = {
             "load, MWh a day": day.load_mwh,
             "peak, MW": day.peak_mw,
             "losses, MWh a day": day.losses_mwh,
             "lowest voltage, pu": float(day.v_min_pu.min()),
-            "most that cars may buy, MWh a day": float(period_h * most.total_mw.sum()),
+            "most that cars may buy, MWh a day": float(asked.period_h * most.total_mw.sum()),
         }
         return _written(out, numbers, {"no cars": day}, "no cars", ["caps.csv"])
 
