@@ -199,13 +199,22 @@ def _tagged(file: Path) -> Iterator[tuple[str, str, Implementation]]:
         return
     path = file.relative_to(Path(__file__).parents[1])
     module = ".".join(path.with_suffix("").parts)
-    for node in ast.walk(ast.parse(text)):
-        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            continue
+    for name, node in _definitions(ast.parse(text), f"{module}."):
         for tag in node.decorator_list:
             if isinstance(tag, ast.Call) and getattr(tag.func, "id", "") == "implements":
                 words = {str(k.arg): ast.literal_eval(k.value) for k in tag.keywords}
-                name, role = f"{module}.{node.name}", words.get("role", "model")
+                role = words.get("role", "model")
                 made = Implementation(role, name, path.as_posix(), node.lineno)
                 for number in map(ast.literal_eval, tag.args):
                     yield words.get("paper", MAIN), number, made
+
+
+def _definitions(
+    parent: ast.Module | ast.ClassDef, before: str
+) -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
+    """Functions, classes and methods with their dotted names."""
+    for node in parent.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield before + node.name, node
+        if isinstance(node, ast.ClassDef):
+            yield from _definitions(node, f"{before}{node.name}.")

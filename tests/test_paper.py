@@ -1,6 +1,7 @@
 """The registry of equations: none missing, every change with a reason and a test that exists."""
 
 import ast
+import functools
 import importlib
 import re
 from functools import cache
@@ -48,11 +49,12 @@ def test_tags_are_functions_with_the_role_that_their_file_says(key):
     for number, functions in paper.implementations(key).items():
         assert functions[0].role == "model", number
         for f in functions:
-            module, _, name = f.name.rpartition(".")
-            assert hasattr(importlib.import_module(module), name), f
+            module = f.path.removesuffix(".py").replace("/", ".")
+            names = f.name.removeprefix(f"{module}.").split(".")
+            assert callable(functools.reduce(getattr, names, importlib.import_module(module))), f
             assert (f.role == "certificate") == module.endswith("certificate"), f
-            line = (TESTS.parent / f.path).read_text("utf-8").splitlines()[f.line - 1]
-            assert line.startswith((f"def {name}(", f"class {name}")), f.place
+            line = (TESTS.parent / f.path).read_text("utf-8").splitlines()[f.line - 1].strip()
+            assert line.startswith((f"def {names[-1]}(", f"class {names[-1]}")), f.place
 
 
 def test_every_equation_of_a_solver_has_a_certificate():
