@@ -41,13 +41,15 @@ def imported_modules(source: str, module: str = "") -> set[str]:
             base = node.module or ""
             if node.level:
                 base = ".".join([*module.split(".")[: -node.level], *([base] if base else [])])
-            found.add(base)
-            found |= {f"{base}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] == PACKAGE and _exists(name)}
+            # a module out of a folder does not bring the folder's face, which stands for all of it
+            inner = {alias.name: f"{base}.{alias.name}" for alias in node.names}
+            found |= {name if _is_module(name) else base for name in inner.values()}
+    return {name for name in found if _is_module(name)}
 
 
 @cache
-def _exists(name: str) -> bool:
+def _is_module(name: str) -> bool:
+    """Whether this is a module of evcm."""
     try:
         return _module_file(name) is not None
     except ModuleNotFoundError:
