@@ -106,6 +106,22 @@ def move(tab: Any, graph: Any, slider: Any) -> list[str]:
     return shown
 
 
+def choose(tab: Any, graph: Any, control: Any) -> list[str]:
+    """Go through the values of a list or of buttons; what the figure shows at each."""
+    radios = control.query_selector_all("input[type=radio]")
+    values = control.query_selector_all("option")
+    shown = []
+    for radio in radios:
+        radio.evaluate("r => r.click()")
+        tab.wait_for_timeout(30)
+        shown.append(signature(graph))
+    for value in values:
+        control.query_selector("select").select_option(value.get_attribute("value"))
+        tab.wait_for_timeout(30)
+        shown.append(signature(graph))
+    return shown
+
+
 def frames(graph: Any) -> list[str]:
     """What a figure with plotly's own slider shows at each of the slider's steps."""
     count = graph.evaluate("g => g._fullLayout.sliders[0].steps.length")

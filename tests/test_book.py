@@ -322,6 +322,8 @@ def test_page_in_a_browser(chromium, name):
                 shown = b.move(tab, graph, slider)
                 label = slider.get_attribute("aria-label")
                 assert len(set(shown)) > 1, f"slider {label} changes nothing"
+            for control in block.query_selector_all(".evcm-control:has(select, [type=radio])"):
+                assert len(set(b.choose(tab, graph, control))) > 1, control.inner_text()
             if graph.evaluate("g => !!(g._fullLayout.sliders || []).length"):
                 assert len(set(b.frames(graph))) > 1
         images = tab.evaluate(
@@ -446,6 +448,52 @@ def test_a_long_function_opens_on_request(chromium):
         source.locator("summary").press("Enter")
         assert "def " in source.locator("pre").inner_text()
         assert source.locator("pre").is_visible()
+
+
+@needs_book
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_accessible(chromium, name, theme):
+    """No finding of axe-core that it calls serious or critical."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    with b.visit(chromium, (b.HTML / name).as_uri(), color_scheme=theme) as seen:
+        found = Axe().run(seen.page).response["violations"]
+    grave = {
+        v["id"]: [node["html"][:120] for node in v["nodes"][:2]]
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    }
+    assert grave == {}
+
+
+@needs_book
+@needs_chromium
+@pytest.mark.browser
+def test_search_finds_hosting_capacity_and_shows_words(chromium, served):
+    tab = chromium.new_page()
+    tab.goto(f"{served}/search.html?q=hosting+capacity")
+    tab.wait_for_selector(".search li .context, .search li p", timeout=30_000)
+    tab.wait_for_timeout(2000)
+    results = tab.locator("#search-results li")
+    assert any("hosting" in (a.get_attribute("href") or "") for a in results.locator("a").all())
+    assert TEX.findall(tab.locator("#search-results").inner_text()) == []
+    tab.close()
+
+
+@needs_book
+@needs_chromium
+@pytest.mark.browser
+def test_a_first_visit_is_light(chromium, served):
+    """Bytes of the cover with everything that it asks for, as they stand on disk."""
+    tab, sizes = chromium.new_page(), []
+    tab.on("response", lambda answer: sizes.append(len(answer.body())) if answer.ok else None)
+    tab.goto(f"{served}/book/intro.html", wait_until="networkidle")
+    assert sum(sizes) < 4_000_000
+    tab.close()
 
 
 # ------------------------------------------------------------------------ notebooks are plain

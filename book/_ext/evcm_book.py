@@ -57,7 +57,7 @@ def prepare_assets(app: Sphinx) -> None:
     place_plotly(folder)
     templates = json.dumps(plots.templates(), sort_keys=True)
     (folder / "evcm-templates.js").write_text(f"window.evcmTemplates={templates};\n", "utf-8")
-    for name in ("evcm.js", "evcm.css"):
+    for name in ("evcm.js", "evcm-search.js", "evcm.css"):
         shutil.copy2(ASSETS / name, folder)
     app.config.html_static_path.append(str(folder))
     app.add_css_file("evcm.css")
@@ -107,6 +107,11 @@ def add_scripts(
     if 'class="evcm-plot' in context.get("body", ""):
         for name in SCRIPTS:
             app.add_js_file(name, loading_method="defer")
+    if page == "search":
+        app.add_js_file("evcm-search.js", loading_method="defer", priority=900)
+    # Anchors stand between the items of a list of references: a list in looks, not for a reader.
+    body = context.get("body", "")
+    context["body"] = body.replace('<div role="list" class="citation', '<div class="citation')
 
 
 def offer_notebook(
