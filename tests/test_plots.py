@@ -192,7 +192,7 @@ def hosted():
     )  # fmt: skip
     regimes = pd.DataFrame(
         {"cars": [2000, 2000, 4000, 4000], "side": "max",
-         "regime": ["apart", "joint", "apart", "joint"], "cost_usd": [50.0, 20.0, 99.0, 40.0]}
+         "regime": ["apart", "joint", "apart", "joint"], "paid_usd": [50.0, 20.0, 99.0, 40.0]}
     )  # fmt: skip
     return {"uncontrolled": free, "points": points}, regimes
 

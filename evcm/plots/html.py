@@ -69,7 +69,8 @@ def block(kind: str, alt: str, content: Mapping[str, Any], height: int, controls
     label = html.escape(alt, quote=True)
     return (
         f'<div class="{kind}" role="group" aria-label="{label}">{controls}'
-        f'<div class="evcm-graph" role="figure" aria-label="{label}" style="height:{height}px"></div>'
+        f'<div class="evcm-graph" role="figure" aria-label="{label}" '
+        f'style="height:{height}px"></div>'
         f'<script type="application/json" class="evcm-spec">{data}</script></div>'
     )
 
