@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evcm.errors import InfeasibleError, InputError
+from evcm.errors import InfeasibleError, InputError, SolverError
 from evcm.inputs import LOAD_BUSES
 from evcm.network import case as network
 from evcm.network import certificate as flows
-from evcm.network import opf, readers
+from evcm.network import opf, pypower, readers
 from evcm.network.case import Day
 from evcm.network.certificate import certify_day
 from evcm.network.interior import branch, kernels
@@ -148,6 +148,97 @@ def test_both_methods_find_the_same_optimum(as_published):
     assert certify_day(fast).holds
 
 
+SLOW = ("case24_ieee_rts", "case39", "case57", "case118", "case300")
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.75])
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in pypower.BUILT_IN],
+)
+def test_both_methods_agree_on_every_built_in_case(case, factor):
+    """The same optimum, or both say that there is none, or PYPOWER names the other method."""
+    day = Day.scaled(readers.from_case(case), np.array([factor]), 0.5)
+
+    def outcome(method):
+        try:
+            return opf.solve_day(day, method=method)
+        except (InfeasibleError, SolverError) as error:
+            return error
+
+    fast, slow = outcome("fast"), outcome("pypower")
+    if isinstance(fast, InfeasibleError):
+        assert str(slow) == str(fast)
+        return
+    assert certify_day(fast).holds
+    if isinstance(slow, SolverError):
+        assert case in SLOW
+        assert "use method fast" in str(slow)
+        return
+    assert certify_day(slow).holds
+    assert slow.objective[0] == pytest.approx(fast.objective[0], rel=1e-6, abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("as_published", [False, True])
+def test_both_methods_agree_on_all_periods_of_the_paper(as_published):
+    fast, slow = (opf.study_day(as_published=as_published, method=m) for m in opf.METHODS)
+    assert certify_day(slow).holds
+    assert np.abs(fast.objective / slow.objective - 1).max() < 1e-6
+    assert np.abs(fast.v_pu - slow.v_pu).max() < 1e-3
+    assert np.abs(fast.price - slow.price).max() < 1e-4
+
+
+@pytest.mark.parametrize("method", opf.METHODS)
+def test_angle_limits_bind_in_both_methods(method):
+    net = two_buses()
+    net = replace(net, resistance_pu=np.array([0.02]), reactance_pu=np.array([0.1]),
+                  angle_max_deg=np.array([2.0]))  # fmt: skip
+    day = opf.solve_day(nominal(net), method=method)
+    assert day.angle_deg[0, 0] - day.angle_deg[0, 1] == pytest.approx(2.0, abs=1e-4)
+    assert day.nsp_mw.sum() > 5
+    assert certify_day(day).holds
+    assert day.shortages()["kind"].tolist() == ["angle"]
+    free = replace(day, day=nominal(replace(net, angle_max_deg=np.array([1.0]))))
+    assert certify_day(free).residual_pu["angles"] == pytest.approx(np.deg2rad(1.0), rel=1e-3)
+
+
+def test_prices_are_what_one_more_megawatt_costs():
+    day = _stressed(False)
+    base = opf.solve_day(day)
+    for bus in (3, 8, 13):
+        step = np.zeros(14)
+        step[bus] = 0.01
+        up, down = (
+            opf.solve_day(replace(day, load_p_mw=day.load_p_mw + s)).objective
+            for s in (step, -step)
+        )
+        slope = (up - down) / 0.02
+        assert np.allclose(base.price[:, bus], slope, rtol=2e-3), bus
+
+
+def test_the_limit_behind_a_shortage_is_named():
+    ev = np.zeros((48, 11))
+    ev[22:24] = 4.0
+    day = opf.study_day(ev)
+    short = day.shortages()
+    assert short["kind"].unique().tolist() == ["all generation"]
+    assert short["limit"].unique().tolist() == ["generation of all buses at most 272.4 MW"]
+    net = two_buses(limit=20.0)
+    wire = opf.solve_day(nominal(net)).shortages()
+    assert wire["limit"].tolist() == ["flow on branch 1-2 at most 20 MVA"]
+    assert wire["worth_mw"][0] == pytest.approx(1.0, abs=0.05)
+    assert wire["nsp_mw"][0] > 29
+
+
+def test_a_day_as_a_table_by_bus():
+    day = opf.study_day()
+    table = day.to_frame()
+    assert len(table) == 48 * 14
+    assert table["load_mw"].sum() * 0.5 == pytest.approx(day.load_mwh)
+    assert table["generation_mw"].sum() * 0.5 == pytest.approx(day.generation_mwh)
+
+
 @pytest.mark.parametrize("case", ["case9", "case30", "case39", "case300"])
 def test_a_day_of_other_networks_is_certified(case):
     assert certify_day(opf.study_day(network=readers.from_case(case))).holds
@@ -190,8 +281,6 @@ def test_infeasible_periods_are_not_solved_by_pypower_either():
     with pytest.raises(InfeasibleError) as caught:
         opf.solve_day(day)
     only = day.at([caught.value.details["period"] - 1])
-    from evcm.network import pypower
-
     assert not pypower.solve(only, opf.opf_injections(only)).solved.any()
     with pytest.raises(InfeasibleError):
         opf.solve_day(only, method="pypower")

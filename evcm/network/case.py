@@ -105,6 +105,17 @@ class Network:
         """Numbers of the buses that have an aggregator."""
         return tuple(int(b) for b in self.bus_number[self.ev_bus])
 
+    def to_ppc(self) -> dict[str, Any]:
+        """The network as a PYPOWER case without costs: ``baseMVA``, ``bus``, ``gen``, ``branch``.
+
+        See Also
+        --------
+        evcm.network.pypower.period_case : a period as a case that PYPOWER solves.
+        """
+        from evcm.network.pypower import case_of
+
+        return case_of(self)
+
     def admittance_pu(self) -> ComplexArray:
         """Two-port admittances of the branches: columns ff, ft, tf, tt. (nl, 4)"""
         y = 1.0 / (self.resistance_pu + 1j * self.reactance_pu)
