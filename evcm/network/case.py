@@ -13,12 +13,16 @@ from scipy.sparse.csgraph import connected_components
 from evcm import data
 from evcm.arrays import BoolArray, ComplexArray, FloatArray, IntArray, freeze, read_only
 from evcm.errors import Checks
+from evcm.network.mfile import COLUMNS
 from evcm.paper import implements
 
 PQ, PV, SLACK = 1, 2, 3
 """Bus types: load bus, generator bus, slack."""
 
 HOURS_OF_A_DAY = 24.0
+
+PPC_COLUMNS = {"idx_bus": 13, "idx_gen": 21, "idx_brch": 13}
+"""Columns of a PYPOWER case's tables, by the module that names them."""
 
 _TYPES = dict.fromkeys(
     ("bus_number", "bus_type", "branch_from", "branch_to", "generator_bus", "ev_bus"), np.int64
@@ -112,9 +116,20 @@ class Network:
         --------
         evcm.network.pypower.period_case : a period as a case that PYPOWER solves.
         """
-        from evcm.network.pypower import case_of
-
-        return case_of(self)
+        n, base_kv = self, 100.0  # per unit figures do not depend on it
+        bus = _rows("idx_bus", n.n_bus, BUS_I=n.bus_number, BUS_TYPE=n.bus_type, PD=n.load_p_mw,
+                    QD=n.load_q_mvar, GS=n.shunt_g_mw, BS=n.shunt_b_mvar, BUS_AREA=1.0, VM=1.0,
+                    BASE_KV=base_kv, ZONE=1.0, VMAX=n.v_max_pu, VMIN=n.v_min_pu)  # fmt: skip
+        gen = _rows("idx_gen", n.generator_bus.size, GEN_BUS=n.bus_number[n.generator_bus],
+                    QMAX=n.q_max_mvar, QMIN=n.q_min_mvar, VG=1.0, MBASE=n.base_mva, GEN_STATUS=1.0,
+                    PMAX=n.p_max_mw, PMIN=n.p_min_mw)  # fmt: skip
+        low, high = (np.clip(a, -360, 360) for a in (n.angle_min_deg, n.angle_max_deg))
+        branch = _rows("idx_brch", n.branch_from.size, F_BUS=n.bus_number[n.branch_from],
+                       T_BUS=n.bus_number[n.branch_to], BR_R=n.resistance_pu, BR_X=n.reactance_pu,
+                       BR_B=n.charging_pu, TAP=n.tap_ratio, SHIFT=n.shift_deg, BR_STATUS=1.0,
+                       RATE_A=np.where(np.isfinite(n.limit_mva), n.limit_mva, 0.0),
+                       ANGMIN=low, ANGMAX=high)  # fmt: skip
+        return {"version": "2", "baseMVA": n.base_mva, "bus": bus, "gen": gen, "branch": branch}
 
     def admittance_pu(self) -> ComplexArray:
         """Two-port admittances of the branches: columns ff, ft, tf, tt. (nl, 4)"""
@@ -122,6 +137,15 @@ class Network:
         tap = self.tap_ratio * np.exp(1j * np.deg2rad(self.shift_deg))
         tt = y + 0.5j * self.charging_pu
         return np.stack([tt / self.tap_ratio**2, -y / np.conj(tap), -y / tap, tt], axis=1)
+
+
+def _rows(table: str, n: int, **columns: FloatArray | IntArray | float) -> FloatArray:
+    """A table of a PYPOWER case by MATPOWER's column names; the columns left out are 0."""
+    names = COLUMNS[table][2].split()[: PPC_COLUMNS[table]]
+    values = np.zeros((n, len(names)))
+    for name, column in columns.items():
+        values[:, names.index(name)] = column
+    return values
 
 
 _PER = {

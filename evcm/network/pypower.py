@@ -10,7 +10,7 @@ from pypower import api, idx_brch, idx_bus, idx_cost, idx_gen
 
 from evcm.arrays import FloatArray
 from evcm.errors import Checks
-from evcm.network.case import Day, Network
+from evcm.network.case import Day
 from evcm.network.injections import Injections, Part
 from evcm.network.interior.solve import State
 from evcm.network.limits import Multipliers
@@ -53,40 +53,6 @@ def built_in_case(name: str) -> dict[str, Any]:
     return deepcopy(getattr(api, name)())
 
 
-def case_of(network: Network) -> dict[str, Any]:
-    """The network as a PYPOWER case without costs: ``baseMVA``, ``bus``, ``gen`` and ``branch``.
-
-    See Also
-    --------
-    period_case : the same with the injections of one period as generators.
-    """
-    nb, nl, ng = network.n_bus, network.branch_from.size, network.generator_bus.size
-    bus, gen, branch = np.zeros((nb, 13)), np.zeros((ng, 21)), np.zeros((nl, 13))
-    bus[:, idx_bus.BUS_I], bus[:, idx_bus.BUS_TYPE] = network.bus_number, network.bus_type
-    bus[:, idx_bus.PD], bus[:, idx_bus.QD] = network.load_p_mw, network.load_q_mvar
-    bus[:, idx_bus.GS], bus[:, idx_bus.BS] = network.shunt_g_mw, network.shunt_b_mvar
-    bus[:, [idx_bus.BUS_AREA, idx_bus.VM, idx_bus.ZONE]] = 1.0
-    bus[:, idx_bus.BASE_KV] = 100.0  # per unit figures do not depend on it
-    bus[:, idx_bus.VMAX], bus[:, idx_bus.VMIN] = network.v_max_pu, network.v_min_pu
-    gen[:, idx_gen.GEN_BUS] = network.bus_number[network.generator_bus]
-    gen[:, idx_gen.PMIN], gen[:, idx_gen.PMAX] = network.p_min_mw, network.p_max_mw
-    gen[:, idx_gen.QMIN], gen[:, idx_gen.QMAX] = network.q_min_mvar, network.q_max_mvar
-    gen[:, idx_gen.VG] = gen[:, idx_gen.GEN_STATUS] = 1.0
-    gen[:, idx_gen.MBASE] = network.base_mva
-    branch[:, idx_brch.F_BUS] = network.bus_number[network.branch_from]
-    branch[:, idx_brch.T_BUS] = network.bus_number[network.branch_to]
-    branch[:, idx_brch.BR_R], branch[:, idx_brch.BR_X] = network.resistance_pu, network.reactance_pu
-    branch[:, idx_brch.BR_B], branch[:, idx_brch.TAP] = network.charging_pu, network.tap_ratio
-    branch[:, idx_brch.SHIFT], branch[:, idx_brch.BR_STATUS] = network.shift_deg, 1.0
-    limit = network.limit_mva
-    branch[:, idx_brch.RATE_A] = np.where(np.isfinite(limit), limit, 0.0)
-    branch[:, idx_brch.ANGMIN] = np.clip(network.angle_min_deg, -360.0, None)
-    branch[:, idx_brch.ANGMAX] = np.clip(network.angle_max_deg, None, 360.0)
-    for column in (idx_brch.ANGMIN, idx_brch.ANGMAX):  # to PYPOWER an angle of 0 is no limit
-        branch[branch[:, column] == 0.0, column] = 1e-9
-    return {"version": "2", "baseMVA": network.base_mva, "bus": bus, "gen": gen, "branch": branch}
-
-
 def period_case(day: Day, inj: Injections, period: int) -> dict[str, Any]:
     """One period (from 0) as a PYPOWER case, each injection a row of ``gen`` and ``gencost``.
 
@@ -106,7 +72,7 @@ def period_case(day: Day, inj: Injections, period: int) -> dict[str, Any]:
     dict
         ``baseMVA``, ``bus``, ``gen``, ``branch`` and ``gencost``, as `pypower.api.runopf` takes it.
     """
-    case, net = case_of(day.network), day.network
+    case, net = day.network.to_ppc(), day.network
     case["bus"][:, idx_bus.PD] = day.load_p_mw[period]
     case["bus"][:, idx_bus.QD] = day.load_q_mvar[period]
     low, high = inj.low[period], inj.high[period]
@@ -124,6 +90,8 @@ def period_case(day: Day, inj: Injections, period: int) -> dict[str, Any]:
     bus, p_down, p_up, cost = (
         np.concatenate(columns) for columns in zip(own, *bounds.values(), strict=True)
     )
+    for column in (idx_brch.ANGMIN, idx_brch.ANGMAX):  # to PYPOWER an angle of 0 is no limit
+        case["branch"][case["branch"][:, column] == 0.0, column] = 1e-9
     gen = np.zeros((bus.size, 21))
     gen[:, idx_gen.GEN_BUS] = net.bus_number[bus]
     gen[:, idx_gen.VG] = gen[:, idx_gen.GEN_STATUS] = 1.0
