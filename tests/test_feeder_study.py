@@ -96,7 +96,16 @@ def test_figures_show_what_was_solved(day):
     assert np.allclose(markers.marker.color, now["v_pu"])
     low = now.loc[now["v_pu"].idxmin()]
     assert f"node {low['node']} phase {low['phase']}" in figure.layout.meta["alt"]
-    assert len(plots_feeder.node_day(profiles, "671").data) == 12
+    panels = plots_feeder.node_day(profiles, "671")
+    assert [a.text for a in panels.layout.annotations] == [
+        "(a) phase a", "(b) phase b", "(c) phase c",
+    ]  # fmt: skip
+    assert len(panels.data) == 3 * (len(regimes) - 1)
+    node = {r: p[(p["node"] == "671") & (p["phase"] == "a")] for r, p in profiles.items()}
+    first = regimes[1]
+    fall = node[first]["v_pu"].to_numpy() - node["no cars"]["v_pu"].to_numpy()
+    assert panels.data[0].name == first
+    assert np.allclose(panels.data[0].y, 1000 * fall)
     quality = feeder_days.supply_quality(day)
     bars = plots_feeder.far_hours(quality, states.far_nodes(), 1, "max").data
     assert [bar.name for bar in bars] == regimes

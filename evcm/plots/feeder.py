@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from evcm import data, plots
 from evcm.feeder.states import FeederModel, FeederStates, circuit, supply_band
@@ -15,7 +16,6 @@ from evcm.inputs import PERIODS
 from evcm.study.feeder_days import CASE
 
 PHASE_SHIFT = {"a": -0.14, "b": 0.0, "c": 0.14}
-PHASE_DASH = {"a": "solid", "b": "dash", "c": "dot"}
 METHOD_NAMES: dict[str, str] = {
     "monte_carlo": "Monte Carlo, normal",
     "copula": "Gaussian copula",
@@ -63,9 +63,9 @@ def one_line(voltages: pd.DataFrame, title: str = "IEEE 13-node feeder") -> go.F
     at = list(zip(shown["node"], shown["phase"], strict=True))
     figure.add_scatter(
         x=[place[n][0] + PHASE_SHIFT[p] for n, p in at], y=[place[n][1] for n, _ in at],
-        mode="markers+text", text=list(shown["phase"]), textfont={"size": 9, "color": "white"},
+        mode="markers+text", text=list(shown["phase"]), textfont={"size": 11, "color": "white"},
         marker={
-            "size": 17, "color": v, "colorscale": VOLTAGE_COLOURS, "cmin": VOLTAGE_RANGE[0],
+            "size": 20, "color": v, "colorscale": VOLTAGE_COLOURS, "cmin": VOLTAGE_RANGE[0],
             "cmax": VOLTAGE_RANGE[1], "colorbar": {"title": {"text": "pu"}, "thickness": 12},
             "line": {"width": np.where(v < low, 2.5, 0.5), "color": "#7f8794"},
         },
@@ -74,8 +74,9 @@ def one_line(voltages: pd.DataFrame, title: str = "IEEE 13-node feeder") -> go.F
     )  # fmt: skip
     named = list(dict.fromkeys(shown["node"]))
     figure.add_scatter(
-        x=[place[n][0] + 0.04 for n in named], y=[place[n][1] + 0.19 for n in named], mode="text",
-        text=named, textposition="middle right", hoverinfo="skip", showlegend=False,
+        x=[place[n][0] for n in named], y=[place[n][1] + 0.23 for n in named], mode="text",
+        text=[f"<b>{n}</b>" for n in named], textposition="middle center", hoverinfo="skip",
+        showlegend=False,
     )  # fmt: skip
     hidden = {"visible": False, "fixedrange": True}
     figure.update_layout(
@@ -91,38 +92,52 @@ def one_line(voltages: pd.DataFrame, title: str = "IEEE 13-node feeder") -> go.F
 
 
 def node_day(profiles: Mapping[str, pd.DataFrame], node: str) -> go.Figure:
-    """Voltage of one node through the day in every regime (Figure 9 equivalent).
+    """What each regime changes in a node's voltage through the day, a panel per phase (Figure 9).
 
     Parameters
     ----------
     profiles : mapping
-        Regime to a table with columns period, node, phase, v_pu.
+        Regime to a table with columns period, node, phase, v_pu; the day without cars, which the
+        others are compared with, is among them.
     node : str
-        The node to show; line styles are its phases.
+        The node to show; its phases have a panel each.
     """
-    figure = go.Figure()
+    by_regime = {}
     for regime, profile in profiles.items():
         rows = profile[profile["node"] == node]
-        for phase, day in rows.groupby("phase"):
-            day = day.sort_values("period")
-            figure.add_scatter(
-                x=plots.hours(), y=day["v_pu"], name=f"{regime}, {phase}", legendgroup=regime,
-                line={"color": plots.REGIME_COLOURS.get(regime), "dash": PHASE_DASH[str(phase)]},
-                hovertemplate="%{y:.4f} pu",
-            )  # fmt: skip
-    _band(figure)
-    figure.update_layout(
-        title_text=f"Node {node} through the day", xaxis=plots.clock_axis(),
-        yaxis={"title": {"text": "voltage, pu"}, "range": list(VOLTAGE_RANGE)}, height=460,
+        by_regime[regime] = rows.pivot_table(index="period", columns="phase", values="v_pu")
+    base = by_regime["no cars"]
+    phases = list(base.columns)
+    panels = [f"({'abc'[k]}) phase {phase}" for k, phase in enumerate(phases)]
+    figure = make_subplots(
+        rows=len(phases), cols=1, shared_xaxes=True, subplot_titles=panels,
+        vertical_spacing=0.3 / max(len(phases), 2),
     )  # fmt: skip
-    return plots.describe(figure, f"Voltage of node {node} by half-hour, regime and phase.")
-
-
-def _band(figure: go.Figure) -> None:
-    for level in supply_band():
-        figure.add_hline(
-            level, line={"color": plots.REGIME_COLOURS["limit"], "width": 1, "dash": "dash"}
-        )
+    lowest = {}
+    for regime, volts in by_regime.items():
+        if regime == "no cars":
+            continue
+        change = 1000.0 * (volts - base)
+        lowest[regime] = float(change.min().min())
+        for k, phase in enumerate(phases):
+            figure.add_scatter(
+                x=plots.hours(len(change)), y=change[phase], name=regime, legendgroup=regime,
+                showlegend=k == 0, line={"color": plots.REGIME_COLOURS[regime], "shape": "hv"},
+                hovertemplate="%{y:+.1f} mpu", row=k + 1, col=1,
+            )  # fmt: skip
+    figure.update_xaxes(plots.clock_axis(title=""))
+    figure.update_xaxes(title_text="clock", row=len(phases), col=1)
+    figure.update_yaxes(title_text="mpu", matches="y")
+    figure.update_layout(
+        title_text=f"Node {node}: voltage less that of the day without cars, 0.001 pu",
+        height=180 + 150 * len(phases), legend={"y": -0.18},
+    )  # fmt: skip
+    said = ", ".join(f"{regime} {value:.1f}" for regime, value in lowest.items())
+    return plots.describe(
+        figure,
+        f"Change of the voltage of node {node} against the day without cars, by half-hour, a panel "
+        f"for each phase. Deepest fall in thousandths of pu: {said}.",
+    )
 
 
 def far_hours(quality: pd.DataFrame, nodes: tuple[str, ...], scenario: int, side: str) -> go.Figure:

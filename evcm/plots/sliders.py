@@ -17,7 +17,6 @@ import plotly.graph_objects as go
 
 from evcm.errors import Checks
 from evcm.plots.html import alt_text, block, describe, difference, height, in_book, spec
-from evcm.plots.pages import NUMBER
 
 MAX_GRID = 400
 """Most combinations that `explore` precomputes for a page."""
@@ -89,7 +88,10 @@ class Explorer:
 
     def _control(self, name: str) -> str:
         shown, at = self.texts[name], list(self.parameters[name]).index(self.start[name])
-        words, kind = [html.escape(text, quote=True) for text in shown], control(name, shown)
+        words, kind = (
+            [html.escape(text, quote=True) for text in shown],
+            control(name, self.parameters[name]),
+        )
         label = html.escape(self.labels[name], quote=True)
         if kind == "slider":
             every = html.escape(json.dumps(shown, ensure_ascii=False), quote=True)
@@ -146,7 +148,7 @@ class Explorer:
             "slider": ipywidgets.SelectionSlider, "list": ipywidgets.Dropdown,
             "buttons": ipywidgets.ToggleButtons,
         }  # fmt: skip
-        return kinds[control(name, shown)](options=list(zip(shown, values, strict=True)), **look)
+        return kinds[control(name, values)](options=list(zip(shown, values, strict=True)), **look)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         if in_book():
@@ -210,12 +212,12 @@ def explore(
     return Explorer(function, values, start or {}, labels or {}, alt, continuous)
 
 
-def control(name: str, shown: Sequence[str]) -> str:
+def control(name: str, values: Sequence[Any]) -> str:
     """Which control a parameter gets: ``slider``, ``buttons`` or ``list``."""
-    quantity = name == PERIOD or all(NUMBER.fullmatch(text) for text in shown)
+    quantity = all(isinstance(v, (int, float, np.number)) for v in values)
     if quantity and name not in CATEGORIES:
         return "slider"
-    return "buttons" if len(shown) <= MOST_BUTTONS else "list"
+    return "buttons" if len(values) <= MOST_BUTTONS else "list"
 
 
 def texts(name: str, values: Sequence[Any]) -> list[str]:
