@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import http.server
 import json
 import threading
@@ -17,8 +18,10 @@ from book._ext import evcm_live
 from evcm import plots
 from evcm.aggregator import solve
 from evcm.building import dispatch
+from evcm.coordination.equilibrium import against
+from evcm.coordination.joint import joint_problem
 from evcm.errors import InfeasibleError, InputError
-from evcm.live import aggregator, building, page, program
+from evcm.live import aggregator, building, market, page, program
 from tests import browser as b
 
 AGGREGATOR = (
@@ -35,11 +38,12 @@ BUILDING = (
     {"shifting": 0, "bays": 6, "demand_usd_per_kw": 0.8},
     {"connection_kw": 30, "bays": 2},
 )
+MARKET = ({}, {"aggregators": 2, "cars": 160}, {"v2g": 1, "cars": 160}, {"cars": 480, "level": 2.0})
 
 
 @functools.cache
 def pages():
-    return {"aggregator": aggregator.page(), "building": building.page()}
+    return {"aggregator": aggregator.page(), "building": building.page(), "market": market.page()}
 
 
 def program_of(model, theta):
@@ -57,26 +61,36 @@ def program_of(model, theta):
     )
 
 
-def theta_of(model, setting):
+def theta_of(model, setting, vectors):
     theta = np.zeros(model["size"])
     theta[model["constant"]] = 1.0
     for p in model["parameters"]:
-        theta[p["at"]] = program.product(p["name"], setting)
+        if p["name"] in vectors:
+            theta[p["at"] : p["at"] + p["size"]] = vectors[p["name"]]
+        else:
+            theta[p["at"]] = program.product(p["name"], setting)
     return theta
 
 
-@pytest.mark.parametrize("name", ["aggregator", "building"])
+def vectors_of(name, setting):
+    if name != "market":
+        return {}
+    base = market.references()[0]
+    return market.ends(base, setting, base.system_load_mw + 1.0)
+
+
+@pytest.mark.parametrize("name", ["aggregator", "building", "market"])
 def test_the_exported_map_is_what_cvxpy_hands_to_highs(name):
     live = pages()[name]
     rng = np.random.default_rng(0)
     for one in live.programs:
-        model = one.model(live.setting())
+        model = one.model(live.setting(), **vectors_of(name, live.setting()))
         for _ in range(3):
             setting = {s.name: rng.uniform(s.low, s.high) for s in live.sliders}
-            full = {**setting, **one.attempts[-1]}
-            one.place(full)
+            full, vectors = {**setting, **one.attempts[-1]}, vectors_of(name, setting)
+            one.place(full, **vectors)
             data = one.problem.get_problem_data("HIGHS")[0]
-            a, right, cost = program_of(model, theta_of(model, full))
+            a, right, cost = program_of(model, theta_of(model, full, vectors))
             assert abs(a - sp.csc_array(data["A"])).max() < 1e-9
             np.testing.assert_allclose(right, data["b"], rtol=1e-12, atol=1e-12)
             np.testing.assert_allclose(cost, data["c"], rtol=1e-12, atol=1e-12)
@@ -99,6 +113,28 @@ def test_the_building_costs_what_the_package_says(setting):
     assert answer.cost_usd == pytest.approx(plan.cost_usd, rel=1e-4, abs=1e-6)
     assert answer.bound_usd <= plan.cost_usd + 1e-6
     assert answer.outputs["grid_kw"].max() == pytest.approx(answer.outputs["peak_kw"][0], abs=1e-6)
+
+
+@pytest.mark.parametrize("setting", MARKET, ids=str)
+def test_an_owner_of_the_market_page_is_an_aggregator_of_the_package(setting):
+    live = pages()["market"]
+    full = live.setting(**setting)
+    each, bases = market.problems(setting), market.references()
+    for base, one, known in zip(bases, live.programs, each, strict=False):
+        for others in (0.0, 2.5):
+            here = against(known, np.full(base.periods, others))
+            answer = one.solve(full, **market.ends(base, full, here.system_load_mw))
+            plan = solve(here, gap=1e-3)
+            assert answer.bound_usd <= plan.cost_usd + 1e-6
+            assert plan.bound_usd <= answer.cost_usd + 1e-6
+
+
+def test_nobody_pays_less_together_than_the_joint_bound():
+    answer = pages()["market"].solve(aggregators=2, cars=160, v2g=1)
+    for regime in market.REGIMES:
+        assert answer.parts_usd[regime] >= answer.bound_usd - 1e-6
+    table = pages()["market"].table(answer)
+    assert f"{answer.parts_usd['joint']:.2f}" in table
 
 
 def test_an_impossible_setting_raises_in_both():
@@ -279,6 +315,44 @@ def test_the_browser_finds_what_python_finds(name, scheme, chromium, addresses):
             np.testing.assert_allclose(drawn, found["outputs"][first], atol=1e-12)
         assert seen.errors == []
         assert seen.requests == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_the_market_in_the_browser_is_the_package_s(scheme, chromium, addresses):
+    live = pages()["market"]
+    with b.visit(chromium, f"{addresses[scheme]}/market.html") as seen:
+        for changes in MARKET[1:]:
+            found = answer_of(seen.page, live.setting(**changes))
+            shown, each = found["outputs"], market.problems(changes)
+            for k, problem in enumerate(each):
+                plan = solve(problem, gap=1e-3)
+                slack = 2e-3 * plan.cost.turnover_usd
+                assert plan.bound_usd - 1e-6 <= shown[f"expected_{k}_usd"][0]
+                assert shown[f"expected_{k}_usd"][0] <= plan.cost_usd + slack
+            power = np.array([shown[f"power_equilibrium_{k}"] for k in range(len(each))])
+            for k, problem in enumerate(each):
+                here = against(problem, power.sum(axis=0) - power[k])
+                paid = here.day_ahead_payment_usd(power[k]).sum() + shown["wear_equilibrium"][k]
+                best = solve(here, gap=1e-3)
+                assert best.cost_usd >= paid - shown["epsilon_usd"][0] - 1e-6
+            whole = solve(joint_problem(each), gap=1e-3)
+            slack = 1e-6 * whole.cost.turnover_usd
+            assert found["bound"] <= whole.cost_usd + slack
+            assert whole.bound_usd <= found["cost"] + slack
+            cells = seen.page.locator("tr[data-row=joint] td").all_inner_texts()
+            assert cells[-1] == f"{found['parts']['joint']:.2f}"
+            assert sum(map(float, filter(None, cells[:-1]))) == pytest.approx(
+                float(cells[-1]), abs=0.03
+            )
+        assert seen.errors == []
+
+
+@pytest.mark.browser
+def test_a_page_weighs_less_than_two_megabytes(folder):
+    for name in pages():
+        files = ["evcm-highs.js", "plotly.js", "evcm.js", "evcm-live.js", f"{name}.html"]
+        assert sum(len(gzip.compress((folder / f).read_bytes())) for f in files) < 2_000_000
 
 
 @pytest.mark.browser

@@ -198,14 +198,23 @@ def day_ahead_steps(
     """One price step per period: lo_b z_b <= p_b <= hi_b z_b, Σ z_b = 1, Σ p_b = P^EM."""
     period, step = np.nonzero(choices.day_ahead)
     low, high = clipped(choices, choices.range.day_ahead_low, choices.range.day_ahead_high)
+    return steps_between(problem, period, step, low[period, step], high[period, step], x, relaxed)
+
+
+def steps_between(
+    problem: AggregatorProblem, period: IntArray, step: IntArray,
+    low_mw: FloatArray | cp.Expression, high_mw: FloatArray | cp.Expression, x: Variables,
+    relaxed: bool,
+) -> DayAheadSteps:  # fmt: skip
+    """The choice of a step, for (period, step) pairs and the power (MW) between which each lies."""
     z, p = _choice(period.size, relaxed, "z"), cp.Variable(period.size, name="p")
     each = _sums(period, problem.periods)
     sums_to_power = each @ p == x.day_ahead_mw
     not_negative = z >= 0
     constraints = [
         not_negative,
-        cp.multiply(low[period, step], z) <= p,
-        p <= cp.multiply(high[period, step], z),
+        cp.multiply(low_mw, z) <= p,
+        p <= cp.multiply(high_mw, z),
         each @ z == 1,
         sums_to_power,
     ]

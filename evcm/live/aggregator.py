@@ -53,22 +53,23 @@ class Parametrised:
 
 
 @cache
-def reference() -> AggregatorProblem:
-    """The page's aggregator: the first groups of a drawn fleet that meet the bus, one car each."""
+def reference(bus: int = BUS, groups: int = GROUPS, samples: int = SAMPLES) -> AggregatorProblem:
+    """An aggregator of a page: the first groups of a drawn fleet that meet a bus, one car each."""
     told = inputs.paper()
-    law = told.law()
-    drawn = drawn_cars.draw_cars(Scenario(number=101, cars=200, samples=1), law, SEED, 0)
+    law, count = told.law(), 300
+    drawn = drawn_cars.draw_cars(Scenario(number=101, cars=count, samples=1), law, SEED, 0)
     every = fleets.real_time_fleet(
-        drawn, np.ones(200, int), law, (SEED, 101, 0), SAMPLES, name="live"
+        drawn, np.ones(count, int), law, (SEED, 101, 0), samples, name="live"
     )
-    whole = aggregator_problem(every, BUS, np.full(told.periods, 1e3))
-    first = slice(0, GROUPS)
+    whole = aggregator_problem(every, bus, np.full(told.periods, 1e3))
+    first = slice(0, groups)
+    arrays = ("available", "travelling", "trip_energy_kwh")
+    vectors = ("group_size", "storage_cost_usd_per_kwh", "degradation_slope")
     return whole.with_options(
-        **{k: getattr(whole, k)[:, first] for k in ("available", "travelling", "trip_energy_kwh")},
-        **{k: getattr(whole, k)[first]
-           for k in ("group_size", "storage_cost_usd_per_kwh", "degradation_slope")},
-        name="one aggregator",
-    )  # fmt: skip
+        **{name: getattr(whole, name)[:, first] for name in arrays},
+        **{name: getattr(whole, name)[first] for name in vectors},
+        name=f"bus {bus}",
+    )
 
 
 def problem(setting: Setting) -> AggregatorProblem:
@@ -93,9 +94,12 @@ def problem(setting: Setting) -> AggregatorProblem:
     )  # fmt: skip
 
 
-def scaled(base: AggregatorProblem, cars: Plugged) -> tuple[AggregatorProblem, Plugged]:
+def scaled(
+    base: AggregatorProblem, cars: Plugged, groups: int = GROUPS
+) -> tuple[AggregatorProblem, Plugged]:
     """A problem and its cars whose figures are expressions of the sliders.
 
+    The slider ``cars`` counts those of `groups` groups.
     Cars of a group share one schedule, so that n of them are one car with n times the battery and
     n times the charger. The number of cars then stands on the right-hand side alone, and the
     program is affine in every product of sliders.
@@ -104,7 +108,7 @@ def scaled(base: AggregatorProblem, cars: Plugged) -> tuple[AggregatorProblem, P
     def p(name: str) -> cp.Parameter:
         return cp.Parameter(nonneg=True, name=name)
 
-    k, share = base.figures, np.full(base.vehicles, 1.0 / base.vehicles)
+    k, share = base.figures, np.full(base.vehicles, 1.0 / groups)
     number, contract, charger = p("cars"), p("cars*departure_kwh"), p("cars*charger_kw")
     figures = Parametrised(
         k,
@@ -116,10 +120,26 @@ def scaled(base: AggregatorProblem, cars: Plugged) -> tuple[AggregatorProblem, P
     )
     at_first = (cars.arrival_soc_kwh != 0).astype(float)
     driven = at_first * (k.departure_soc_kwh[cars.vehicle] - cars.arrival_soc_kwh)
-    arrival = (contract * at_first - number * driven) / base.vehicles
+    arrival = (contract * at_first - number * driven) / groups
     cap = p("cap_mw") * np.ones(base.periods)
     made = Parametrised(base, figures=figures, trading_cap_mw=cap)
     return cast(AggregatorProblem, made), replace(cars, arrival_soc_kwh=cast(Any, arrival))
+
+
+def vehicle_rules(
+    changed: AggregatorProblem, fleet: Plugged, x: m.Variables, groups: int = GROUPS
+) -> m.Constraints:
+    """Everything that the cars must keep, with V2G on a switch, and the balance of power."""
+    feed = cp.Parameter(nonneg=True, name="cars*charger_kw*v2g")
+    return [
+        *m.charger_limit(changed, fleet, x),
+        x.discharge_kw <= feed / groups,
+        *m.soc_balance(changed, fleet, x),
+        *m.soc_limits(changed, fleet, x),
+        *m.departure_contract(changed, fleet, x),
+        *m.degradation(fleet, x),
+        *m.power_balance(changed, fleet, x),
+    ]
 
 
 def program() -> Program:
@@ -136,18 +156,17 @@ def program() -> Program:
     changed, fleet = scaled(base, cars)
     x = m.variables(base, cars)
     day = m.day_ahead_steps(base, choices, x, relaxed=False)
-    feed = cp.Parameter(nonneg=True, name="cars*charger_kw*v2g")
     level = cp.Parameter(nonneg=True, name="level")
     wear = cp.Parameter(nonneg=True, name="wear")
     free = base.with_options(storage_cost_usd_per_kwh=np.zeros(base.vehicles))
     worn = (base.wear_usd_per_kwh[cars.vehicle] * base.probability[cars.sample]) @ x.worn_kwh
     energy = m.expected_cost_usd(free, cars, x, day, None)
     constraints = [
-        *m.charger_limit(changed, fleet, x), x.discharge_kw <= feed / base.vehicles,
-        *m.soc_balance(changed, fleet, x), *m.soc_limits(changed, fleet, x),
-        *m.departure_contract(changed, fleet, x), *m.degradation(fleet, x),
-        *m.real_time_limit(changed, fleet, x), *m.real_time_mean(base, x),
-        *m.power_balance(changed, fleet, x), *m.trading_cap(changed, x), *day.constraints,
+        *vehicle_rules(changed, fleet, x),
+        *m.real_time_limit(changed, fleet, x),
+        *m.real_time_mean(base, x),
+        *m.trading_cap(changed, x),
+        *day.constraints,
         *_within_step(base, choices, x, day),
     ]  # fmt: skip
     outputs = _outputs(base, cars, x, day) | {"wear_usd": wear * worn}

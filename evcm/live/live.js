@@ -178,6 +178,7 @@
 
     function heard(message) {
       if (!busy || (message.id !== undefined && message.id !== busy.id)) return;
+      if (message.progress) { busy.stage = `${message.progress}, `; return; }
       clearInterval(clock);
       const asked = busy;
       busy = null;
@@ -219,7 +220,9 @@
       busy = mine;
       clock = setInterval(() => {
         const spent = performance.now() - mine.begun;
-        if (busy === mine && spent > PATIENCE) tell("solving", `Solving: ${(spent / 1000).toFixed(1)} s`);
+        if (busy === mine && spent > PATIENCE) {
+          tell("solving", `Solving: ${mine.stage || ""}${(spent / 1000).toFixed(1)} s`);
+        }
       }, 100);
       try {
         if (!worker) {

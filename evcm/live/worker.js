@@ -170,9 +170,107 @@
     return { ways: ways(page, setting, exists) };
   }
 
-  const kinds = { single };
-  self.evcmKinds = kinds;
-  self.evcmTools = { run, outputs, priceAt, answer, ways, sum };
+  // Several owners on one price: apart, answers in turn until nobody gains, and one owner of all.
+  function market(page, setting, say) {
+    const count = setting.aggregators, all = page.joint[count], steps = page.edge.length;
+    const names = Array.from({ length: count }, (_, k) => k);
+    const zero = page.load.map(() => 0);
+    const plus = (one, two) => one.map((v, t) => v + two[t]);
+    const others = (plans, k) =>
+      names.filter((n) => n !== k).reduce((load, n) => plus(load, plans[n].power), zero);
+
+    // Ends of the price steps for an owner, where the rest of the system takes `load`.
+    function ends(owner, load) {
+      const { period, step } = page.pairs, low = new Float64Array(step.length), high = low.slice();
+      for (let n = 0; n < step.length; n++) {
+        const t = period[n], b = step[n];
+        const most = page.plugged[owner][t] * setting.cars * setting.charger_kw / 1000;
+        const least = -page.fixed.efficiency * setting.v2g * most;
+        const from = Math.max(least, b === 0 ? -Infinity : page.edge[b - 1] - load[t]);
+        const to = Math.min(most, b === steps - 1 ? Infinity : page.edge[b] - load[t]);
+        if (from <= to) { low[n] = from; high[n] = to; }
+      }
+      return { low, high };
+    }
+
+    function energy(power, load) {
+      let paid = 0;
+      power.forEach((p, t) => { paid += 1000 * priceAt(page, load[t] + p, p) * p; });
+      return setting.level * page.period_h * paid;
+    }
+
+    function plan(owner, load) {
+      const model = page.models[owner], full = { ...setting, ...page.fixed };
+      const found = run(model, full, ends(owner, load));
+      if (!found) return null;
+      const shown = outputs(model, found), power = Array.from(shown.power_mw);
+      const wear = shown.wear_usd[0];
+      return { power, wear, shown, bound: found.bound, cost: energy(power, load) + wear };
+    }
+
+    function bills(powers, wears, total) {
+      const load = plus(page.load, total);
+      const price = total.map((p, t) => 1000 * setting.level * priceAt(page, load[t], p));
+      const each = powers.map((power, k) =>
+        wears[k] + page.period_h * sum(power.map((p, t) => price[t] * p)));
+      return { load, price, each, wear: wears };
+    }
+
+    say("plans made apart");
+    const apart = names.map((k) => plan(k, page.load));
+    if (apart.some((p) => p === null)) {
+      const exists = (other) => names.every((k) => run(page.models[k], { ...other, ...page.fixed },
+        ends(k, page.load), "relaxed") !== null);
+      return { ways: ways(page, setting, exists) };
+    }
+    const held = apart.slice(), epsilon = names.map(() => Infinity);
+    let still = 0, rounds = 0;
+    for (; rounds < page.rounds && still < count; rounds++) {
+      say(`answers, round ${rounds + 1}`);
+      for (const k of names) {
+        if (still >= count) break;
+        const load = plus(page.load, others(held, k)), best = plan(k, load);
+        const cost = energy(held[k].power, load) + held[k].wear;
+        const turnover = Math.max(1, Math.abs(best.cost - best.wear) + best.wear);
+        if (cost - best.cost > page.tolerance * turnover) { held[k] = best; still = 1; } else still += 1;
+        epsilon[k] = Math.min(cost, energy(held[k].power, load) + held[k].wear) - best.bound;
+      }
+    }
+    if (still < count) {
+      say("what each could still gain");
+      names.forEach((k) => {
+        const load = plus(page.load, others(held, k));
+        epsilon[k] = energy(held[k].power, load) + held[k].wear - plan(k, load).bound;
+      });
+    }
+    say("one owner of all cars");
+    const joint = plan(all, page.load);
+    const regimes = {
+      apart: bills(apart.map((p) => p.power), apart.map((p) => p.wear),
+        apart.reduce((total, p) => plus(total, p.power), zero)),
+      equilibrium: bills(held.map((p) => p.power), held.map((p) => p.wear),
+        held.reduce((total, p) => plus(total, p.power), zero)),
+      joint: bills(names.map((k) => Array.from(joint.shown[`power_${k}_mw`])),
+        names.map((k) => joint.shown[`wear_${k}_usd`][0]), joint.power),
+    };
+    const shown = { rounds: [rounds], epsilon_usd: [Math.max(0, ...epsilon)] }, bill = {}, paid = {};
+    const plans = { apart, equilibrium: held };
+    for (const [name, r] of Object.entries(regimes)) {
+      shown[`load_${name}`] = r.load;
+      shown[`price_${name}`] = r.price;
+      shown[`bill_${name}`] = r.each;
+      shown[`wear_${name}`] = r.wear;
+      paid[name] = sum(r.each);
+      const blank = page.sliders.find((s) => s.name === "aggregators").high - count;
+      bill[name] = [...r.each, ...Array(blank).fill(null), paid[name]];
+      (plans[name] || []).forEach((p, k) => { shown[`power_${name}_${k}`] = p.power; });
+    }
+    apart.forEach((p, k) => { shown[`expected_${k}_usd`] = [p.cost]; });
+    const gap = Math.max(0, paid.joint - joint.bound) / Math.max(1, Math.abs(paid.joint));
+    return { outputs: shown, parts: paid, cost: paid.joint, bound: joint.bound, gap, bill };
+  }
+
+  const kinds = { single, market };
 
   async function start(message) {
     pages = message.page;
@@ -190,7 +288,8 @@
     try {
       if (message.module) { await start(message); return; }
       const begun = performance.now();
-      const found = kinds[pages.kind](pages, message.setting);
+      const say = (progress) => self.postMessage({ id: message.id, progress });
+      const found = kinds[pages.kind](pages, message.setting, say);
       self.postMessage({ id: message.id, ms: performance.now() - begun, ...found });
     } catch (error) {
       self.postMessage({ id: message.id, failed: String((error && error.message) || error) });
