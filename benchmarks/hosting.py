@@ -16,7 +16,7 @@ import numpy as np
 
 from evcm import inputs
 from evcm.network import case, opf
-from evcm.study import hosting
+from evcm.study import growing
 from evcm.study import hosting_points as points
 
 
@@ -45,10 +45,10 @@ def main() -> None:
     opf.study_day()  # compile
 
     drawn, draw_s = timed(lambda: np.stack([
-        hosting.growing_fleet_mw(hosting.drawn_day(given.cars, d), 1000, charger)[0]
+        growing.growing_fleet_mw(growing.drawn_day(given.cars, d), 1000, charger)[0]
         for d in range(given.days)
     ]))  # fmt: skip
-    by_bisection, bisection_s = timed(lambda: hosting.first_shortage(site, drawn))
+    by_bisection, bisection_s = timed(lambda: growing.first_shortage(site, drawn))
     by_scan, scan_s = timed(lambda: scan(site, drawn))
     assert (by_bisection == by_scan).all()
     print(f"{given.days} days of {given.cars} cars, drawn and driven: {draw_s:.2f} s")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,41 +14,42 @@ from evcm.network import case, opf
 from evcm.plots import hosting as plots_hosting
 from evcm.store import fingerprint
 from evcm.store.results import StaleError
-from evcm.study import hosting
+from evcm.study import growing, hosting, limits
 from evcm.study import hosting_points as points
 from evcm.study.hosting import Grid
 from evcm.trips import uncontrolled
 
 SMALL = Grid(
-    counts=(2200, 13_200), repeated_counts=(), seeds=(1,), capped_seeds=(1,), sweep_counts=(),
+    counts=(2200, 13_200), seeds=(1, 2), capped_seeds=(1,), sweep_counts=(), regimes=("apart", "proportional"),
+    threshold_range=(2200, 13_200), outage_days=2,
     groups=44, samples=2, days=3, curve_days=2, block=1000, most=12_000,
     uncontrolled_charger_kw=(22.0, 150.0),
 )  # fmt: skip
 
 
 def test_the_first_cars_of_a_day_do_not_depend_on_how_many_follow():
-    few, many = hosting.drawn_day(500, 3), hosting.drawn_day(2000, 3)
-    part = hosting.first_cars(many, 0, 500)
+    few, many = growing.drawn_day(500, 3), growing.drawn_day(2000, 3)
+    part = growing.first_cars(many, 0, 500)
     for name in ("from_bus", "to_bus", "departure", "arrival", "consumption_kwh_per_km"):
         np.testing.assert_array_equal(getattr(few, name), getattr(part, name))
 
 
 def test_a_growing_fleet_is_the_fleet_of_its_first_cars():
-    day, charger = hosting.drawn_day(2000, 0), inputs.charger()
-    power, unserved = hosting.growing_fleet_mw(day, 500, charger)
+    day, charger = growing.drawn_day(2000, 0), inputs.charger()
+    power, unserved = growing.growing_fleet_mw(day, 500, charger)
     assert power.shape == (5, 48, 11)
-    whole = uncontrolled.charge_at_once(hosting.first_cars(day, 0, 1500), charger)
+    whole = uncontrolled.charge_at_once(growing.first_cars(day, 0, 1500), charger)
     np.testing.assert_allclose(power[3], whole.power_mw[:, :, 0], atol=1e-9)
     np.testing.assert_array_equal(unserved, 0.0)
 
 
 def test_the_first_shortage_is_where_a_scan_finds_it():
     site = case.reference_day()
-    days = [hosting.growing_fleet_mw(hosting.drawn_day(12_000, d), 2000, inputs.charger())[0]
+    days = [growing.growing_fleet_mw(growing.drawn_day(12_000, d), 2000, inputs.charger())[0]
             for d in (0, 1)]  # fmt: skip
     days.append(np.zeros_like(days[0]))
     power = np.stack(days)
-    found = hosting.first_shortage(site, power)
+    found = growing.first_shortage(site, power)
     for day, first in zip(power, found, strict=True):
         short = [not opf.served(site, p).all() for p in day]
         scan = short.index(True) if any(short) else len(day)
@@ -110,11 +112,62 @@ def test_tables_tell_the_regimes_apart(stored):
     assert most["maximum total"] < most["proportional"]
 
 
-def test_first_counts_name_every_regime(stored):
+def test_first_counts_name_every_regime_and_its_limit(stored):
     first = hosting.first_counts(stored[1]).set_index("regime")
-    assert set(first.index) == {"uncontrolled", "apart", "proportional"}
-    assert first.loc["apart", "median"] == 13_200
-    assert np.isinf(first.loc["proportional", "median"])
+    assert {"uncontrolled", "apart", "proportional"} <= set(first.index)
+    assert 2200 < first.loc["apart", "median"] <= 13_200
+    assert first.loc["apart", "draws"] == 2
+    assert first.loc["apart", "limit"] == "generation"
+    assert first.loc["proportional", "limit"] == "cap below the trips"
+
+
+def test_a_first_shortage_is_a_step_between_served_and_short(stored):
+    """The fleet one step smaller is served on most days, the one found is not."""
+    row = stored[1]["first"].iloc[0]
+    task = points.ThresholdTask(
+        points.Point("apart", SMALL.groups, int(row["seed"]), 150.0, 1.0, SMALL.groups,
+                     SMALL.samples, SMALL.gap),
+        SMALL.threshold_range,
+    )  # fmt: skip
+    found = {}
+    for count in (int(row["first_cars"]) - SMALL.groups, int(row["first_cars"])):
+        found[count] = points.solve_point(replace(task.point, cars=count))["days_short"]
+    small, large = found.values()
+    assert small < 0.5 <= large
+
+
+def test_generation_runs_out_before_wires_and_voltages(stored):
+    limits_of = stored[1]["limits"].query("latest_h == 9.5")
+    median = limits_of.groupby("limit")["first_cars"].median()
+    assert median["all limits"] == median["generation"]
+    assert median["generation"] < median["branch ratings"]
+
+
+def test_a_later_clamp_hosts_more(stored):
+    """Cars that the clamp piles up in one half-hour charge at work all at once."""
+    tables = stored[1]
+    first = (
+        tables["limits"].query("limit == 'all limits'").groupby("latest_h")["first_cars"].median()
+    )
+    assert first[9.5] < first[13.0]
+    added = tables["added"].query("latest_h == 9.5").set_index("period")["mw_per_1000_cars"]
+    assert added.idxmax() in range(17, 24)
+
+
+def test_the_loss_of_a_branch_can_leave_no_room_at_all(stored):
+    outages = stored[1]["outages"]
+    assert len(outages) == case.ieee14().branch_from.size
+    bare = outages[outages["nse_without_cars_mwh"] > 0]
+    assert len(bare) > 0
+    assert (bare["median_first_cars"] == 0).all()
+    lone = limits.without_branch(case.ieee14(), 13)
+    assert 8 not in lone.bus_number
+    assert lone.ev_bus_number == case.ieee14().ev_bus_number
+
+
+def test_there_is_no_such_limit():
+    with pytest.raises(InputError, match="branch ratings"):
+        limits.only(case.ieee14(), "money")
 
 
 def test_a_second_run_reads_what_is_stored(stored, monkeypatch):

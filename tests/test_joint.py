@@ -85,7 +85,7 @@ def test_operation_is_the_mean_over_days():
     power = rng.uniform(0.0, 4.0, (48, 11, 3))
     weight = np.array([0.5, 0.25, 0.25])
     days = [opf.study_day(power[:, :, n]) for n in range(3)]
-    found = operate(site, power, weight, 0.5)
+    found = operate(site, power, weight)
     assert found.nse_mwh == pytest.approx(weight @ [d.nse_mwh for d in days], abs=1e-3)
     assert found.losses_mwh == pytest.approx(weight @ [d.losses_mwh for d in days], rel=1e-6)
     assert found.peak_mw == pytest.approx(weight @ [d.peak_mw for d in days], rel=1e-9)

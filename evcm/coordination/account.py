@@ -8,7 +8,7 @@ and in every sample, and each of its days goes through the AC OPF.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -135,18 +135,7 @@ def account(
     )
 
 
-def repeated(site: Day, days: int) -> Day:
-    """The same day of load, one after another."""
-    return replace(
-        site,
-        load_p_mw=np.tile(site.load_p_mw, (days, 1)),
-        load_q_mvar=np.tile(site.load_q_mvar, (days, 1)),
-    )
-
-
-def operate(
-    site: Day, sample_mw: FloatArray, probability: FloatArray, period_h: float
-) -> Operation:
+def operate(site: Day, sample_mw: FloatArray, probability: FloatArray) -> Operation:
     """Put every day of a regime through the AC OPF.
 
     Parameters
@@ -156,17 +145,16 @@ def operate(
     sample_mw : (T, K, N) array
         Power of each aggregator in every day, as `Trade.sample_mw`.
     probability : (N,) array
-    period_h : float
     """
     T, K, N = sample_mw.shape
-    wide, power = repeated(site, N), sample_mw.transpose(2, 0, 1).reshape(N * T, K)
+    wide, power = site.repeated(N), sample_mw.transpose(2, 0, 1).reshape(N * T, K)
     state = opf.assess(wide, power)
     by_day = state.short_mw.reshape(N, T)
     load = wide.with_cars(power).load_p_mw.sum(axis=1).reshape(N, T)
     return Operation(
-        nse_mwh=float(period_h * by_day.sum(axis=1) @ probability),
+        nse_mwh=float(site.period_h * by_day.sum(axis=1) @ probability),
         days_short=float((by_day > 0).any(axis=1) @ probability),
-        losses_mwh=float(period_h * state.losses_mw.reshape(N, T).sum(axis=1) @ probability),
+        losses_mwh=float(site.period_h * state.losses_mw.reshape(N, T).sum(axis=1) @ probability),
         peak_mw=float(load.max(axis=1) @ probability),
         v_min_pu=float(state.v_min_pu.min()),
     )

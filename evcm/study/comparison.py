@@ -110,8 +110,8 @@ def regime_row(run: CaseRun, regime: Regime, planned: Planned) -> dict[str, obje
     market, trade = run.problems[0], planned.trade
     site, dt = network_case.reference_day(), run.problems[0].period_h
     paid = account(market, trade, site.load_p_mw.sum(axis=1))
-    days = operate(site, trade.sample_mw, market.probability, dt)
-    day_ahead = operate(site, trade.day_ahead_mw[:, :, None], np.ones(1), dt)
+    days = operate(site, trade.sample_mw, market.probability)
+    day_ahead = operate(site, trade.day_ahead_mw[:, :, None], np.ones(1))
     return {
         **run.label,
         "cars": run.fleet.cars,

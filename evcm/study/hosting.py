@@ -2,8 +2,9 @@
 
 *Uncontrolled*: days of 30,000 cars are drawn one after another and their first n cars counted in,
 so that every day has a first n at which power goes unsupplied; the spread over days is the Monte
-Carlo interval. *Apart* and *proportional*: 200 groups with growing weights stand for the
-fleet, each aggregator is solved to optimality, alone or under caps proportional to its cars. The
+Carlo interval. *Planned regimes*: 200 groups with growing weights stand for the fleet, and each
+aggregator is solved. All are on one footing: every real-time day goes through the OPF, and a count
+is too many where half of the days run short. A fleet's first such count is found by bisection. The
 count at which caps become too small for the cars' trips needs no grid: everything but the caps
 scales with the fleet, so one linear program per aggregator gives it.
 """
@@ -12,51 +13,52 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from evcm import inputs
-from evcm.arrays import FloatArray, IntArray
+from evcm.arrays import FloatArray
 from evcm.coordination.regimes import RULES
 from evcm.errors import Checks
-from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS
-from evcm.inputs.values import Charger, Scenario
+from evcm.inputs import PERIOD_H, PERIODS
 from evcm.network import case, opf
-from evcm.network.case import Day
 from evcm.store import fingerprint
 from evcm.store.each import Jobs, Progress, each
 from evcm.store.result import Result
 from evcm.store.results import Store
 from evcm.study import hosting_points as points
 from evcm.study.flow import quiet
+from evcm.study.growing import drawn_day, first_shortage, growing_fleet_mw
+from evcm.study.limits import LATEST_H, LimitsTask, OutageTask
 from evcm.study.tasks import run_key
-from evcm.trips import cars, uncontrolled
-from evcm.trips.cars import Cars
 
-DRAW = 100
-"""Scenario number that keys the draws of hosting days, apart from those of the scenarios."""
-
-TABLES = ("uncontrolled", "uncontrolled_first", "points", "caps")
+TABLES = (
+    "uncontrolled", "uncontrolled_first", "points", "first", "caps", "limits", "clamp", "added",
+    "outages",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What to compute. Defaults cost about five minutes of processor time.
+    """What to compute.
 
-    `counts` cars, `seeds` fleets and `groups` per fleet for the optimised regimes; fleets after the
-    first are solved at `repeated_counts` alone, where regimes start to fail. `days` are drawn for
-    uncontrolled charging in blocks of `block` cars up to `most` cars, `curve_days` of them for the
-    curves; charger powers and V2G shares are swept with the first seed at `sweep_counts`.
+    Every regime of `regimes` is solved at `counts` for the first seed, the slower ones up to
+    `most_slow` cars. `seeds` fleets planned apart are bisected for their first shortage between
+    `threshold_range`, to `groups` cars; limits of caps take `capped_seeds`. `days` are drawn for
+    uncontrolled charging in blocks of `block` cars up to `most` cars, `curve_days` of them for
+    curves, `outage_days` for the loss of each branch. Charger powers and V2G shares are swept with
+    the first seed at `sweep_counts`.
     """
 
     counts: tuple[int, ...] = (
         2000, 4000, 5000, 6000, 7000, 8000, 10_000, 15_000, 20_000, 30_000,
     )  # fmt: skip
-    repeated_counts: tuple[int, ...] = (5000, 6000, 7000, 8000, 10_000)
-    seeds: tuple[int, ...] = (1, 2, 3, 4)
-    capped_seeds: tuple[int, ...] = (1, 2)
+    regimes: tuple[str, ...] = ("apart", "equilibrium", "proportional", "joint")
+    most_slow: int = 20_000
+    seeds: tuple[int, ...] = tuple(range(1, 41))
+    threshold_range: tuple[int, int] = (3000, 12_000)
+    capped_seeds: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
     sweep_counts: tuple[int, ...] = (8000, 15_000, 30_000)
     sweep_charger_kw: tuple[float, ...] = (22.0,)
     sweep_v2g_share: tuple[float, ...] = (0.25, 0.5)
@@ -65,13 +67,14 @@ class Grid:
     gap: float = 0.03
     days: int = 100
     curve_days: int = 20
+    outage_days: int = 20
     block: int = 250
     most: int = 30_000
     uncontrolled_charger_kw: tuple[float, ...] = (3.7, 7.4, 22.0, 150.0)
 
     def __post_init__(self) -> None:
         c = Checks("hosting grid")
-        for name in ("counts", "repeated_counts", "sweep_counts"):
+        for name in ("counts", "sweep_counts", "threshold_range"):
             values = getattr(self, name)
             good = all(v > 0 and v % self.groups == 0 for v in values)
             c.require(good, name, values, f"positive multiples of {self.groups} cars")
@@ -104,8 +107,15 @@ def run(
         The first count with NSE, one row per charger and day (inf: none up to `grid.most`).
     ``points``
         One row per regime, charger, V2G share, seed and count.
+    ``first``
+        First count at which half of a fleet's days run short, by regime and seed, and the limit.
     ``caps``
         The count at which a rule's caps become too small, by rule, seed and aggregator.
+    ``limits``, ``clamp``, ``added``
+        Uncontrolled, by latest departure: first counts by limit and day; NSE by count; power that
+        1,000 cars add by period, and days that first run short in it.
+    ``outages``
+        Uncontrolled, first counts after the loss of each branch.
     """
     key, names = hosting_key(grid), {name: f"hosting/{name}.parquet" for name in TABLES}
     with Store(out).locked("evcm hosting") as store:
@@ -116,7 +126,9 @@ def run(
             "uncontrolled": curves,
             "uncontrolled_first": first,
             "points": points.solve_points(_points(grid), store, jobs, progress),
+            "first": points.first_shortages(_thresholds(grid), store, jobs, progress),
             "caps": points.largest_fleets(_fleets(grid), store, jobs, progress),
+            **_limit_tables(grid, store, jobs, progress),
         }
         for name, table in tables.items():
             store.save_table(names[name], key, table)
@@ -139,18 +151,51 @@ def _points(grid: Grid) -> list[points.Point]:
         return points.Point(regime, count, seed, kw, share, grid.groups, grid.samples, grid.gap)
 
     kw, found = inputs.charger().power_kw, []
-    for regime, seeds in (
-        ("apart", grid.seeds),
-        ("proportional", grid.capped_seeds),
-    ):
-        for k, seed in enumerate(seeds):
-            counts = grid.counts if k == 0 else grid.repeated_counts
-            found += [make(regime, seed, n, kw, 1.0) for n in counts]
+    for regime in grid.regimes:
+        slow = regime in ("equilibrium", "joint")
+        counts = [n for n in grid.counts if not slow or n <= grid.most_slow]
+        found += [make(regime, grid.seeds[0], n, kw, 1.0) for n in counts]
     first = grid.seeds[0]
     for n in grid.sweep_counts:
         found += [make("apart", first, n, x, 1.0) for x in grid.sweep_charger_kw]
         found += [make("apart", first, n, kw, x) for x in grid.sweep_v2g_share]
     return found
+
+
+def _thresholds(grid: Grid) -> list[points.ThresholdTask]:
+    kw = inputs.charger().power_kw
+    return [
+        points.ThresholdTask(
+            points.Point("apart", grid.groups, s, kw, 1.0, grid.groups, grid.samples, grid.gap),
+            grid.threshold_range,
+        )
+        for s in grid.seeds
+    ]
+
+
+def _limit_tables(
+    grid: Grid, store: Store, jobs: Jobs, progress: Progress
+) -> dict[str, pd.DataFrame]:
+    clamps = [
+        LimitsTask(latest, grid.counts, grid.days, grid.block, grid.most) for latest in LATEST_H
+    ]
+    found = each(clamps, store, "limits", jobs, progress, "Uncontrolled, limit by limit")
+    tables = {
+        name: pd.concat(
+            [
+                r.table(table).assign(latest_h=t.latest_h)
+                for t, r in zip(clamps, found, strict=True)
+            ],
+            ignore_index=True,
+        )
+        for name, table in (("limits", "first"), ("clamp", "curve"), ("added", "added"))
+    }
+    losses = [
+        OutageTask(branch, grid.outage_days, grid.block, grid.most)
+        for branch in range(case.ieee14().branch_from.size)
+    ]
+    found = each(losses, store, "outages", jobs, progress, "Loss of a branch")
+    return tables | {"outages": pd.DataFrame([r.record for r in found])}
 
 
 def _fleets(grid: Grid) -> list[points.Point]:
@@ -160,55 +205,6 @@ def _fleets(grid: Grid) -> list[points.Point]:
         for rule in RULES
         for seed in grid.capped_seeds
     ]
-
-
-def drawn_day(most: int, day: int, seed: int = 1) -> Cars:
-    """One day of `most` cars under the published trip law."""
-    scenario = Scenario(number=DRAW, cars=most, samples=day + 1)
-    return cars.draw_cars(scenario, inputs.trip_law(), seed, day)
-
-
-def first_cars(day: Cars, start: int, stop: int) -> Cars:
-    """Cars start..stop-1 of a day."""
-    vectors: dict[str, Any] = {
-        name: value[start:stop]
-        for name, value in vars(day).items()
-        if isinstance(value, np.ndarray) and name != "speed_kmh"
-    }
-    return replace(day, **vectors)
-
-
-def growing_fleet_mw(day: Cars, block: int, charger: Charger) -> tuple[FloatArray, FloatArray]:
-    """Uncontrolled power (B + 1, T, K) of the first 0, block, 2 block .. cars, and unserved kWh."""
-    blocks = len(day) // block
-    power, unserved = np.zeros((blocks + 1, PERIODS, len(LOAD_BUSES))), np.zeros(blocks + 1)
-    for b in range(blocks):
-        part = uncontrolled.charge_at_once(first_cars(day, b * block, (b + 1) * block), charger)
-        power[b + 1], unserved[b + 1] = part.power_mw[:, :, 0], part.unserved_kwh[0]
-    return power.cumsum(axis=0), unserved.cumsum()
-
-
-def first_shortage(site: Day, power_mw: FloatArray) -> IntArray:
-    """First block at which each day lacks power (D,), by bisection; B + 1 where none does.
-
-    `power_mw` is (D, B + 1, T, K). More cars never draw less, so bisection finds the first.
-    """
-    days, blocks = power_mw.shape[0], power_mw.shape[1] - 1
-    wide = site.repeated(days)
-
-    def short(block: IntArray) -> np.ndarray:
-        flat = power_mw[np.arange(days), block].reshape(days * PERIODS, -1)
-        every = opf.served(wide, flat).reshape(days, PERIODS).all(axis=1)
-        return np.logical_not(every)
-
-    low, high = np.zeros(days, np.int64), np.full(days, blocks + 1, np.int64)
-    while (high - low > 1).any():
-        middle = np.minimum((low + high) // 2, blocks)
-        bad = short(middle)
-        split = high - low > 1
-        high = np.where(split & bad, middle, high)
-        low = np.where(split & ~bad, middle, low)
-    return high
 
 
 @dataclass(frozen=True)
@@ -297,19 +293,32 @@ def first_count(first_cars: FloatArray) -> dict[str, float]:
 
 
 def first_counts(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """First count with NSE by regime at the paper's charger: median, interval, spread.
+    """First count at which half of the days run short, by regime at the paper's charger.
 
-    For the optimised regimes each seed is one draw of the fleet and the count is one of the grid;
-    with a handful of seeds the interval and the spread are their range.
+    One row per regime: `draws` (days, or fleets), median with its interval, and spread. For
+    ``proportional`` it is the count at which the first aggregator cannot live with its cap. `limit`
+    names what runs out.
     """
     kw = inputs.charger().power_kw
-    free = tables["uncontrolled_first"]
-    rows = [{"regime": "uncontrolled"} | first_count(
-        free.loc[free["charger_kw"] == kw, "first_cars"].to_numpy())]  # fmt: skip
-    own = tables["points"]
-    own = own[(own["charger_kw"] == kw) & (own["v2g_share"] == 1.0)]
-    for regime, mine in own.groupby("regime", sort=False):
-        bad = mine["nse_mwh"].where(mine["feasible"], np.inf) > 0
-        first = mine["cars"].where(bad).groupby(mine["seed"]).min().fillna(np.inf)
-        rows.append({"regime": str(regime)} | first_count(first.to_numpy(float)))
-    return pd.DataFrame(rows)
+    free, own, caps = tables["uncontrolled_first"], tables["first"], tables["caps"]
+    least = caps.groupby(["rule", "seed"])["most_cars"].min()
+    draws = {
+        "uncontrolled": free.loc[free["charger_kw"] == kw, "first_cars"],
+        **{str(r): mine["first_cars"] for r, mine in own.groupby("regime", sort=False)},
+        **{str(rule): mine for rule, mine in least.groupby(level="rule", sort=False)},
+    }
+    limits = {"uncontrolled": _binding(tables["limits"])}
+    limits |= {str(r): mine["limit"].mode()[0] for r, mine in own.groupby("regime", sort=False)}
+    return pd.DataFrame(
+        [
+            {"regime": regime, "draws": len(x), "limit": limits.get(regime, "cap below the trips")}
+            | first_count(x.to_numpy(float))
+            for regime, x in draws.items()
+        ]
+    )
+
+
+def _binding(limits: pd.DataFrame) -> str:
+    """The limit that alone gives the least median count, at the law's own clamp."""
+    mine = limits[(limits["latest_h"] == LATEST_H[0]) & (limits["limit"] != "all limits")]
+    return str(mine.groupby("limit")["first_cars"].median().idxmin())

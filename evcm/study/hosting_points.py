@@ -16,15 +16,19 @@ from evcm.aggregator.plugged import list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import allocation
+from evcm.coordination.account import Trade, operate, trade_of_plans
 from evcm.coordination.capped import under_cap
+from evcm.coordination.equilibrium import find_equilibrium
+from evcm.coordination.joint import solve_joint, trade_of_joint
 from evcm.errors import InfeasibleError, SolverError
 from evcm.inputs import LOAD_BUSES, PERIOD_H
 from evcm.inputs.values import Scenario
-from evcm.network import case, opf
+from evcm.network import case
 from evcm.store import fingerprint
 from evcm.store.each import Jobs, Progress, each
 from evcm.store.result import Result
 from evcm.store.results import Store
+from evcm.study import limits
 from evcm.trips import cars, fleet
 
 DRAW = 101
@@ -67,49 +71,58 @@ def grouped_problems(point: Point) -> list[AggregatorProblem]:
     return [of_fleet.aggregator_problem(grouped, bus, charger=charger) for bus in LOAD_BUSES]
 
 
-def solve_point(point: Point) -> dict[str, Any]:
-    """Solve all aggregators of a point and the OPF day; one row, with the total power by period.
+def plan_point(point: Point) -> tuple[list[AggregatorProblem], Trade, dict[str, float]]:
+    """Problems of a point, what its regime trades, and what was proven of the plans.
 
-    Where no plan exists, `feasible` is false and the rest is nan: the reason is kept in `note`.
+    Raises
+    ------
+    InfeasibleError
+        An aggregator has no plan, under its cap for example.
     """
     problems = grouped_problems(point)
-    row: dict[str, Any] = asdict(point) | {"feasible": True, "note": ""}
-    try:
-        if point.regime == "proportional":
-            caps = allocation.allocate("proportional", np.array([p.cars for p in problems], float))
-            problems = [under_cap(p, caps[:, k]) for k, p in enumerate(problems)]
-        plans = [methods.solve(p, gap=point.gap) for p in problems]
-    except InfeasibleError as error:
-        nothing = dict.fromkeys(
-            ("cost_usd", "energy_mwh", "nse_mwh", "peak_mw", "peak_ev_mw", "losses_mwh",
-             "v_min_pu", "gap_found"), np.nan,
-        )  # fmt: skip
-        return row | nothing | {"feasible": False, "note": str(error)[:300], "power_mw": []}
-    power = np.column_stack([plan.day_ahead_mw for plan in plans])
-    return (
-        row
-        | day_figures(power)
-        | {
-            "cost_usd": float(sum(plan.cost_usd for plan in plans)),
-            "gap_found": max(plan.gap for plan in plans),
-            "power_mw": power.sum(axis=1).tolist(),
-        }
-    )
-
-
-def day_figures(power_mw: FloatArray) -> dict[str, float]:
-    """NSE, peaks, losses and lowest voltage of a day with the aggregators' power (T, K)."""
-    site = case.reference_day()
-    state = opf.assess(site, power_mw)
-    total = power_mw.sum(axis=1)
-    return {
-        "energy_mwh": float(PERIOD_H * total.sum()),
-        "nse_mwh": float(PERIOD_H * state.short_mw.sum()),
-        "peak_mw": float((site.load_p_mw.sum(axis=1) + total).max()),
-        "peak_ev_mw": float(total.max()),
-        "losses_mwh": float(PERIOD_H * state.losses_mw.sum()),
-        "v_min_pu": float(state.v_min_pu.min()),
+    if point.regime == "joint":
+        joint = solve_joint(problems, gap=point.gap)
+        found = {"cost_usd": joint.plan.cost_usd, "gap_found": joint.plan.gap}
+        return problems, trade_of_joint(problems, joint.plan), found
+    asked = problems
+    if point.regime == "proportional":
+        caps = allocation.allocate("proportional", np.array([p.cars for p in problems], float))
+        asked = [under_cap(p, caps[:, k]) for k, p in enumerate(problems)]
+    plans = [methods.solve(p, gap=point.gap) for p in asked]
+    if point.regime == "equilibrium":
+        plans = list(find_equilibrium(problems, plans, gap=point.gap, tolerance=point.gap).plans)
+    found = {
+        "cost_usd": float(sum(plan.cost_usd for plan in plans)),
+        "gap_found": max(plan.gap for plan in plans),
     }
+    return problems, trade_of_plans(problems, plans), found
+
+
+def solve_point(point: Point) -> dict[str, Any]:
+    """Solve all aggregators of a point and put their real-time days through the OPF; one row.
+
+    `nse_mwh`, `days_short`, `losses_mwh` and `peak_mw` are means over the days, `v_min_pu` the
+    lowest of all; `nse_day_ahead_mwh` is that of the schedule. Where no plan exists, `feasible` is
+    false and the rest is nan: the reason is kept in `note`.
+    """
+    row: dict[str, Any] = asdict(point) | {"feasible": True, "note": "", "power_mw": []}
+    try:
+        problems, trade, found = plan_point(point)
+    except (InfeasibleError, SolverError) as error:
+        nothing = dict.fromkeys(
+            ("cost_usd", "gap_found", "energy_mwh", "peak_ev_mw", "nse_day_ahead_mwh", "nse_mwh",
+             "days_short", "losses_mwh", "peak_mw", "v_min_pu"), np.nan,
+        )  # fmt: skip
+        return row | nothing | {"feasible": False, "note": str(error)[:300]}
+    site, total = case.reference_day(), trade.total_mw
+    schedule = operate(site, trade.day_ahead_mw[:, :, None], np.ones(1))
+    return row | found | {
+        "energy_mwh": float(PERIOD_H * total.sum()),
+        "peak_ev_mw": float(total.max()),
+        "power_mw": total.tolist(),
+        "nse_day_ahead_mwh": schedule.nse_mwh,
+        **asdict(operate(site, trade.sample_mw, problems[0].probability)),
+    }  # fmt: skip
 
 
 def largest_fleet(problem: AggregatorProblem, cap_mw: FloatArray) -> float:
@@ -181,6 +194,63 @@ class LimitTask(PointTask):
         caps = allocation.allocate(point.regime, met)  # type: ignore[arg-type]
         most = [largest_fleet(p, caps[:, k]) / p.cars * point.cars for k, p in enumerate(problems)]
         return Result({"bus": list(LOAD_BUSES), "most_cars": most})
+
+
+@dataclass(frozen=True)
+class ThresholdTask(PointTask):
+    """The first count at which half of a fleet's real-time days run short, by bisection.
+
+    Between the two counts of `between`, in steps of one car per group; the point's own count is not
+    used.
+    """
+
+    between: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """Name in its step."""
+        return f"{super().name}-{self.between[0]}to{self.between[1]}"
+
+    def key(self) -> str:
+        """Fingerprint of the point, the range, the data and the solving code."""
+        return fingerprint.of_content(super().key(), self.between)
+
+    def run(self) -> Result:
+        """Bisect; the limit is the kind that alone leaves most unsupplied at that count."""
+        step = self.point.groups
+        low, high = (n // step for n in self.between)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._days_short(middle * step) >= 0.5:
+                high = middle
+            else:
+                low = middle
+        problems, trade, _ = plan_point(replace(self.point, cars=high * step))
+        nse = limits.nse_by_limit(
+            case.reference_day(), trade.sample_mw, problems[0].probability
+        )
+        if nse["all limits"] == 0:
+            return Result({"first_cars": float("inf"), "limit": "none"})
+        worst = max(limits.LIMITS[1:], key=lambda limit: nse[limit])
+        return Result({"first_cars": float(high * step), "limit": worst})
+
+    def _days_short(self, count: int) -> float:
+        problems, trade, _ = plan_point(replace(self.point, cars=count))
+        site, weight = case.reference_day(), problems[0].probability
+        return operate(site, trade.sample_mw, weight).days_short
+
+
+def first_shortages(
+    tasks: list[ThresholdTask], store: Store, jobs: Jobs, progress: Progress
+) -> pd.DataFrame:
+    """First counts of all fleets, one row each."""
+    found = each(tasks, store, "hosting-first", jobs, progress, "Hosting, first shortages")
+    return pd.DataFrame(
+        [
+            {"regime": task.point.regime, "seed": task.point.seed, **result.record}
+            for task, result in zip(tasks, found, strict=True)
+        ]
+    )
 
 
 def solve_points(todo: list[Point], store: Store, jobs: Jobs, progress: Progress) -> pd.DataFrame:

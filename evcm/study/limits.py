@@ -1,0 +1,244 @@
+"""Which limit ends hosting: generation, branch ratings, voltages, or the loss of any one branch.
+
+The same days go through networks of which one kind of limit is left in force. Voltages stay in
+their range in all of them, since losses and ratings mean nothing outside it. The least count of
+cars at which power goes unsupplied is the hosting capacity, and the network that says so names it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from evcm import inputs
+from evcm.arrays import FloatArray
+from evcm.coordination.account import operate
+from evcm.errors import Checks
+from evcm.network import case, opf
+from evcm.network.case import Day, Network
+from evcm.store import fingerprint
+from evcm.store.result import Result
+from evcm.study import growing
+
+Limit = Literal["all limits", "generation", "branch ratings", "voltages"]
+LIMITS: tuple[Limit, ...] = get_args(Limit)
+"""Kinds of limits of the transmission network that can be left in force alone."""
+
+AMPLE_MW = 1e4
+"""Power of a slack generator that never binds."""
+
+LATEST_H = (9.5, 13.0)
+"""Latest departures: the law's clamp, which 19 % of the cars reach, and one that hardly any do."""
+
+
+def only(network: Network, limit: Limit) -> Network:
+    """The network with voltages and one kind of limit in force, the others out of reach.
+
+    Raises
+    ------
+    InputError
+        There is no such kind.
+    """
+    c = Checks("network")
+    c.require(limit in LIMITS, "limit", limit, ", ".join(LIMITS))
+    c.done()
+    changes: dict[str, Any] = {}
+    if limit in ("branch ratings", "voltages"):
+        at_slack = network.generator_bus == network.slack
+        changes["p_max_mw"] = np.where(at_slack, AMPLE_MW, network.p_max_mw)
+    if limit in ("generation", "voltages"):
+        changes["limit_mva"] = np.full_like(network.limit_mva, np.inf)
+    return replace(network, **changes)
+
+
+def nse_by_limit(
+    site: Day, sample_mw: FloatArray, probability: FloatArray
+) -> dict[Limit, float]:
+    """Energy not supplied in a mean day (MWh) where only one kind of limit is in force.
+
+    `sample_mw` (T, K, N) is the aggregators' power in every real-time day.
+    """
+    return {
+        limit: operate(
+            replace(site, network=only(site.network, limit)), sample_mw, probability
+        ).nse_mwh
+        for limit in LIMITS
+    }
+
+
+def without_branch(network: Network, branch: int) -> Network:
+    """The network after the loss of a branch (index).
+
+    A bus that hangs on it alone goes with it; that is possible where it carries neither load nor
+    aggregator, as bus 8 with its condenser.
+
+    Raises
+    ------
+    InputError
+        The loss cuts off load or the slack.
+    """
+    keep = np.arange(network.branch_from.size) != branch
+    fields = ("branch_from", "branch_to", "resistance_pu", "reactance_pu", "charging_pu",
+              "tap_ratio", "shift_deg", "limit_mva")  # fmt: skip
+    changes = {name: getattr(network, name)[keep] for name in fields}
+    joined = np.zeros(network.n_bus, bool)
+    joined[changes["branch_from"]] = joined[changes["branch_to"]] = True
+    lone = np.flatnonzero(~joined)
+    c = Checks(f"loss of branch {branch + 1}")
+    needed = (
+        (network.load_p_mw[lone] != 0) | np.isin(lone, network.ev_bus) | (lone == network.slack)
+    )
+    c.require(
+        not needed.any(), "buses cut off", network.bus_number[lone].tolist(), "none with load"
+    )
+    c.done()
+    if lone.size:
+        new = np.cumsum(joined) - 1
+        buses = ("bus_number", "bus_type", "load_p_mw", "load_q_mvar", "shunt_g_mw",
+                 "shunt_b_mvar", "v_min_pu", "v_max_pu")  # fmt: skip
+        units = joined[network.generator_bus]
+        machines = ("p_min_mw", "p_max_mw", "q_min_mvar", "q_max_mvar")
+        changes |= {name: getattr(network, name)[joined] for name in buses}
+        changes |= {name: getattr(network, name)[units] for name in machines}
+        changes["generator_bus"] = new[network.generator_bus[units]]
+        changes["ev_bus"] = new[network.ev_bus]
+        changes["branch_from"] = new[changes["branch_from"]]
+        changes["branch_to"] = new[changes["branch_to"]]
+    return replace(network, **changes)
+
+
+def outage_day(site: Day, branch: int) -> Day:
+    """The day after the loss of a branch."""
+    net = without_branch(site.network, branch)
+    kept = np.isin(site.network.bus_number, net.bus_number)
+    return replace(
+        site, network=net, load_p_mw=site.load_p_mw[:, kept], load_q_mvar=site.load_q_mvar[:, kept]
+    )
+
+
+def nse_by_outage(site: Day, ev_mw: FloatArray, period_h: float) -> FloatArray:
+    """Energy not supplied in a day (MWh) after the loss of each branch, (nl,).
+
+    inf where a half-hour has no operating point.
+    """
+    branches = range(site.network.branch_from.size)
+    return np.array(
+        [period_h * opf.assess(outage_day(site, b), ev_mw).short_mw.sum() for b in branches]
+    )
+
+
+@dataclass(frozen=True)
+class LimitsTask:
+    """First shortage of uncontrolled charging under one clamp of departures, limit by limit.
+
+    `days` of `most` cars in blocks of `block`; `counts` for the curve.
+    """
+
+    latest_h: float
+    counts: tuple[int, ...]
+    days: int
+    block: int
+    most: int
+
+    @property
+    def name(self) -> str:
+        """Name in the step ``limits``."""
+        return f"latest{self.latest_h:g}h-{self.days}days-{self.block}to{self.most}"
+
+    def key(self) -> str:
+        """Fingerprint of the code, the data and what is asked."""
+        data = fingerprint.of_data(*fingerprint.STUDY_DATA)
+        return fingerprint.of_content(fingerprint.of_code(LimitsTask), data, self)
+
+    def run(self) -> Result:
+        """Tables ``first`` (limit, day, first_cars), ``curve`` and ``added`` (MW by period)."""
+        site, dt = case.reference_day(), inputs.PERIOD_H
+        law = replace(inputs.trip_law(), departure_latest_h=self.latest_h)
+        power = np.stack(
+            [
+                growing.growing_fleet_mw(
+                    growing.drawn_day(self.most, day, law=law), self.block, inputs.charger()
+                )[0]
+                for day in range(self.days)
+            ]
+        )
+        firsts = []
+        for limit in LIMITS:
+            alone = replace(site, network=only(site.network, limit))
+            block = growing.first_shortage(alone, power)
+            first = np.where(block * self.block > self.most, np.inf, block * float(self.block))
+            firsts.append(
+                pd.DataFrame({"limit": limit, "day": range(self.days), "first_cars": first})
+            )
+            if limit == "all limits":
+                at = np.minimum(block, power.shape[1] - 1)
+        weight = np.full(self.days, 1.0 / self.days)
+        curve = [
+            {"cars": n, "nse_mwh": operate(site, samples, weight).nse_mwh}
+            for n in self.counts
+            for samples in [power[:, n // self.block].transpose(1, 2, 0)]
+        ]
+        final = power[np.arange(self.days), at]
+        short = opf.assess(
+            site.repeated(self.days), final.reshape(-1, final.shape[2])
+        ).short_mw.reshape(self.days, -1)
+        added = pd.DataFrame(
+            {
+                "period": np.arange(1, final.shape[1] + 1),
+                "mw_per_1000_cars": 1000.0 * power[:, -1].sum(axis=2).mean(axis=0) / self.most,
+                "days_first_short": (short > 0).sum(axis=0),
+            }
+        )
+        return Result.of_tables(
+            first=pd.concat(firsts, ignore_index=True), curve=pd.DataFrame(curve), added=added
+        )
+
+
+@dataclass(frozen=True)
+class OutageTask:
+    """First shortage of uncontrolled charging after the loss of one branch (index)."""
+
+    branch: int
+    days: int
+    block: int
+    most: int
+
+    @property
+    def name(self) -> str:
+        """Name in the step ``outages``."""
+        return f"branch{self.branch + 1}-{self.days}days-{self.block}to{self.most}"
+
+    def key(self) -> str:
+        """Fingerprint of the code, the data and what is asked."""
+        data = fingerprint.of_data(*fingerprint.STUDY_DATA)
+        return fingerprint.of_content(fingerprint.of_code(OutageTask), data, self)
+
+    def run(self) -> Result:
+        """Buses of the branch, energy not supplied without cars, first counts by day."""
+        whole = case.reference_day()
+        net, site = whole.network, outage_day(whole, self.branch)
+        nothing = np.zeros((site.load_p_mw.shape[0], net.ev_bus.size))
+        power = np.stack(
+            [
+                growing.growing_fleet_mw(
+                    growing.drawn_day(self.most, day), self.block, inputs.charger()
+                )[0]
+                for day in range(self.days)
+            ]
+        )
+        block = growing.first_shortage(site, power)
+        first = np.where(block * self.block > self.most, np.inf, block * float(self.block))
+        base = inputs.PERIOD_H * opf.assess(site, nothing).short_mw.sum()
+        first = np.where(base > 0, 0.0, first)
+        return Result(
+            {
+                "from_bus": int(net.bus_number[net.branch_from[self.branch]]),
+                "to_bus": int(net.bus_number[net.branch_to[self.branch]]),
+                "nse_without_cars_mwh": float(base),
+                "median_first_cars": float(np.median(first)),
+                "least_first_cars": float(first.min()),
+            }
+        )
