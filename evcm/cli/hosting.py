@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the root."""
     app.command("hosting")(hosting)
     app.command("compare")(compare)
+    app.command("hinges")(hinges)
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:
@@ -102,3 +103,19 @@ def compare(
                "losses_mwh", "nse_mwh", "v_min_pu"]  # fmt: skip
     typer.echo(tables["regimes"][columns].round(3).to_string(index=False))
     typer.echo(tables["loop"].round(3).to_string(index=False))
+
+
+def hinges(
+    out: Out = Path("results"), jobs: Processes = 2, cluster: Cluster = None, log: Log = None
+) -> None:
+    """Turn one assumption at a time: wear, feeding in, chargers, clamp, forecast, prices, draws.
+
+    Writes OUT/hinges: bill, energy not supplied, energy fed in and first shortage of each.
+
+    Example: evcm hinges --out results
+    """
+    from evcm.study import hinges as study
+
+    with working(log) as progress:
+        table = study.run(out, which_jobs(jobs, cluster), progress)
+    typer.echo(table.round(2).to_string(index=False))

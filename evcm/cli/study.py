@@ -21,6 +21,8 @@ from evcm.cli.common import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from evcm.study.flow import StudyResult
 
 
@@ -47,12 +49,20 @@ def study(
             max=10**6, help="Cars that share one schedule; 1: single cars, which takes hours."
         ),
     ] = 10,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Many seeds instead of one, such as 1-20: how far the headlines move."),
+    ] = None,
 ) -> None:
     """Run the study: trips, aggregators, OPF days, caps, aggregators under caps, OPF days.
 
     Results are Parquet tables with a manifest. What is stored and still
     valid is not computed again, so an interrupted run goes on where it
     stopped. Prints Tables 1 to 5.
+
+    With --seeds, every seed is drawn, planned and operated on its own under
+    uncontrolled, apart, equilibrium, maximum total, proportional and joint,
+    and medians with 90 % intervals are printed instead.
 
     Example: evcm study --scenario 1 --side max --out results-1
     """
@@ -68,9 +78,26 @@ def study(
         cars_per_group=cars_per_group,
         jobs=which_jobs(jobs, cluster),
     )
+    if seeds is not None:
+        from evcm.study.seeds import parse
+        from evcm.study.seeds import run as run_seeds
+
+        many = parse(seeds)
+        with working(log) as progress:
+            table = run_seeds(settings, many, out, progress)
+        _show_seeds(table)
+        return
     with working(log) as progress:
         result = run(settings, out, progress)
     _show(result)
+
+
+def _show_seeds(table: pd.DataFrame) -> None:
+    from evcm.study.seeds import intervals
+
+    for value in ("paid_usd", "nse_mwh", "fed_in_mwh", "losses_mwh", "peak_mw"):
+        typer.echo(f"{value}, over the seeds")
+        typer.echo(intervals(table, value).round(3).to_string())
 
 
 def _show(result: StudyResult) -> None:

@@ -34,7 +34,7 @@ QUANTITIES: dict[str, str] = {
 }
 """Columns that can be drawn against the number of cars, and their axis titles."""
 
-OPTIMISED = ("apart", "proportional")
+OPTIMISED = ("apart", "equilibrium", "proportional", "joint")
 
 
 def _own(points: pd.DataFrame, regime: str, charger_kw: float, share: float) -> pd.DataFrame:
@@ -180,4 +180,28 @@ def first_days(first: pd.DataFrame, charger_kw: float) -> go.Figure:
     )  # fmt: skip
     return plots.describe(
         figure, "Share of days with energy not supplied against the number of cars, uncontrolled."
+    )
+
+
+def clamps(curves: pd.DataFrame) -> go.Figure:
+    """Energy not supplied under uncontrolled charging, by the latest departure of the trip law.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        The table ``clamp`` of `evcm.study.hosting.run`: latest_h, cars, nse_mwh.
+    """
+    figure = go.Figure()
+    for k, (latest, rows) in enumerate(curves.groupby("latest_h")):
+        hours, minutes = divmod(round(60 * float(str(latest))), 60)
+        figure.add_scatter(
+            x=rows["cars"], y=rows["nse_mwh"], name=f"cars leave by {hours:02d}:{minutes:02d}",
+            mode="lines+markers", line_color=plots.SERIES[k], hovertemplate="%{y:.2f} MWh",
+        )  # fmt: skip
+    figure.update_layout(
+        title_text="Uncontrolled charging and the clamp of departures", height=380,
+        xaxis_title_text="cars", yaxis_title_text=QUANTITIES["nse_mwh"],
+    )  # fmt: skip
+    return plots.describe(
+        figure, "Energy not supplied against the number of cars, for two latest departures."
     )

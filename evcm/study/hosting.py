@@ -304,7 +304,7 @@ def first_counts(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     least = caps.groupby(["rule", "seed"])["most_cars"].min()
     draws = {
         "uncontrolled": free.loc[free["charger_kw"] == kw, "first_cars"],
-        **{str(r): mine["first_cars"] for r, mine in own.groupby("regime", sort=False)},
+        **{str(r): mine["first_cars"].dropna() for r, mine in own.groupby("regime", sort=False)},
         **{str(rule): mine for rule, mine in least.groupby(level="rule", sort=False)},
     }
     limits = {"uncontrolled": _binding(tables["limits"])}

@@ -216,7 +216,17 @@ class ThresholdTask(PointTask):
         return fingerprint.of_content(super().key(), self.between)
 
     def run(self) -> Result:
-        """Bisect; the limit is the kind that alone leaves most unsupplied at that count."""
+        """Bisect; the limit is the kind that alone leaves most unsupplied at that count.
+
+        A fleet in which an aggregator has no plan, for want of a car at noon when (29) makes it
+        feed in, has no count: nan.
+        """
+        try:
+            return self._bisect()
+        except InfeasibleError:
+            return Result({"first_cars": float("nan"), "limit": "no plan"})
+
+    def _bisect(self) -> Result:
         step = self.point.groups
         low, high = (n // step for n in self.between)
         while high - low > 1:
@@ -226,9 +236,7 @@ class ThresholdTask(PointTask):
             else:
                 low = middle
         problems, trade, _ = plan_point(replace(self.point, cars=high * step))
-        nse = limits.nse_by_limit(
-            case.reference_day(), trade.sample_mw, problems[0].probability
-        )
+        nse = limits.nse_by_limit(case.reference_day(), trade.sample_mw, problems[0].probability)
         if nse["all limits"] == 0:
             return Result({"first_cars": float("inf"), "limit": "none"})
         worst = max(limits.LIMITS[1:], key=lambda limit: nse[limit])

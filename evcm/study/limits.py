@@ -54,9 +54,7 @@ def only(network: Network, limit: Limit) -> Network:
     return replace(network, **changes)
 
 
-def nse_by_limit(
-    site: Day, sample_mw: FloatArray, probability: FloatArray
-) -> dict[Limit, float]:
+def nse_by_limit(site: Day, sample_mw: FloatArray, probability: FloatArray) -> dict[Limit, float]:
     """Energy not supplied in a mean day (MWh) where only one kind of limit is in force.
 
     `sample_mw` (T, K, N) is the aggregators' power in every real-time day.
@@ -82,7 +80,7 @@ def without_branch(network: Network, branch: int) -> Network:
     """
     keep = np.arange(network.branch_from.size) != branch
     fields = ("branch_from", "branch_to", "resistance_pu", "reactance_pu", "charging_pu",
-              "tap_ratio", "shift_deg", "limit_mva")  # fmt: skip
+              "tap_ratio", "shift_deg", "limit_mva", "angle_min_deg", "angle_max_deg")  # fmt: skip
     changes = {name: getattr(network, name)[keep] for name in fields}
     joined = np.zeros(network.n_bus, bool)
     joined[changes["branch_from"]] = joined[changes["branch_to"]] = True
@@ -155,7 +153,7 @@ class LimitsTask:
 
     def run(self) -> Result:
         """Tables ``first`` (limit, day, first_cars), ``curve`` and ``added`` (MW by period)."""
-        site, dt = case.reference_day(), inputs.PERIOD_H
+        site = case.reference_day()
         law = replace(inputs.trip_law(), departure_latest_h=self.latest_h)
         power = np.stack(
             [
@@ -179,7 +177,7 @@ class LimitsTask:
         curve = [
             {"cars": n, "nse_mwh": operate(site, samples, weight).nse_mwh}
             for n in self.counts
-            for samples in [power[:, n // self.block].transpose(1, 2, 0)]
+            for samples in [power[:, min(n, self.most) // self.block].transpose(1, 2, 0)]
         ]
         final = power[np.arange(self.days), at]
         short = opf.assess(

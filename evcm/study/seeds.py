@@ -1,0 +1,168 @@
+"""The study under many seeds: how far every headline moves with the draw of the cars.
+
+A seed draws the Monte Carlo days anew, so the extreme samples, the cars and their real-time days
+change. Each seed and case is solved under the regimes that need no stored plan; groups may be
+larger than the study's, which is cheaper: their spread is of use then, not their level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from evcm.aggregator import methods
+from evcm.coordination import allocation
+from evcm.coordination.account import trade_of_plans, trade_of_uncontrolled
+from evcm.coordination.capped import solve_under_cap
+from evcm.coordination.equilibrium import find_equilibrium
+from evcm.coordination.joint import solve_joint, trade_of_joint
+from evcm.coordination.regimes import Regime
+from evcm.errors import Checks
+from evcm.network.caps import study_caps
+from evcm.store import fingerprint
+from evcm.store.each import Progress, each
+from evcm.store.result import Result
+from evcm.store.results import Store
+from evcm.study.comparison import WHOLE_GAP, Planned, build_cases, regime_row
+from evcm.study.flow import Settings, quiet
+from evcm.trips import uncontrolled
+
+TABLE = "seeds/regimes.parquet"
+
+
+@dataclass(frozen=True)
+class SeedTask:
+    """One seed of one scenario and side; `settings` names exactly one of each."""
+
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """Name in the step ``seeds``."""
+        s = self.settings
+        return f"scenario{s.scenarios[0]}-{s.sides[0]}-seed{s.seed}-groups{s.cars_per_group}"
+
+    def key(self) -> str:
+        """Fingerprint of the settings, the data and the solving code."""
+        code = fingerprint.of_code(SeedTask), methods.code(*methods.AUTO)
+        data = fingerprint.of_data(*fingerprint.STUDY_DATA)
+        return fingerprint.of_content(code, data, replace(self.settings, jobs=1))
+
+    def run(self) -> Result:
+        """Rows of `evcm.study.comparison.regime_row`, one per regime, with the seed."""
+        (case,), gap = build_cases(self.settings), self.settings.gap
+        apart = [methods.solve(p, gap=gap) for p in case.problems]
+        answers = find_equilibrium(case.problems, apart, gap=WHOLE_GAP, tolerance=WHOLE_GAP)
+        plans = {"apart": apart, "equilibrium": list(answers.plans)}
+        for rule in ("maximum total", "proportional"):
+            most = rule == "maximum total"
+            cap = study_caps().cap_mw if most else allocation.allocate(rule, case.cars_met)
+            plans[rule] = [
+                solve_under_cap(p, cap[:, k], gap=gap).plan for k, p in enumerate(case.problems)
+            ]
+        joint = solve_joint(case.problems, gap=WHOLE_GAP)
+        planned: dict[Regime, Planned] = {
+            "uncontrolled": Planned(trade_of_uncontrolled(uncontrolled.charge_at_once(case.fleet))),
+            "joint": Planned(
+                trade_of_joint(case.problems, joint.plan), joint.plan.cost_usd, joint.bound_usd
+            ),
+        }
+        for regime, found in plans.items():
+            planned[regime] = Planned(  # type: ignore[index]
+                trade_of_plans(case.problems, found),
+                sum(p.cost_usd for p in found), sum(p.bound_usd for p in found),
+            )  # fmt: skip
+        rows = [regime_row(case, regime, p) for regime, p in planned.items()]
+        return Result.of_tables(regimes=pd.DataFrame(rows).assign(seed=self.settings.seed))
+
+
+def run(
+    settings: Settings, seeds: Sequence[int], out: Path, progress: Progress = quiet
+) -> pd.DataFrame:
+    """Every seed of every scenario and side of `settings`; compute what is not stored yet.
+
+    Returns
+    -------
+    Rows of `evcm.study.comparison.regime_row` with the column seed.
+
+    Raises
+    ------
+    InputError
+        There is no seed, or one stands twice.
+    """
+    c = Checks("seeds")
+    c.require(len(seeds) > 0, "seeds", list(seeds), "at least one")
+    c.require(len(set(seeds)) == len(seeds), "seeds", list(seeds), "each once")
+    c.done()
+    tasks = [
+        SeedTask(replace(settings, scenarios=(n,), sides=(side,), seed=seed))
+        for n in settings.scenarios
+        for side in settings.sides
+        for seed in seeds
+    ]
+    with Store(out).locked("evcm study --seeds") as store:
+        found = each(tasks, store, "seeds", settings.jobs, progress, "Seeds")
+        table = pd.concat([r.table("regimes") for r in found], ignore_index=True)
+        key = fingerprint.of_content([task.key() for task in tasks])
+        return store.save_table(TABLE, key, table)
+
+
+def load(out: Path) -> pd.DataFrame:
+    """The table of the last run; raises `StaleError` where there is none."""
+    return Store(out).load_table(TABLE)
+
+
+def intervals(
+    table: pd.DataFrame, value: str, over: str | None = None, share: float = 0.9
+) -> pd.DataFrame:
+    """Median and central interval of a column over the seeds, by scenario, side and regime.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `run`.
+    value : str
+        Column, such as ``paid_usd``.
+    over : str, optional
+        Regime that every value is divided by, seed by seed: the interval of a ratio.
+    share : float
+        Of the seeds that the interval holds.
+
+    Returns
+    -------
+    Columns seeds, median, low, high.
+    """
+    wide = table.pivot_table(index=["scenario", "side", "seed"], columns="regime", values=value)
+    if over is not None:
+        wide = wide.div(wide[over], axis=0)
+    tail = (1.0 - share) / 2.0
+    long = wide.reset_index().melt(id_vars=["scenario", "side", "seed"])
+    by = long.dropna().groupby(["scenario", "side", "regime"])["value"]
+    return pd.DataFrame(
+        {
+            "seeds": by.size(), "median": by.median(),
+            "low": by.quantile(tail), "high": by.quantile(1.0 - tail),
+        }
+    )  # fmt: skip
+
+
+def parse(text: str) -> tuple[int, ...]:
+    """Seeds from text: ``1-20``, ``1,3,7`` or a mixture.
+
+    Raises
+    ------
+    InputError
+        A part is neither a whole number nor a range of such.
+    """
+    c = Checks("seeds")
+    seeds: list[int] = []
+    for part in text.split(","):
+        low, _, high = part.strip().partition("-")
+        good = low.isdigit() and (high or low).isdigit() and int(low) <= int(high or low)
+        if c.require(good, "--seeds", part, "whole numbers and ranges, such as 1-20 or 1,3,7"):
+            seeds += range(int(low), int(high or low) + 1)
+    c.done()
+    return tuple(seeds)

@@ -1,0 +1,72 @@
+"""Hinges change one assumption and nothing else; seeds tell how far a headline moves."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evcm import inputs
+from evcm.errors import InputError
+from evcm.study import hinges, seeds
+from evcm.study.hinges import BASE, HINGES, Hinge
+
+
+def test_every_hinge_differs_from_the_paper_in_one_assumption():
+    assert HINGES[0] is BASE
+    names = [(h.what, h.setting) for h in HINGES]
+    assert len(set(names)) == len(names)
+    settings = [v for v in vars(BASE) if v not in ("what", "setting")]
+    for hinge in HINGES[1:-1]:
+        changed = [v for v in settings if getattr(hinge, v) != getattr(BASE, v)]
+        assert len(changed) == 1, hinge
+
+
+def test_prices_stretch_about_their_mean_and_stay_above_zero():
+    price = inputs.price_steps()
+    double = hinges.stretched(price, 2.0)
+    assert double.price_usd_per_kwh.min() >= 0.0
+    assert (np.diff(double.price_usd_per_kwh) >= 0).all()
+    half = hinges.stretched(price, 0.5)
+    assert np.ptp(half.price_usd_per_kwh) == pytest.approx(0.5 * np.ptp(price.price_usd_per_kwh))
+    assert half.price_usd_per_kwh.mean() == pytest.approx(price.price_usd_per_kwh.mean())
+
+
+def test_weighted_groups_keep_the_number_of_cars():
+    plain = hinges.problems_of(BASE, 4000)
+    heavy = hinges.problems_of(Hinge("groups", "", weights=(0.7, 1.3)), 4000)
+    assert sum(p.cars for p in plain) == sum(p.cars for p in heavy) == 8000
+    assert set(np.concatenate([p.group_size for p in heavy])) == {14.0, 26.0}
+    driven = [sum((p.trip_energy_kwh.sum(axis=0).mean(axis=1) * p.group_size).sum() for p in fleet)
+              for fleet in (plain, heavy)]  # fmt: skip
+    assert driven[1] > driven[0]
+
+
+def test_a_hinge_reaches_the_problem():
+    worn = hinges.problems_of(Hinge("wear", "", wear=10.0), 4000)[5]
+    plain = hinges.problems_of(BASE, 4000)[5]
+    np.testing.assert_allclose(worn.wear_usd_per_kwh, 10 * plain.wear_usd_per_kwh)
+    known = hinges.problems_of(Hinge("forecast", "", true_forecast=True), 4000)[5]
+    assert (known.system_load_mw < plain.system_load_mw).all()
+    later = hinges.problems_of(Hinge("clamp", "", latest_h=13.0), 4000)[5]
+    assert not np.array_equal(later.available, plain.available)
+
+
+def test_seeds_are_read_from_text():
+    assert seeds.parse("1-4") == (1, 2, 3, 4)
+    assert seeds.parse("3, 7-8") == (3, 7, 8)
+    with pytest.raises(InputError, match="whole numbers and ranges"):
+        seeds.parse("4-1")
+
+
+def test_intervals_of_a_value_and_of_a_ratio():
+    rows = [
+        {"scenario": 3, "side": "max", "regime": r, "seed": s, "paid_usd": (s + 1.0) * f}
+        for s in range(20)
+        for r, f in (("apart", 4.0), ("joint", 1.0))
+    ]
+    table = pd.DataFrame(rows)
+    found = seeds.intervals(table, "paid_usd").loc[(3, "max")]
+    assert found.loc["joint", "median"] == pytest.approx(10.5)
+    assert found.loc["joint", "low"] < 3 < 18 < found.loc["joint", "high"]
+    ratio = seeds.intervals(table, "paid_usd", over="joint").loc[(3, "max")]
+    assert ratio.loc["apart", ["median", "low", "high"]].tolist() == pytest.approx([4.0] * 3)
+    assert (ratio["seeds"] == 20).all()
