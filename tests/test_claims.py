@@ -65,7 +65,11 @@ def verdict(evidence, start):
 def test_at_least_ten_claims_each_with_numbers_and_a_chapter(evidence):
     judged = claims.judge(evidence)
     assert len(judged) >= 10
-    labels = {m for page in BOOK.glob("*.md") for m in re.findall(r"(?m)^\((\w+)\)=", page.read_text("utf-8"))}
+    labels = {
+        m
+        for page in BOOK.glob("*.md")
+        for m in re.findall(r"(?m)^\((\w+)\)=", page.read_text("utf-8"))
+    }
     for claim in judged:
         assert claim.published
         assert claim.ours
