@@ -52,29 +52,27 @@ def read_building(path: str | Path) -> tuple[Building, Sessions]:
                                     optional.get(key, ()))
               for key, column in SERIES.items()}  # fmt: skip
     cars = times.read_table(path.parent / named["sessions"], *CARS)
-    moments = {key: _moments(path.parent / named[key], table, ("hour",))["hour"]
+    moments = {key: moments_of(path.parent / named[key], table, ("hour",))["hour"]
                for key, table in tables.items()}  # fmt: skip
-    stays = _moments(path.parent / named["sessions"], cars, ("arrival", "departure"))
-    start = times.midnight(m for each in (*moments.values(), *stays.values()) for m in each)
-    horizon = _make(Horizon, content.get("horizon", {}), "horizon")
+    kept = moments_of(path.parent / named["sessions"], cars, ("arrival", "departure"))
+    start = times.midnight(m for each in (*moments.values(), *kept.values()) for m in each)
+    horizon = record(Horizon, content.get("horizon", {}), "horizon")
     series: dict[str, FloatArray | None] = {FEED_IN: None}
     for key, table in tables.items():
         hours = times.hours(moments[key], start)
         series |= read_series(path.parent / named[key], table, hours, horizon)
     parts: dict[str, Any] = {
         "horizon": horizon,
-        "bank": _make(Bank, content.get("bank", {}), "bank"),
-        "response": _make(Response, content.get("response", {}), "response"),
-        "groups": tuple(_make(PvGroup, g, f"pv_group {n + 1}")
+        "bank": record(Bank, content.get("bank", {}), "bank"),
+        "response": record(Response, content.get("response", {}), "response"),
+        "groups": tuple(record(PvGroup, g, f"pv_group {n + 1}")
                         for n, g in enumerate(content.get("pv_group", []))),
     }  # fmt: skip
-    building = _make(Building, content.get("building", {}), "building", **series, **parts)
+    building = record(Building, content.get("building", {}), "building", **series, **parts)
     power_kw = content.get("sessions", {}).get("power_kw", 7.7)
-    stay = [times.hours(stays[name], start) for name in ("arrival", "departure")]
-    dated = start is not None and bool(stays["arrival"]) and not isinstance(
-        stays["arrival"][0], float)  # fmt: skip
-    where = path.parent / named["sessions"]
-    return building, _sessions(where, cars, stay, building, power_kw, dated)
+    stay = [times.hours(kept[name], start) for name in ("arrival", "departure")]
+    where, by_date = path.parent / named["sessions"], dated(kept["arrival"])
+    return building, _sessions(where, cars, stay, building, power_kw, by_date)
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -110,7 +108,7 @@ def _toml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _make(kind: type[T], given: dict[str, Any], where: str, **more: Any) -> T:
+def record(kind: type[T], given: dict[str, Any], where: str, **more: Any) -> T:
     """A dataclass from a section; unknown, missing and mistyped entries are named."""
     c = Checks(f"section {where}")
     known = {f.name: f for f in fields(kind) if f.name not in more}  # type: ignore[arg-type]
@@ -136,7 +134,8 @@ ENTRIES: dict[str, tuple[Any, str]] = {
 """What an entry of a section may be, by the type of its field."""
 
 
-def _moments(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
+def moments_of(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Times of some columns of a table, by name; faults carry the file's name."""
     c = Checks(str(path))
     found = {name: times.moments(table, name, c) for name in names}
     c.done()
@@ -215,7 +214,7 @@ def _clock(hour: float) -> str:
 
 def _sessions(
     path: Path, table: pd.DataFrame, stay: list[FloatArray], building: Building,
-    power_kw: float, dated: bool,
+    power_kw: float, by_date: bool,
 ) -> Sessions:  # fmt: skip
     """Sessions of a table with the columns `CARS`.
 
@@ -234,12 +233,7 @@ def _sessions(
     bay = times.numbers(table, "bay", c) - 1 if "bay" in table else None
     for k in np.flatnonzero(bay % 1 > 0) if bay is not None else ():
         c.require(False, f"row {rows[k]}, bay", table["bay"].iloc[k], "a whole number")
-    arrival, departure = (np.array(s) for s in stay)
-    if not dated:
-        # Clock times past midnight belong to the next day.
-        departure += 24.0 * (departure < arrival)
-        later = (arrival < h.start_h - 1e-9) & (arrival + 24.0 < h.end_h - 1e-9)
-        arrival, departure = arrival + 24.0 * later, departure + 24.0 * later
+    arrival, departure = stays(stay, h, by_date)
     last_h = h.end_h + 24.0 * h.cyclic
     for n in range(count):
         good = h.start_h - 1e-9 <= arrival[n] < min(departure[n], h.end_h)
@@ -262,6 +256,25 @@ def _sessions(
     cars = Sessions(bay.astype(np.int64), first, last, energy, power, give, tuple(kind),
                     rows)  # fmt: skip
     return cars.check(h, building.bays)
+
+
+def dated(moments: list[times.Moment]) -> bool:
+    """Whether times of a column are dates, not clocks."""
+    return bool(moments) and not isinstance(moments[0], float)
+
+
+def stays(stay: list[FloatArray], horizon: Horizon, by_date: bool) -> tuple[FloatArray, FloatArray]:
+    """Arrivals and departures in hours of the horizon, each (n,).
+
+    Of clock times, a departure before its arrival is the next day's, and so is a stay before the
+    horizon begins where it lasts past midnight.
+    """
+    arrival, departure = (np.array(s) for s in stay)
+    if by_date:
+        return arrival, departure
+    departure = departure + 24.0 * (departure < arrival)
+    later = (arrival < horizon.start_h - 1e-9) & (arrival + 24.0 < horizon.end_h - 1e-9)
+    return arrival + 24.0 * later, departure + 24.0 * later
 
 
 def _first_free(

@@ -22,21 +22,58 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands)
 
 
-Chargers = Annotated[int, typer.Option(min=1, help="Chargers of the station.")]
-PlaceName = Annotated[str, typer.Option(help="workplace, public or home.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the sessions.")]
-Steps = Annotated[int, typer.Option(min=1, help="Steps of the run.")]
+Chargers = Annotated[
+    int | None, typer.Option(min=1, max=10_000, help="Chargers of the example.  [default: 25]")
+]
+PlaceName = Annotated[
+    str | None, typer.Option(help="workplace, public or home.  [default: workplace]")
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, max=2**62, help="Seed of drawn sessions.  [default: 0]")
+]
+Steps = Annotated[int, typer.Option(min=1, max=100_000, help="Steps of the run.")]
 Minutes = Annotated[float, typer.Option(min=0.1, max=1440, help="Minutes of a step.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over files that are no trace.")]
 Day = Annotated[int, typer.Option(min=0, max=6, help="Day of the week, 0 is Monday.")]
 
 
-def _case(chargers: int, place: str, seed: int, steps: int, minutes: float, day: int) -> Case:
+Own = Annotated[Path | None, typer.Option("--station", help="Your station: TOML of chargers.")]
+Cars = Annotated[
+    Path | None,
+    typer.Option("--sessions", help="Your cars: CSV of arrival, departure, energy_kwh."),
+]
+Prices = Annotated[
+    Path | None, typer.Option("--prices", help="Your prices: CSV of hour, buy_usd_per_kwh.")
+]
+
+
+def _case(
+    chargers: int | None, place: str | None, seed: int | None, steps: int, minutes: float,
+    day: int, station: Path | None, sessions: Path | None, prices: Path | None,
+) -> Case:  # fmt: skip
+    from evcm.building.inputs import Horizon
+    from evcm.errors import Checks
+    from evcm.v2x.files import read_case
     from evcm.v2x.station import make_case
     from evcm.v2x.world import example_world
 
-    world = example_world(chargers, place)  # type: ignore[arg-type]
-    return make_case(world, seed=seed, steps=steps, step_h=minutes / 60, start_hour=24.0 * day)
+    checks = Checks("evcm v2x")
+    for name, value in (("--chargers", chargers), ("--place", place)):
+        free = station is None or value is None
+        checks.require(free, name, value, "not together with --station")
+    checks.require(sessions is None or seed is None, "--seed", seed, "not together with --sessions")
+    checks.done()
+    world = example_world(chargers or 25, place or "workplace")  # type: ignore[arg-type]
+    if station is None and sessions is None and prices is None:
+        start_hour = 24.0 * day
+        return make_case(
+            world, seed=seed or 0, steps=steps, step_h=minutes / 60, start_hour=start_hour
+        )
+    horizon = Horizon(0.0, steps, minutes / 60)
+    return read_case(
+        world if station is None else station, sessions, prices,
+        horizon=horizon, day=day, seed=seed or 0,
+    )  # fmt: skip
 
 
 @commands.command("run")
@@ -45,19 +82,22 @@ def run_command(
     rule: Annotated[
         str, typer.Option(help="A rule by name, model_predictive or optimum.")
     ] = "least_laxity",
-    chargers: Chargers = 25,
-    place: PlaceName = "workplace",
-    seed: Seed = 0,
+    chargers: Chargers = None,
+    place: PlaceName = None,
+    seed: Seed = None,
     steps: Steps = 96,
     minutes: Minutes = 15.0,
     day: Day = 0,
+    station: Own = None,
+    sessions: Cars = None,
+    prices: Prices = None,
     force: Force = False,
 ) -> None:
     """Run one day of a station under RULE, certify it and save its trace."""
     from evcm.v2x import trace
     from evcm.v2x.certificate import certify
 
-    case = _case(chargers, place, seed, steps, minutes, day)
+    case = _case(chargers, place, seed, steps, minutes, day, station, sessions, prices)
     finished = _run(case, rule)
     certify(finished).require()
     trace.save(finished, out, force)
@@ -111,12 +151,15 @@ def replay_command(
 
 @commands.command("compare")
 def compare_command(
-    chargers: Chargers = 25,
-    place: PlaceName = "workplace",
-    seed: Seed = 0,
+    chargers: Chargers = None,
+    place: PlaceName = None,
+    seed: Seed = None,
     steps: Steps = 96,
     minutes: Minutes = 15.0,
     day: Day = 0,
+    station: Own = None,
+    sessions: Cars = None,
+    prices: Prices = None,
     predictive: Annotated[
         bool, typer.Option("--predictive", help="Include model predictive control (slower).")
     ] = False,
@@ -124,7 +167,7 @@ def compare_command(
     """Run every rule and the optimum on the same day, side by side."""
     from evcm.v2x.baselines import baselines
 
-    case = _case(chargers, place, seed, steps, minutes, day)
+    case = _case(chargers, place, seed, steps, minutes, day, station, sessions, prices)
     names = [*baselines(), *(["model_predictive"] if predictive else []), "optimum"]
     columns = ("reward_usd", "energy_cost_usd", "unserved_kwh", "overload_kwh", "peak_kw")
     typer.echo(f"{'rule':22s}" + "".join(f"{c:>17s}" for c in columns))

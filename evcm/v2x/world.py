@@ -45,8 +45,8 @@ class ChargerType:
         c.name(self.name)
         c.require(self.kind in ("ac", "dc"), "kind", self.kind, "ac or dc")
         c.require(self.phases in (1, 2, 3), "phases", self.phases, "1, 2 or 3")
-        c.require(self.voltage_v > 0, "voltage_v", self.voltage_v, "> 0")
-        c.require(self.current_a > 0, "current_a", self.current_a, "> 0")
+        c.require(0 < self.voltage_v < 1e6, "voltage_v", self.voltage_v, "0 < value < 1e6")
+        c.require(0 < self.current_a < 1e6, "current_a", self.current_a, "0 < value < 1e6")
         c.require(self.ports >= 1, "ports", self.ports, ">= 1")
         for name in ("charge_efficiency", "discharge_efficiency"):
             c.require(0 < getattr(self, name) <= 1, name, getattr(self, name), "0 < value <= 1")
@@ -75,10 +75,10 @@ class CarModel:
     def __post_init__(self) -> None:
         c = Checks(f"car {self.name}")
         c.name(self.name)
-        c.require(self.capacity_kwh > 0, "capacity_kwh", self.capacity_kwh, "> 0")
-        c.require(self.ac_kw > 0, "ac_kw", self.ac_kw, "> 0")
+        for name in ("capacity_kwh", "ac_kw"):
+            c.require(0 < getattr(self, name) < 1e6, name, getattr(self, name), "0 < value < 1e6")
         for name in ("dc_kw", "discharge_kw", "share"):
-            c.require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+            c.require(0 <= getattr(self, name) < 1e6, name, getattr(self, name), "0 <= value < 1e6")
         c.require(self.ac_phases in (1, 2, 3), "ac_phases", self.ac_phases, "1, 2 or 3")
         c.require(0 <= self.transition_soc <= 1, "transition_soc", self.transition_soc, "0..1")
         c.require(0 <= self.soc_min < 1, "soc_min", self.soc_min, "0 <= value < 1")
@@ -121,7 +121,7 @@ class Transformer:
         c.require(len(self.lots) >= 1, "lots", len(self.lots), "at least one")
         _check_limits(c, self.import_limit_kw, self.export_limit_kw)
         for name in ("building_peak_kw", "pv_rated_kw"):
-            c.require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+            c.require(0 <= getattr(self, name) < 1e9, name, getattr(self, name), "0 <= value < 1e9")
         c.done()
 
 
@@ -163,6 +163,8 @@ class World:
                 any(k.dc_kw > 0 and k.share > 0 for k in self.cars),
                 "cars", "no car with dc_kw > 0", "a car that can use the DC chargers",
             )  # fmt: skip
+        tariff = self.tariff_usd_per_kwh
+        c.require(abs(tariff) < 1e6, "tariff_usd_per_kwh", tariff, "a number, at most 1e6")
         low, high = self.target_soc
         c.require(0 < low <= high <= 1, "target_soc", self.target_soc, "0 < low <= high <= 1")
         c.require(0 <= self.capacity_spread < 1, "capacity_spread", self.capacity_spread, "0..1")
