@@ -22,15 +22,13 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from book._tools import pages
 from evcm import data
 from evcm.errors import EvcmError
 from evcm.store import fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 """Root of the checkout. The book is built from a checkout, never from an installed wheel."""
-
-CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
-"""A code cell of a MyST notebook."""
 
 START = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 """Runs jupyter-book in this interpreter, wherever the environment lies."""
@@ -50,9 +48,9 @@ def chapters(root: Path = ROOT) -> tuple[Path, ...]:
 
 def code(chapter: Path) -> str:
     """Source of all code cells of a chapter, without cell options and magics."""
-    cells = CELL.findall(chapter.read_text("utf-8"))
+    cells = (cell.code for cell in pages.cells(chapter.read_text("utf-8")))
     lines = "\n".join(cells).splitlines()
-    return "\n".join(line for line in lines if not line.lstrip().startswith((":", "%", "!")))
+    return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
 
 
 def labels(root: Path = ROOT) -> frozenset[str]:
@@ -63,7 +61,7 @@ def labels(root: Path = ROOT) -> frozenset[str]:
 
 def is_executed(chapter: Path) -> bool:
     """Whether a page is a notebook (it has code cells)."""
-    return bool(CELL.search(chapter.read_text("utf-8")))
+    return bool(pages.CELL.search(chapter.read_text("utf-8")))
 
 
 def modules(chapter: Path) -> tuple[str, ...]:

@@ -40,16 +40,25 @@ class Cell:
         return found
 
 
+def split_options(inner: str) -> tuple[list[str], list[str]]:
+    """Options and lines of code of a cell; options are ``:name:`` lines or a block of YAML."""
+    lines = inner.split("\n")
+    if lines[0] == "---":
+        end = lines.index("---", 1)
+        return lines[1:end], lines[end + 1 :]
+    end = next((i for i, line in enumerate(lines) if not line.startswith(":")), len(lines))
+    return lines[:end], lines[end:]
+
+
 def cells(text: str) -> Iterator[Cell]:
     """Code cells of a page, in order."""
     solutions = [m.span() for m in SOLUTION.finditer(text)]
     for match in CELL.finditer(text):
-        lines = match.group(1).split("\n")
+        options, lines = split_options(match.group(1))
         tags: set[str] = set()
-        while lines and lines[0].startswith(":"):
-            option = lines.pop(0)
-            if option.startswith(":tags:"):
-                tags |= set(re.findall(r"[\w-]+", option.removeprefix(":tags:")))
+        for option in options:
+            if re.match(r":?tags:", option):
+                tags |= set(re.findall(r"[\w-]+", option.split("tags:")[1]))
         line = text.count("\n", 0, match.start()) + 1
         inside = any(start <= match.start() < end for start, end in solutions)
         yield Cell(line, frozenset(tags), "\n".join(lines), inside)
