@@ -206,7 +206,7 @@ def walk_cyclic_limited(
 
 
 @njit(cache=True, nogil=True)
-def _walk(
+def walk(
     buy: Any, sell: Any, wear: float, first: int, length: int, start: float, end: float, kind: int,
     low: float, high: float, up: float, down: float, soc: Any, p: Any, q: Any,
 ) -> float:  # fmt: skip
@@ -242,7 +242,7 @@ def price_clusters(
         total = 0.0
         for i in range(offsets[k], offsets[k + 1]):
             L = length[i]
-            _walk(
+            walk(
                 b, s, wear[i], first[i], L, start[i], end[i], kind[i],
                 low, high, up, down, soc, p, q,
             )  # fmt: skip
@@ -279,7 +279,7 @@ def mix_paths(
         path, p, q = np.empty(T), np.empty(T), np.empty(T)
         for i in range(offsets[k], offsets[k + 1]):
             L, v = length[i], vehicle[i]
-            _walk(
+            walk(
                 buy[n], sell[n], wear[i], first[i], L, start[i], end[i], kind[i],
                 low, high, up, down, path, p, q,
             )  # fmt: skip

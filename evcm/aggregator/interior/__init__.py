@@ -1,0 +1,1 @@
+"""The fast exact method: a structured interior-point method inside branch and bound."""

@@ -1,0 +1,177 @@
+"""All visits of a problem: as chains for the linear programs, and priced exactly for the bound.
+
+Powers are counted in a unit of MW and money in a unit of USD (`Units`), so that a single car and a
+fleet of thousands give numbers of the same size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+
+from evcm.aggregator.interior.chains import JIT, Chains
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.single_cars import storage
+from evcm.aggregator.single_cars.storage import CYCLIC, EXACT, OPEN
+from evcm.arrays import BoolArray, FloatArray, IntArray
+
+SLACK_KWH = 1e-5
+"""How far a given charge may be missed inside the linear programs (the certificate allows 1e-3)."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """MW of one unit of power, USD of one unit of money."""
+
+    mw: float
+    usd: float
+
+
+def choose_units(problem: AggregatorProblem) -> Units:
+    """Units in which the fleet has about 50 of power, and a unit costs about 10 a period."""
+    mw = max(float(problem.plugged_mw.max()), 1e-6) / 50.0
+    price = float(np.abs(problem.step_price_usd_per_kwh).mean()) * 1000.0 * problem.period_h
+    return Units(mw, max(price, 1e-3) * mw / 10.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Visits, cut where (20) gives the charge; sorted by sample, then vehicle, then start.
+
+    `kind` tells how a segment ends: at `end_kwh` or above, exactly there, or where it started.
+    `arrival_kwh` is the charge before the first period (of a ring: the departure charge).
+    """
+
+    vehicle: IntArray
+    sample: IntArray
+    start: IntArray
+    length: IntArray
+    arrival_kwh: FloatArray
+    end_kwh: FloatArray
+    kind: IntArray
+
+    @property
+    def size(self) -> int:
+        """Number of segments."""
+        return int(self.vehicle.size)
+
+
+def cut_visits(problem: AggregatorProblem) -> Segments:
+    """The segments of a problem."""
+    v, T = problem.visits, problem.periods
+    vehicle, sample = v.vehicle.astype(np.int64), v.sample.astype(np.int64)
+    start, length = v.start.astype(np.int64), v.length.astype(np.int64)
+    departure = problem.figures.departure_soc_kwh[vehicle]
+    always = v.always_plugged
+    arrival = np.where(always, departure, np.nan_to_num(v.arrival_soc_kwh))
+    columns = [vehicle, sample, start, length, arrival, departure, np.where(always, CYCLIC, OPEN)]
+    if problem.midnight_soc_kwh is not None:
+        given = problem.midnight_soc_kwh[vehicle, sample]
+        before = (-start) % T + 1  # periods up to and with the first of the day
+        cut = before <= length
+        rest = np.where(always, T, length - before)
+        more = cut & (rest > 0) & ~always
+        first = [
+            vehicle, sample, np.where(cut & always, 1, start),
+            np.where(cut, np.where(always, T, before), length),
+            np.where(cut & always, given, arrival), np.where(cut, given, departure),
+            np.where(cut, EXACT, columns[6]),
+        ]  # fmt: skip
+        second = [
+            vehicle[more], sample[more], np.full(int(more.sum()), 1 % T), rest[more],
+            given[more], departure[more], np.full(int(more.sum()), OPEN),
+        ]  # fmt: skip
+        columns = [np.concatenate([a, b]) for a, b in zip(first, second, strict=True)]
+    order = np.lexsort((columns[2], columns[0], columns[1]))
+    return Segments(*(c[order] for c in columns))
+
+
+def make_chains(problem: AggregatorProblem, segments: Segments, units: Units) -> Chains:
+    """One chain for each segment, in units."""
+    g, k, dt = segments, problem.figures, problem.period_h
+    size = problem.group_size[g.vehicle] / 1000.0 / units.mw
+    offset = np.concatenate([[0], np.cumsum(g.length)]).astype(np.int64)
+    of = np.repeat(np.arange(g.size), g.length)
+    car, weight = g.vehicle[of], size[of]
+    low, high = k.soc_min_kwh[car], k.soc_max_kwh[car]
+    last = offset[1:] - 1
+    open_end, exact = g.kind == OPEN, g.kind == EXACT
+    low[last[open_end]] = np.maximum(low[last[open_end]], g.end_kwh[open_end])
+    low[last[exact]] = g.end_kwh[exact] - SLACK_KWH
+    high[last[exact]] = g.end_kwh[exact] + SLACK_KWH
+    flat = high - low < 2 * SLACK_KWH  # no room for an interior
+    low, high = low - SLACK_KWH * flat, high + SLACK_KWH * flat
+    up, down = problem.charge_step_kwh, problem.discharge_step_kwh
+    least = float(g.arrival_kwh.min(initial=np.inf))
+    most = k.soc_max_kwh - np.minimum(k.soc_min_kwh, least)  # a period's change, at the most
+    limited = bool((up < most).any() or (down < most).any())
+    # Just wide enough for an interior where a charger must run at full power all the time.
+    charge_max = up[car] * (1 + 1e-7) + SLACK_KWH * 0.1
+    discharge_max = down[car] * (1 + 1e-7) + SLACK_KWH * 0.1
+    wear = 1000.0 * (problem.wear_usd_per_kwh / problem.group_size)[g.vehicle]
+    none = np.zeros(1)
+    return Chains(
+        offset=offset,
+        of_sample=np.searchsorted(g.sample, np.arange(problem.samples + 1)).astype(np.int64),
+        first=np.ascontiguousarray(g.start),
+        ring=g.kind == CYCLIC,
+        low=low * weight,
+        high=high * weight,
+        charge_max=charge_max * weight if limited else none,
+        discharge_max=discharge_max * weight if limited else none,
+        arrival=g.arrival_kwh * size,
+        wear=wear * problem.probability[g.sample] * units.mw / units.usd,
+        up=1.0 / (dt * k.charge_efficiency[g.vehicle]),
+        down=k.discharge_efficiency[g.vehicle] / dt,
+        limited=limited,
+    )
+
+
+@nb.njit(**JIT)
+def _price(n, sample, first, length, arrival, end, kind, weight, wear, up, down, low, high, step_up,
+           step_down, buy, sell, feeds, out):  # fmt: skip  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Least cost of all segments of a sample at prices of A and B (2, T); into out[n]."""
+    T = buy.shape[1]
+    soc, p, q, b, s = np.empty(T), np.empty(T), np.empty(T), np.empty(T), np.empty(T)
+    total = 0.0
+    for i in range(sample[n], sample[n + 1]):
+        for j in range(length[i]):
+            t = (first[i] + j) % T
+            b[t] = up[i] * buy[n, t]
+            # A car that only charges earns nothing by discharging.
+            s[t] = down[i] * sell[n, t] if feeds[i] else min(b[t], 0.0) - 1e3 * abs(b[t]) - 1e3
+        total += weight[i] * storage.walk(
+            b, s, wear[i], first[i], length[i], arrival[i], end[i], kind[i],
+            low[i], high[i], step_up[i], step_down[i], soc, p, q,
+        )  # fmt: skip
+    out[n] = total
+
+
+class PricedVisits:
+    """The cars' part of the Lagrangian: every visit solved exactly."""
+
+    def __init__(self, problem: AggregatorProblem, segments: Segments, units: Units) -> None:
+        g, k = segments, problem.figures
+        car = g.vehicle
+        self.samples = problem.samples
+        self.feeds: BoolArray = k.feeds_in[car]
+        wear = 1000.0 * (problem.wear_usd_per_kwh / problem.group_size)[car]
+        self.args = (
+            np.searchsorted(g.sample, np.arange(problem.samples + 1)).astype(np.int64),
+            g.start, g.length, g.arrival_kwh, g.end_kwh, g.kind,
+            problem.group_size[car] / 1000.0 / units.mw,
+            wear * problem.probability[g.sample] * units.mw / units.usd,
+            1.0 / (problem.period_h * k.charge_efficiency[car]),
+            k.discharge_efficiency[car] / problem.period_h,
+            k.soc_min_kwh[car], k.soc_max_kwh[car], problem.charge_step_kwh[car],
+            problem.period_h * k.power_kw[car],
+        )  # fmt: skip
+
+    def least_cost(self, buy: FloatArray, sell: FloatArray) -> float:
+        """Least cost of all cars at prices of A and of power fed back, (N, T) each."""
+        out = np.zeros(self.samples)
+        for n in range(self.samples):
+            _price(n, *self.args, buy, sell, self.feeds, out)
+        return float(out.sum())

@@ -1,0 +1,137 @@
+"""From an interior solution to a plan that holds exactly."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+
+from evcm.aggregator.interior.cars import Segments, Units
+from evcm.aggregator.interior.chains import JIT, Chains
+from evcm.aggregator.interior.program import Answer, R, Rows
+from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.arrays import FloatArray
+
+SHORT_MW = 2e-7
+"""How far a plan may miss a limit (the certificate allows 1e-6 MW)."""
+
+
+class Candidate(NamedTuple):
+    """A plan in units: levels (M,), power charged and fed back at once, E (T, N), P (T,), wear.
+
+    `short` is by how much a limit or cap is missed (units of power).
+    """
+
+    X: FloatArray
+    W: FloatArray
+    E: FloatArray
+    P: FloatArray
+    wear: float
+    short: float
+
+
+@nb.njit(**JIT)
+def _walk(n, T, C, X, c, g, power, feeds, x, A, B, both, spare, worn):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Levels kept to their bounds; totals of net changes, of what is done at once, plug room."""
+    total = 0.0
+    for q in range(C.of_sample[n], C.of_sample[n + 1]):
+        a, b = C.offset[q], C.offset[q + 1]
+        before = min(max(X[b - 1], C.low[b - 1]), C.high[b - 1]) if C.ring[q] else C.arrival[q]
+        for i in range(a, b):
+            y = min(max(X[i], C.low[i]), C.high[i])
+            if C.limited:
+                y = min(max(y, before - C.discharge_max[i]), before + C.charge_max[i])
+            net = y - before
+            t = (C.first[q] + i - a) % T
+            twice = max(min(c[i] - max(net, 0.0), g[i] - max(-net, 0.0)), 0.0)
+            both[n, t] += C.up[q] * twice
+            used = 0.0
+            if net > 0:
+                used = C.up[q] * net
+                A[n, t] += used
+            else:
+                B[n, t] -= C.down[q] * net
+                used = -net * power[q, 1]
+                total -= C.wear[q] * net
+            if feeds[q]:
+                spare[n, t] += max(power[q, 0] - used, 0.0)
+            x[i] = y
+            before = y
+    worn[n] = total
+
+
+def recover(
+    problem: AggregatorProblem, segments: Segments, chains: Chains, rows: Rows, units: Units,
+    answer: Answer,
+) -> Candidate:  # fmt: skip
+    """Net changes become charging or discharging, the rest W; P and trade follow by definition."""
+    T, N = answer.E.shape
+    k, s = problem.figures, answer.chains
+    car = segments.vehicle
+    size = problem.group_size[car] / 1000.0 / units.mw
+    power = np.stack([size * k.power_kw[car], np.full(car.size, 1.0 / problem.period_h)], axis=1)
+    x = np.zeros(s.X.size)
+    A, B, both, spare = (np.zeros((N, T)) for _ in range(4))
+    worn, feeds = np.zeros(N), k.feeds_in[car]
+    for n in range(N):
+        _walk(n, T, chains, s.X, s.c, s.g, power, feeds, x, A, B, both, spare, worn)
+    one = int(np.argmax(k.feeds_in))
+    h = float(k.charge_efficiency[one] * k.discharge_efficiency[one])
+    room = spare.T / (1 + k.charge_efficiency[one])
+    W = np.clip(answer.W + both.T, 0.0, room)
+    v2g = problem.real_time_limit == "v2g"
+
+    def powers(W: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        E = A.T - B.T + (1 - h) * W
+        P = E @ problem.probability
+        limit = B.T + h * W if v2g else rows.limit[..., 0]
+        return E, P, np.maximum(np.abs(E - P[:, None]) - limit, 0.0)
+
+    E, P, short = powers(W)
+    for _ in range(6):
+        if short.max(initial=0.0) <= 1e-13 or not v2g:
+            break
+        W = np.minimum(W + np.where(short > 0, 2 * short + 1e-13, 0.0), room)
+        E, P, short = powers(W)
+    over = float((E - problem.cap_mw[:, None] / units.mw).max(initial=0.0))
+    return Candidate(x, W, E, P, float(worn.sum()), max(float(short.max(initial=0.0)), over))
+
+
+def make_plan(
+    problem: AggregatorProblem, segments: Segments, units: Units, candidate: Candidate, method: str,
+    bound_usd: float, seconds: float,
+) -> AggregatorPlan:  # fmt: skip
+    """Schedules of every car; W is shared in proportion to the charger power that cars have left."""
+    T, V, N = problem.available.shape
+    g, k, dt = segments, problem.figures, problem.period_h
+    offset = np.concatenate([[0], np.cumsum(g.length)]).astype(np.int64)
+    of = np.repeat(np.arange(g.size), g.length)
+    t = (g.start[of] + np.arange(of.size) - offset[of]) % T
+    v, n = g.vehicle[of], g.sample[of]
+    level = candidate.X / (problem.group_size[v] / 1000.0 / units.mw)
+    before = np.concatenate([[0.0], level[:-1]])
+    before[offset[:-1]] = np.where(g.kind == 2, level[offset[1:] - 1], g.arrival_kwh)
+    net = level - before
+    charge, discharge, soc = (np.zeros((T, V, N)) for _ in range(3))
+    soc[t, v, n] = level
+    charge[t, v, n] = np.maximum(net, 0.0) / (dt * k.charge_efficiency[v])
+    discharge[t, v, n] = np.where(k.feeds_in[v], np.maximum(-net, 0.0) / dt, 0.0)
+    one = int(np.argmax(k.feeds_in))
+    size, eta = problem.group_size, k.charge_efficiency[one]
+    usable = problem.available & k.feeds_in[:, None]
+    for at in range(T):
+        left = k.power_kw[:, None] - charge[at] - discharge[at]
+        left = np.where(usable[at], np.maximum(left, 0.0), 0.0)
+        whole = size @ left / (1 + eta)
+        share = np.minimum(1000.0 * units.mw * candidate.W[at] / np.maximum(whole, 1e-12), 1.0)
+        charge[at] += left * share / (1 + eta)
+        discharge[at] += eta * left * share / (1 + eta)
+    return plan_from_cars(
+        problem, charge_kw=charge, discharge_kw=discharge, soc_kwh=soc, bound_usd=bound_usd,
+        seconds=seconds, method=method, status="",
+    )  # fmt: skip
+
+
+__all__ = ["SHORT_MW", "Candidate", "R", "make_plan", "recover"]

@@ -1,0 +1,787 @@
+"""One linear program over cars and market, by a primal-dual interior-point method.
+
+Market of period t and sample n, in MW: charging A and power fed back B of all cars, W charged and
+fed back at once (no battery moves, so one W stands for all cars; h = η_chg η_dsg of it comes back),
+day-ahead power P and the cars' power E. Rows, each with its multiplier y:
+
+    E - F <= P + L,   P <= E + F + L     real-time limit: F = B + h W of (10), or L of the plugs
+    A + B / η_dsg + (1 + η_chg) W <= plugs
+    A - B + (1 - h) W = E,   Σ_n π_n E_n = P
+
+P is a mixture of corners x_s with weights m_s. In a period with a block, each corner carries a
+mixture of points (y_i, cost f_i) of E for every sample, with weights v_i; elsewhere E has bounds
+and a linear cost.
+
+Per iteration (a) every chain is eliminated into its sample's response (`chains`), (b) the rows of
+each period and sample are eliminated by hand, points too, (c) one 2T x 2T matrix per sample is
+inverted, and (d) a border of 2 unknowns per period (P and the multiplier of the mean), or of all
+corners, remains and is solved densely. The direction is Mehrotra's predictor and corrector. Free
+variables are regularised (primal 1e-5, dual 1e-9): E is usually far from its bounds, and cancels
+all digits otherwise.
+
+References
+----------
+S. Mehrotra, "On the implementation of a primal-dual interior point method", SIAM J. Optimization
+2(4), 1992. Chains and samples are eliminated as in J. Gondzio and A. Grothey, "Exploiting structure
+in parallel implementation of interior point methods for optimization", Comput. Manag. Sci. 6, 2009.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numba as nb
+import numpy as np
+from scipy.linalg.lapack import dgetrf, dgetrs, dpotrf, dpotri
+
+from evcm.aggregator.interior import chains as ch
+from evcm.aggregator.interior.chains import JIT, Chains, Levels
+from evcm.arrays import BoolArray, FloatArray, IntArray
+
+PRIMAL, DUAL = 1e-5, 1e-9
+MAX_ITERATIONS = 80
+DEBUG = False
+RESIDUAL = 1e-5
+"""Largest violation of a row at which a program counts as solved (units of power)."""
+
+R = 4
+"""Rows of a period and sample but the mean."""
+
+
+class Rows(NamedTuple):
+    """Coefficients of A, B (R, 2), W and P (R,); limits (T, N, R); largest W; probabilities."""
+
+    ab: FloatArray
+    w: FloatArray
+    p: FloatArray
+    limit: FloatArray
+    w_max: FloatArray
+    probability: FloatArray
+
+
+class MarketData(NamedTuple):
+    """Corners (S) sorted by period, points (K) by corner and sample, bounds and costs of E (T, N).
+
+    `corner` (T + 1) and `point` (S N + 1) are offsets; `block` tells periods with points.
+    """
+
+    corner: IntArray
+    x: FloatArray
+    cost: FloatArray
+    block: BoolArray
+    point: IntArray
+    y: FloatArray
+    f: FloatArray
+    e_low: FloatArray
+    e_high: FloatArray
+    e_cost: FloatArray
+
+
+class State(NamedTuple):
+    """Iterate of the market; y of rows (T, N, R), mean, corners and points."""
+
+    W: FloatArray
+    zW: FloatArray
+    zWu: FloatArray
+    s: FloatArray
+    zs: FloatArray
+    y: FloatArray
+    E: FloatArray
+    zEl: FloatArray
+    zEu: FloatArray
+    m: FloatArray
+    zm: FloatArray
+    v: FloatArray
+    zv: FloatArray
+    y4: FloatArray
+    y5: FloatArray
+    y6: FloatArray
+
+
+class Scratch(NamedTuple):
+    """Scratch of the market kernels."""
+
+    P: FloatArray
+    tW: FloatArray
+    V: FloatArray
+    tm: FloatArray
+    tv: FloatArray
+    a0: FloatArray
+    ybar: FloatArray
+    b0: FloatArray
+    b1: FloatArray
+    VP: FloatArray
+    G: FloatArray
+    Q: FloatArray
+    F: FloatArray
+    RR: FloatArray
+    FQF: FloatArray
+    f: FloatArray
+    kk: FloatArray
+    part: FloatArray
+    eb: FloatArray
+    qW: FloatArray
+    qm: FloatArray
+    qv: FloatArray
+    ts: FloatArray
+    bm: FloatArray
+    second: State
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Where a program stopped: powers (T, N), multipliers, and how well it was solved.
+
+    `paid` (T,) is the relaxed cost of each period's trade; `ended` tells optimal, stopped (by the
+    caller) or failed.
+    """
+
+    chains: Levels
+    state: State
+    P: FloatArray
+    E: FloatArray
+    W: FloatArray
+    paid: FloatArray
+    wear: float
+    objective: float
+    complementarity: float
+    residual: float
+    iterations: int
+    ended: str
+
+    @property
+    def multipliers(self) -> tuple[FloatArray, FloatArray]:
+        """Of the rows (T, N, R) and of the mean (T,)."""
+        return self.state.y, self.state.y4
+
+
+Watch = Callable[[int, float, float, float, FloatArray, FloatArray], bool]
+"""Told iteration, complementarity, residual, objective, multipliers; ends the program if true."""
+
+
+@nb.njit(**JIT)
+def _factor(T, N, rows, d, s, x, A):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Eliminate the rows of every (t, n), and points; adds to A (N, 2T, 2T)."""
+    BN, Ni, QF, om = np.empty((2, R)), np.empty((R, R)), np.empty(R), np.empty(R)
+    x.FQF[:] = 0.0
+    for t in range(T):
+        c0, c1 = d.corner[t], d.corner[t + 1]
+        S = c1 - c0
+        width = S + 2 if d.block[t] else 2
+        b0, b1, b2 = 0.0, 0.0, 0.0
+        for k in range(c0, c1):
+            x.tm[k] = 1.0 / (s.zm[k] / s.m[k] + PRIMAL)
+            b0 += x.tm[k]
+            b1 += x.tm[k] * d.x[k]
+        mean = b1 / b0
+        for k in range(c0, c1):
+            b2 += x.tm[k] * (d.x[k] - mean) ** 2
+        x.b0[t], x.b1[t], x.VP[t] = b0, b1, b2 + 1e-14
+        for n in range(N):
+            if d.block[t]:
+                V = 1e-14
+                for k in range(c0, c1):
+                    a0, a1, a2 = 0.0, 0.0, 0.0
+                    for i in range(d.point[k * N + n], d.point[k * N + n + 1]):
+                        tv = 1.0 / (s.zv[i] / s.v[i] + PRIMAL)
+                        x.tv[i] = tv
+                        a0 += tv
+                        a1 += tv * d.y[i]
+                        a2 += tv * d.y[i] * d.y[i]
+                    x.a0[k, n], x.ybar[k, n] = a0, a1 / a0
+                    V += max(a2 - a1 * a1 / a0, 0.0)
+            else:
+                low, high = s.E[t, n] - d.e_low[t, n], d.e_high[t, n] - s.E[t, n]
+                V = 1.0 / (s.zEl[t, n] / low + s.zEu[t, n] / high + PRIMAL)
+            x.V[t, n] = V
+            w_left = rows.w_max[t, n] - s.W[t, n]
+            tW = 1.0 / (s.zW[t, n] / s.W[t, n] + s.zWu[t, n] / w_left + PRIMAL)
+            x.tW[t, n] = tW
+            den = 1.0 / tW
+            for i in range(R):
+                own = V
+                if i < R - 1:
+                    own = 1.0 / (s.zs[t, n, i] / s.s[t, n, i] + PRIMAL)
+                    x.ts[t, n, i] = own
+                Ni[i, i] = 1.0 / (own + DUAL)
+                om[i] = Ni[i, i] * rows.w[i]
+                den += om[i] * rows.w[i]
+            for i in range(R):
+                diag = Ni[i, i]
+                for j in range(R):
+                    Ni[i, j] = -om[i] * om[j] / den
+                Ni[i, i] += diag
+            for p in range(2):
+                for j in range(R):
+                    v = 0.0
+                    for i in range(R):
+                        v += rows.ab[i, p] * Ni[i, j]
+                    BN[p, j] = v
+            h00, h01, h11 = 0.0, 0.0, 0.0
+            for i in range(R):
+                h00 += BN[0, i] * rows.ab[i, 0]
+                h01 += BN[0, i] * rows.ab[i, 1]
+                h11 += BN[1, i] * rows.ab[i, 1]
+            det = h00 * h11 - h01 * h01
+            g00, g01, g11 = h11 / det, -h01 / det, h00 / det
+            A[n, 2 * t, 2 * t] += g00
+            A[n, 2 * t, 2 * t + 1] += g01
+            A[n, 2 * t + 1, 2 * t] += g01
+            A[n, 2 * t + 1, 2 * t + 1] += g11
+            RR, Q, F = x.RR[t, n], x.Q[t, n], x.F[t, n]
+            for j in range(R):
+                RR[0, j] = g00 * BN[0, j] + g01 * BN[1, j]
+                RR[1, j] = g01 * BN[0, j] + g11 * BN[1, j]
+            for i in range(R):
+                for j in range(R):
+                    Q[i, j] = Ni[i, j] - BN[0, i] * RR[0, j] - BN[1, i] * RR[1, j]
+            if d.block[t]:
+                for i in range(S):
+                    for k in range(R - 1):
+                        F[k, i] = -rows.p[k] * d.x[c0 + i]
+                    F[R - 1, i] = x.ybar[c0 + i, n]
+                for k in range(R):
+                    F[k, S] = 0.0
+            else:
+                for k in range(R):
+                    F[k, 0] = -rows.p[k]
+            for k in range(R - 1):
+                F[k, width - 1] = 0.0
+            F[R - 1, width - 1] = -V * rows.probability[n]
+            for i in range(width):
+                g0, g1 = 0.0, 0.0
+                for k in range(R):
+                    g0 += RR[0, k] * F[k, i]
+                    g1 += RR[1, k] * F[k, i]
+                x.G[n, t, 0, i], x.G[n, t, 1, i] = g0, g1
+            for i in range(width):
+                for k in range(R):
+                    v = 0.0
+                    for j in range(R):
+                        v += Q[k, j] * F[j, i]
+                    QF[k] = v
+                for j in range(width):
+                    v = 0.0
+                    for k in range(R):
+                        v += F[k, j] * QF[k]
+                    x.FQF[t, i, j] += v
+
+
+@nb.njit(**JIT)
+def _border(T, N, rows, d, x, start, Ainv, K):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """The border's matrix: G' A^-1 G, and each period's own entries."""
+    K[:] = 0.0
+    w = x.G.shape[3]
+    H = np.empty((2, w))
+    for n in range(N):
+        for t in range(T):
+            Gt, wt = x.G[n, t], start[t + 1] - start[t]
+            for u in range(T):
+                wu, Gu = start[u + 1] - start[u], x.G[n, u]
+                a00, a01 = Ainv[n, 2 * t, 2 * u], Ainv[n, 2 * t, 2 * u + 1]
+                a10, a11 = Ainv[n, 2 * t + 1, 2 * u], Ainv[n, 2 * t + 1, 2 * u + 1]
+                for j in range(wu):
+                    H[0, j] = a00 * Gu[0, j] + a01 * Gu[1, j]
+                    H[1, j] = a10 * Gu[0, j] + a11 * Gu[1, j]
+                for i in range(wt):
+                    p, q = Gt[0, i], Gt[1, i]
+                    for j in range(wu):
+                        K[start[t] + i, start[u] + j] += p * H[0, j] + q * H[1, j]
+    for t in range(T):
+        s, e, c0 = start[t], start[t + 1], d.corner[t]
+        for i in range(e - s):
+            for j in range(e - s):
+                K[s + i, s + j] += x.FQF[t, i, j]
+        for n in range(N):
+            K[e - 1, e - 1] -= x.V[t, n] * rows.probability[n] ** 2
+        if not d.block[t]:
+            K[s, s] += 1.0 / x.VP[t]
+            K[s, e - 1] -= 1.0
+            K[e - 1, s] -= 1.0
+            continue
+        for i in range(d.corner[t + 1] - c0):
+            own, mean = 1.0 / x.tm[c0 + i], -d.x[c0 + i]
+            for n in range(N):
+                own += 1.0 / x.a0[c0 + i, n]
+                mean += x.ybar[c0 + i, n] * rows.probability[n]
+            K[s + i, s + i] += own
+            K[s + i, e - 1] += mean
+            K[e - 1, s + i] += mean
+            K[s + i, e - 2] += 1.0
+            K[e - 2, s + i] += 1.0
+
+
+@nb.njit(**JIT)
+def _totals(T, N, d, s, x):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """P and, in blocks, E of the weights."""
+    for t in range(T):
+        P = 0.0
+        for k in range(d.corner[t], d.corner[t + 1]):
+            P += d.x[k] * s.m[k]
+        x.P[t] = P
+        if d.block[t]:
+            for n in range(N):
+                E = 0.0
+                for k in range(d.corner[t], d.corner[t + 1]):
+                    for i in range(d.point[k * N + n], d.point[k * N + n + 1]):
+                        E += d.y[i] * s.v[i]
+                s.E[t, n] = E
+
+
+@nb.njit(**JIT)
+def _measure(T, N, rows, d, s, x, total, eta, found):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Prices eta of the totals; found = complementarity, residual, objective of the market."""
+    comp, worst, cost = 0.0, 0.0, 0.0
+    for t in range(T):
+        ones, mean, P = -1.0, -x.P[t], x.P[t]
+        for k in range(d.corner[t], d.corner[t + 1]):
+            ones += s.m[k]
+            comp += s.m[k] * s.zm[k]
+            cost += d.cost[k] * s.m[k]
+        worst = max(worst, abs(ones))
+        for n in range(N):
+            A, B, W, E = total[n, 2 * t], total[n, 2 * t + 1], s.W[t, n], s.E[t, n]
+            mean += rows.probability[n] * E
+            comp += W * s.zW[t, n] + (rows.w_max[t, n] - W) * s.zWu[t, n]
+            a, b = 0.0, 0.0
+            for k in range(R):
+                y = s.y[t, n, k]
+                a += rows.ab[k, 0] * y
+                b += rows.ab[k, 1] * y
+                left = rows.ab[k, 0] * A + rows.ab[k, 1] * B + rows.w[k] * W + rows.p[k] * P
+                if k < R - 1:
+                    comp += s.zs[t, n, k] * s.s[t, n, k]
+                    left += s.s[t, n, k] - rows.limit[t, n, k]
+                else:
+                    left -= E
+                worst = max(worst, abs(left))
+            eta[n, 2 * t], eta[n, 2 * t + 1] = a, b
+            if d.block[t]:
+                for k in range(d.corner[t], d.corner[t + 1]):
+                    lack = -s.m[k]
+                    for i in range(d.point[k * N + n], d.point[k * N + n + 1]):
+                        lack += s.v[i]
+                        comp += s.v[i] * s.zv[i]
+                        cost += d.f[i] * s.v[i]
+                    worst = max(worst, abs(lack))
+            else:
+                comp += (E - d.e_low[t, n]) * s.zEl[t, n] + (d.e_high[t, n] - E) * s.zEu[t, n]
+                cost += d.e_cost[t, n] * E
+        worst = max(worst, abs(mean))
+    found[0], found[1], found[2] = comp, worst, cost
+
+
+@nb.njit(**JIT)
+def _right(T, N, rows, d, s, x, k, total, sm):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Right sides f of the rows, and kk = k + R f of the totals."""
+    z = x.second
+    for t in range(T):
+        c0, c1, P = d.corner[t], d.corner[t + 1], x.P[t]
+        q = 0.0
+        for n in range(N):
+            for i in range(R - 1):
+                q += rows.p[i] * s.y[t, n, i]
+        for c in range(c0, c1):
+            g = d.cost[c] + d.x[c] * (q - s.y4[t]) + s.y5[t]
+            if d.block[t]:
+                for n in range(N):
+                    g -= s.y6[c, n]
+            x.qm[c] = g - (sm - z.m[c]) / s.m[c]
+        for n in range(N):
+            A, B, W, E = total[n, 2 * t], total[n, 2 * t + 1], s.W[t, n], s.E[t, n]
+            pi, y3 = rows.probability[n], s.y[t, n, R - 1]
+            if d.block[t]:
+                e0 = 0.0
+                for c in range(c0, c1):
+                    b0, b1, lack = 0.0, 0.0, -s.m[c]
+                    for i in range(d.point[c * N + n], d.point[c * N + n + 1]):
+                        qv = d.f[i] - d.y[i] * (y3 - pi * s.y4[t]) + s.y6[c, n]
+                        qv -= (sm - z.v[i]) / s.v[i]
+                        x.qv[i] = qv
+                        b0 += qv * x.tv[i]
+                        b1 += qv * x.tv[i] * d.y[i]
+                        lack += s.v[i]
+                    x.part[c, n] = (lack - b0) / x.a0[c, n]
+                    e0 -= b1 + x.a0[c, n] * x.ybar[c, n] * x.part[c, n]
+            else:
+                qE = d.e_cost[t, n] - y3 + pi * s.y4[t]
+                qE -= (sm - z.zEl[t, n]) / (E - d.e_low[t, n])
+                qE += (sm - z.zEu[t, n]) / (d.e_high[t, n] - E)
+                e0 = -qE * x.V[t, n]
+            x.eb[t, n] = e0
+            qW = -(sm - z.zW[t, n]) / W + (sm - z.zWu[t, n]) / (rows.w_max[t, n] - W)
+            for i in range(R):
+                qW += rows.w[i] * s.y[t, n, i]
+            x.qW[t, n] = qW
+            for i in range(R):
+                rho = rows.ab[i, 0] * A + rows.ab[i, 1] * B + rows.w[i] * W + rows.p[i] * P
+                if i < R - 1:
+                    s_ = s.s[t, n, i]
+                    rho += s_ + x.ts[t, n, i] * ((sm - z.s[t, n, i]) / s_ - s.y[t, n, i])
+                    rho -= rows.limit[t, n, i]
+                else:
+                    rho -= E + e0
+                x.f[t, n, i] = rho - rows.w[i] * qW * x.tW[t, n]
+            for p in range(2):
+                v = k[n, 2 * t + p]
+                for i in range(R):
+                    v += x.RR[t, n, p, i] * x.f[t, n, i]
+                x.kk[n, 2 * t + p] = v
+
+
+@nb.njit(**JIT)
+def _border_right(T, N, rows, d, s, x, start, Ak, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """The border's right side."""
+    for t in range(T):
+        c0, c1, b, e = d.corner[t], d.corner[t + 1], start[t], start[t + 1]
+        for i in range(e - b):
+            out[b + i] = 0.0
+        last, ones, P = x.P[t], -1.0, x.P[t]
+        for n in range(N):
+            last -= rows.probability[n] * (s.E[t, n] + x.eb[t, n])
+            a0, a1 = Ak[n, 2 * t], Ak[n, 2 * t + 1]
+            for i in range(e - b):
+                v = x.G[n, t, 0, i] * a0 + x.G[n, t, 1, i] * a1
+                for k in range(R):
+                    q = 0.0
+                    for j in range(R):
+                        q += x.Q[t, n, k, j] * x.f[t, n, j]
+                    v += x.F[t, n, k, i] * q
+                out[b + i] += v
+        bb, bx = 0.0, 0.0
+        for c in range(c0, c1):
+            ones += s.m[c]
+            bb += x.qm[c] * x.tm[c]
+            bx += x.qm[c] * x.tm[c] * d.x[c]
+        x.bm[t] = ones - bb
+        out[e - 1] += last
+        if d.block[t]:
+            out[e - 2] -= ones
+            for c in range(c0, c1):
+                v = -x.qm[c]
+                for n in range(N):
+                    v += x.part[c, n]
+                out[b + c - c0] += v
+        else:
+            out[b] += (-bx - x.b1[t] * (ones - bb) / x.b0[t]) / x.VP[t]
+
+
+@nb.njit(**JIT)
+def _totals_right(T, N, x, start, db, right):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for n in range(N):
+        for t in range(T):
+            p, q = x.kk[n, 2 * t], x.kk[n, 2 * t + 1]
+            for i in range(start[t + 1] - start[t]):
+                p -= x.G[n, t, 0, i] * db[start[t] + i]
+                q -= x.G[n, t, 1, i] * db[start[t] + i]
+            right[n, 2 * t], right[n, 2 * t + 1] = p, q
+
+
+@nb.njit(**JIT)
+def _back(T, N, rows, d, s, x, start, db, deta, sm, e):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Directions e of the market; returns the largest primal and dual steps, inverted."""
+    z = x.second
+    rp, rd = 1e-300, 1e-300
+    right = np.empty(R)
+    for t in range(T):
+        c0, c1, b, last = d.corner[t], d.corner[t + 1], start[t], start[t + 1] - 1
+        d4, q = db[last], 0.0
+        e.y4[t] = d4
+        for n in range(N):
+            for k in range(R):
+                v = x.f[t, n, k]
+                for i in range(last + 1 - b):
+                    v -= x.F[t, n, k, i] * db[b + i]
+                right[k] = v
+            for k in range(R):
+                v = x.RR[t, n, 0, k] * deta[n, 2 * t] + x.RR[t, n, 1, k] * deta[n, 2 * t + 1]
+                for j in range(R):
+                    v += x.Q[t, n, k, j] * right[j]
+                e.y[t, n, k] = v
+                if k < R - 1:
+                    q += rows.p[k] * v
+                    s_, z_ = s.s[t, n, k], s.zs[t, n, k]
+                    ds = x.ts[t, n, k] * ((sm - z.s[t, n, k]) / s_ - s.y[t, n, k] - v)
+                    dz = (sm - z.s[t, n, k] - z_ * ds) / s_ - z_
+                    e.s[t, n, k], e.zs[t, n, k] = ds, dz
+                    rp, rd = max(rp, -ds / s_), max(rd, -dz / z_)
+        if d.block[t]:
+            e.y5[t] = db[last - 1]
+        else:
+            e.y5[t] = (x.bm[t] - (q - d4) * x.b1[t]) / x.b0[t]
+        lack, mean = db[b], x.b1[t] / x.b0[t]
+        for c in range(c0, c1):
+            if d.block[t]:
+                e.m[c] = db[b + c - c0]
+            else:
+                e.m[c] = -(x.qm[c] + d.x[c] * (q - d4) + e.y5[t]) * x.tm[c]
+                lack -= d.x[c] * e.m[c]
+        for c in range(c0, c1):
+            if not d.block[t]:  # rounding in the weights must not move P
+                e.m[c] += lack * x.tm[c] * (d.x[c] - mean) / x.VP[t]
+            dm = e.m[c]
+            dz = (sm - z.m[c] - s.zm[c] * dm) / s.m[c] - s.zm[c]
+            e.zm[c] = dz
+            rp, rd = max(rp, -dm / s.m[c]), max(rd, -dz / s.zm[c])
+        for n in range(N):
+            step = e.y[t, n, R - 1] - rows.probability[n] * d4
+            W, left = s.W[t, n], rows.w_max[t, n] - s.W[t, n]
+            dW = x.qW[t, n]
+            for k in range(R):
+                dW += rows.w[k] * e.y[t, n, k]
+            dW *= -x.tW[t, n]
+            lo = (sm - z.zW[t, n] - s.zW[t, n] * dW) / W - s.zW[t, n]
+            hi = (sm - z.zWu[t, n] + s.zWu[t, n] * dW) / left - s.zWu[t, n]
+            e.W[t, n], e.zW[t, n], e.zWu[t, n] = dW, lo, hi
+            rp = max(rp, max(-dW / W, dW / left))
+            rd = max(rd, max(-lo / s.zW[t, n], -hi / s.zWu[t, n]))
+            if d.block[t]:
+                for c in range(c0, c1):
+                    d6 = x.part[c, n] + x.ybar[c, n] * step - e.m[c] / x.a0[c, n]
+                    e.y6[c, n] = d6
+                    for i in range(d.point[c * N + n], d.point[c * N + n + 1]):
+                        dv = -(x.qv[i] - d.y[i] * step + d6) * x.tv[i]
+                        dz = (sm - z.v[i] - s.zv[i] * dv) / s.v[i] - s.zv[i]
+                        e.v[i], e.zv[i] = dv, dz
+                        rp, rd = max(rp, -dv / s.v[i]), max(rd, -dz / s.zv[i])
+            else:
+                dE = step * x.V[t, n] + x.eb[t, n]
+                low, high = s.E[t, n] - d.e_low[t, n], d.e_high[t, n] - s.E[t, n]
+                lo = (sm - z.zEl[t, n] - s.zEl[t, n] * dE) / low - s.zEl[t, n]
+                hi = (sm - z.zEu[t, n] + s.zEu[t, n] * dE) / high - s.zEu[t, n]
+                e.E[t, n], e.zEl[t, n], e.zEu[t, n] = dE, lo, hi
+                rp = max(rp, max(-dE / low, dE / high))
+                rd = max(rd, max(-lo / s.zEl[t, n], -hi / s.zEu[t, n]))
+    return rp, rd
+
+
+@nb.njit(**JIT)
+def _products(T, N, rows, d, s, x, e, ap, ad):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Complementarity after a trial step; second-order products into x.second."""
+    z, total = x.second, 0.0
+    for c in range(s.m.size):
+        total += (s.m[c] + ap * e.m[c]) * (s.zm[c] + ad * e.zm[c])
+        z.m[c] = e.m[c] * e.zm[c]
+    for i in range(s.v.size):
+        total += (s.v[i] + ap * e.v[i]) * (s.zv[i] + ad * e.zv[i])
+        z.v[i] = e.v[i] * e.zv[i]
+    for t in range(T):
+        for n in range(N):
+            W = s.W[t, n] + ap * e.W[t, n]
+            total += W * (s.zW[t, n] + ad * e.zW[t, n])
+            total += (rows.w_max[t, n] - W) * (s.zWu[t, n] + ad * e.zWu[t, n])
+            z.zW[t, n], z.zWu[t, n] = e.W[t, n] * e.zW[t, n], -e.W[t, n] * e.zWu[t, n]
+            for k in range(R - 1):
+                total += (s.s[t, n, k] + ap * e.s[t, n, k]) * (s.zs[t, n, k] + ad * e.zs[t, n, k])
+                z.s[t, n, k] = e.s[t, n, k] * e.zs[t, n, k]
+            if not d.block[t]:
+                E = s.E[t, n] + ap * e.E[t, n]
+                total += (E - d.e_low[t, n]) * (s.zEl[t, n] + ad * e.zEl[t, n])
+                total += (d.e_high[t, n] - E) * (s.zEu[t, n] + ad * e.zEu[t, n])
+                z.zEl[t, n], z.zEu[t, n] = e.E[t, n] * e.zEl[t, n], -e.E[t, n] * e.zEu[t, n]
+    return total
+
+
+def _invert(n: int, A: FloatArray, good: BoolArray) -> None:
+    """Inverse of a symmetric positive matrix, in place."""
+    c, bad = dpotrf(A[n].T, lower=0, overwrite_a=1, clean=0)
+    good[n] = not bad
+    if not bad:
+        inverse, _ = dpotri(c, lower=0, overwrite_c=1)
+        A[n] = inverse.T
+        _mirror(A[n])
+
+
+@nb.njit(**JIT)
+def _mirror(A):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for i in range(A.shape[0]):
+        for j in range(i):
+            A[j, i] = A[i, j]
+
+
+def _start(
+    rows: Rows, d: MarketData, chains: Chains, price: FloatArray, work: ch.Work
+) -> tuple[Levels, State]:
+    """A first iterate inside all bounds; `price` (T,) of energy sets the scale of multipliers."""
+    T, N = d.e_low.shape
+    K, S = d.y.size, d.x.size
+    of = np.repeat(np.arange(T), np.diff(d.corner))
+    y3 = price[:, None] * rows.probability
+    scale = max(float(np.abs(y3).mean()), 1e-6)
+    span = chains.high - chains.low
+    mu = 0.3 * scale * max(float(0.3 * span.mean()), 1e-9)
+    mean_price = float(np.mean(y3))
+    up = float(np.mean(chains.up))
+    levels = ch.first_levels(chains, up * mean_price, mu)
+    total = np.zeros((N, 2 * T))
+    zero = ch.zero_levels(chains)
+    for n in range(N):
+        ch.step(n, T, chains, levels, work, zero, 0.0, 0.0, total)
+    A, B = total[:, 0::2].T, total[:, 1::2].T
+    net = A - B
+    size = 0.2 * float(np.abs(A).mean()) + 1e-3
+    first, last = d.x[d.corner[:-1]], d.x[d.corner[1:] - 1]
+    P0 = np.clip(net @ rows.probability, first, last)
+    m = np.exp(-np.abs(d.x - P0[of]) / (0.1 * (last - first)[of] + 1e-6)) + 0.02
+    m = m / np.bincount(of, m, T)[of]
+    P = np.bincount(of, d.x * m, T)
+    W = np.minimum(size, 0.5 * rows.w_max)
+    floor = np.maximum(0.05 * np.abs(y3), 0.01 * scale)
+    left = (
+        rows.limit[..., : R - 1]
+        - A[..., None] * rows.ab[: R - 1, 0] - B[..., None] * rows.ab[: R - 1, 1]
+        - W[..., None] * rows.w[: R - 1] - P[:, None, None] * rows.p[: R - 1]
+    )  # fmt: skip
+    s = np.maximum(left, size)
+    y = np.empty((T, N, R))
+    y[..., : R - 1] = np.maximum(mu / s, floor[..., None])
+    y[..., 2] = mu / s[..., 2]
+    y[..., R - 1] = y3
+    room = d.e_high - d.e_low
+    E = np.clip(net + rows.w[R - 1] * W, d.e_low + 0.1 * room, d.e_high - 0.1 * room)
+    count = np.diff(d.point)
+    of_point = np.repeat(np.arange(count.size), count)
+    v = (np.repeat(m, N) / np.maximum(count, 1))[of_point] if K else np.zeros(0)
+    y4, y6 = np.zeros(T), np.zeros((S, N))
+    q = (y[..., : R - 1] @ rows.p[: R - 1]).sum(axis=1)
+    gm = d.cost + d.x * (q - y4)[of]
+    zv = np.zeros(0)
+    if K:
+        corner, sample = of_point // N, of_point % N
+        cost = d.f - d.y * y3[of[corner], sample]
+        least = np.full(S * N, np.inf)
+        np.minimum.at(least, of_point, cost)
+        given = np.where(count > 0, mu / np.repeat(m, N) * count - least, 0.0)
+        y6 = given.reshape(S, N)
+        gm = gm - y6.sum(axis=1) * d.block[of]
+        zv = np.maximum(mu / np.maximum(v, 1e-300), cost + given[of_point])
+    least = np.full(T, np.inf)
+    np.minimum.at(least, of, gm)
+    y5 = -least + mu
+    return levels, State(
+        W, mu / W, mu / (rows.w_max - W), s, y[..., : R - 1].copy(), y, E, mu / (E - d.e_low), mu / (d.e_high - E),
+        m, np.maximum(mu / m, gm + y5[of]), v, zv, y4, y5, y6,
+    )  # fmt: skip
+
+
+def _zeros(state: State) -> State:
+    return State(*(np.zeros_like(a) for a in state))
+
+
+def solve_program(
+    chains: Chains, rows: Rows, data: MarketData, price: FloatArray, tolerance: float,
+    run: Callable[[Any, int, tuple[Any, ...]], None], watch: Watch | None = None,
+) -> Answer:  # fmt: skip
+    """Solve one linear program to a complementarity of `tolerance` (the money of the data).
+
+    Parameters
+    ----------
+    chains, rows, data
+        Cars, market rows, and the corners and points that are open.
+    price : (T,)
+        Price near which the multipliers start.
+    run : callable
+        Runs a kernel for every sample (`chains.each_sample`).
+    watch : callable, optional
+        May end the program early.
+    """
+    d, (T, N) = data, data.e_low.shape
+    work = ch.make_work(chains, T)
+    levels, s = _start(rows, d, chains, price, work)
+    e, me = ch.zero_levels(chains), _zeros(s)
+    width = np.where(d.block, np.diff(d.corner) + 2, 2)
+    start = np.concatenate([[0], np.cumsum(width)]).astype(np.int64)
+    size, wide, S = int(start[-1]), int(width.max()), d.x.size
+    grid, each = (T, N), (S, N)
+    x = Scratch(
+        np.zeros(T), np.zeros(grid), np.zeros(grid), np.zeros(S), np.zeros(d.y.size),
+        np.ones(each), np.zeros(each), np.zeros(T), np.zeros(T), np.zeros(T),
+        np.zeros((N, T, 2, wide)), np.zeros((T, N, R, R)), np.zeros((T, N, R, wide)),
+        np.zeros((T, N, 2, R)), np.zeros((T, wide, wide)), np.zeros((T, N, R)),
+        np.zeros((N, 2 * T)), np.zeros(each), np.zeros(grid), np.zeros(grid), np.zeros(S),
+        np.zeros(d.y.size), np.zeros((T, N, R)), np.zeros(T), _zeros(s),
+    )  # fmt: skip
+    A, K, total, eta = (
+        np.zeros((N, 2 * T, 2 * T)), np.zeros((size, size)), np.zeros((N, 2 * T)),
+        np.zeros((N, 2 * T)),
+    )  # fmt: skip
+    right, b, found, good = np.zeros((N, 2 * T)), np.zeros(size), np.zeros(3), np.ones(N, bool)
+    pairs = (6 if chains.limited else 4) * chains.low.size + 5 * T * N
+    pairs += 2 * int((~d.block).sum()) * N + S + d.y.size
+    run(ch.step, N, (T, chains, levels, work, e, 0.0, 0.0, total))
+    ended, iterations, slow = "failed", 0, 0
+    for it in range(MAX_ITERATIONS):
+        iterations = it
+        _totals(T, N, d, s, x)
+        _measure(T, N, rows, d, s, x, total, eta, found)
+        comp = float(found[0] + work.reach[2].sum())
+        residual, objective = float(found[1]), float(found[2] + work.reach[3].sum())
+        if not np.isfinite(comp + residual):
+            break
+        if comp < tolerance and residual < (RESIDUAL if comp > 0.3 * tolerance else 10 * RESIDUAL):
+            ended = "optimal"
+            break
+        if watch is not None and watch(it, comp, residual, objective, s.y, s.y4):
+            ended = "stopped"
+            break
+        mu = comp / pairs
+        if DEBUG: print(it, comp, residual, objective)
+        run(ch.factor, N, (T, chains, levels, work, A))
+        _factor(T, N, rows, d, s, x, A)
+        run(_invert, N, (A, good))
+        if not good.all():
+            if DEBUG: print('cholesky')
+            break
+        _border(T, N, rows, d, x, start, A, K)
+        lu, pivot, bad = dgetrf(K.T, overwrite_a=1)
+        if bad:
+            if DEBUG: print('lu')
+            break
+
+        def direction(sm: float) -> tuple[float, float]:
+            run(ch.right_side, N, (T, chains, levels, work, eta, sm))
+            _right(T, N, rows, d, s, x, work.k, total, sm)
+            Ak = (A @ x.kk[:, :, None])[:, :, 0]
+            _border_right(T, N, rows, d, s, x, start, Ak, b)
+            db = dgetrs(lu, pivot, b, trans=1)[0]  # noqa: B023
+            _totals_right(T, N, x, start, db, right)
+            deta = (A @ right[:, :, None])[:, :, 0]
+            rp, rd = _back(T, N, rows, d, s, x, start, db, deta, sm, me)
+            run(ch.back, N, (T, chains, levels, work, deta, sm, e))
+            return (
+                1.0 / max(rp, float(work.reach[0].max())), 1.0 / max(rd, float(work.reach[1].max()))
+            )  # fmt: skip
+
+        work.second[:] = 0.0
+        for array in x.second:
+            array[:] = 0.0
+        ap, ad = direction(0.0)
+        ap, ad = min(1.0, ap), min(1.0, ad)
+        run(ch.products, N, (chains, levels, work, e, ap, ad))
+        after = float(work.reach[2].sum()) + _products(T, N, rows, d, s, x, me, ap, ad)
+        sm = max((after / comp) ** 3 * mu, 0.02 * tolerance / pairs)
+        ap, ad = direction(sm)
+        ap, ad = min(1.0, 0.995 * ap), min(1.0, 0.995 * ad)
+        if DEBUG: print('   steps', ap, ad, sm)
+        slow = slow + 1 if max(ap, ad) < 1e-3 else 0
+        if slow > 4:
+            break
+        run(ch.step, N, (T, chains, levels, work, e, ap, ad, total))
+        for name in ("W", "s", "m", "v", "E"):
+            array, change = getattr(s, name), getattr(me, name)
+            array += ap * change
+        for name in ("zW", "zWu", "zs", "y", "zEl", "zEu", "zm", "zv", "y4", "y5", "y6"):
+            array, change = getattr(s, name), getattr(me, name)
+            array += ad * change
+    of = np.repeat(np.arange(T), np.diff(d.corner))
+    paid = np.bincount(of, d.cost * s.m, T)
+    if d.y.size:
+        corner = np.repeat(np.arange(S * N), np.diff(d.point)) // N
+        paid += np.bincount(of[corner], d.f * s.v, T)
+    paid += (d.e_cost * s.E).sum(axis=1) * ~d.block
+    return Answer(
+        levels, s, x.P, s.E, s.W, paid, float(work.reach[3].sum()), objective, comp, residual,
+        iterations, ended,
+    )  # fmt: skip

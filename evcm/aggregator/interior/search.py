@@ -1,0 +1,438 @@
+"""Plans and branching around the linear programs.
+
+Interior solutions are centres of optimal faces, so steps are read with a tolerance, periods that
+hang between corners go to the heavier corner (E moves along with P), and ties at an edge belong to
+the step of P. A dive fixes more and more steps until one program with all steps fixed is left; its
+net schedules are a plan. Branching: best bound first; the period with the largest gap between true
+and relaxed cost is split by its day-ahead step, else by the real-time step of one sample. A node
+ends as soon as the exact Lagrangian closes it, which is often long before its program is solved.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from evcm.aggregator.interior import chains as ch
+from evcm.aggregator.interior.cars import choose_units, cut_visits, make_chains
+from evcm.aggregator.interior.market import (
+    EDGE_MW,
+    Bound,
+    Lagrangian,
+    Reading,
+    find_steps,
+    make_rows,
+    market_data,
+    read,
+)
+from evcm.aggregator.interior.plans import SHORT_MW, Candidate, recover
+from evcm.aggregator.interior.program import Answer, MarketData, solve_program
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.arrays import BoolArray, FloatArray, IntArray
+
+Progress = Callable[[float, float, float], None]
+"""Called with the best objective, the best bound (USD) and the seconds since the start."""
+
+MOST_NODES = 2000
+DEBUG = False
+NEAR = 3
+"""Day-ahead steps on either side of the root's that a first dive looks at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """A node's program: its answer, data, exact bound, the steps read and each period's gap."""
+
+    answer: Answer
+    data: MarketData
+    bound: Bound
+    reading: Reading
+    gaps: FloatArray
+
+
+class Infeasible(Exception):
+    """The exact Lagrangian exceeds what any plan can cost: there is none."""
+
+
+class Search:
+    """Best plan and best bound of a problem, in units of power and money."""
+
+    def __init__(
+        self, problem: AggregatorProblem, gap: float, deadline: float, threads: int,
+        progress: Progress | None,
+    ) -> None:  # fmt: skip
+        self.problem, self.gap, self.deadline, self.progress = problem, gap, deadline, progress
+        self.began = time.perf_counter()
+        self.units = choose_units(problem)
+        self.segments = cut_visits(problem)
+        self.steps = find_steps(problem, self.segments, self.units)
+        self.chains = make_chains(problem, self.segments, self.units)
+        self.rows = make_rows(problem, self.units)
+        self.lagrangian = Lagrangian(problem, self.segments, self.rows, self.units)
+        self.run_samples, self.pool = ch.each_sample(threads)
+        self.edge = EDGE_MW / self.units.mw
+        self.tolerance = max(1e-3 * 2.5e-3 * problem.cars / self.units.mw, self.edge)
+        self.upper, self.best = np.inf, None
+        self.lower = -np.inf
+        self.turnover = 1.0 / self.units.usd
+        self.programs, self.iterations, self.nodes = 0, 0, 0
+        self.tried: set[bytes] = set()
+        self.centre: IntArray | None = None
+        middle = self.steps.price * np.where(self.steps.day, 1.0, np.nan)
+        self.price = np.nan_to_num(np.nanmean(middle, axis=1), nan=10.0) if (
+            self.steps.open
+        ) else np.zeros(problem.periods)  # fmt: skip
+
+    # --- what is known -------------------------------------------------------------------
+
+    @property
+    def cutoff(self) -> float:
+        """Bound at which a node is closed."""
+        return self.upper - 0.97 * self.gap * self.turnover
+
+    @property
+    def target(self) -> float:
+        """The gap asked for, as money."""
+        return self.gap * self.turnover
+
+    @property
+    def late(self) -> bool:
+        """Whether time is up; the first plan is waited for."""
+        return time.perf_counter() > self.deadline and self.best is not None
+
+    def tell(self) -> None:
+        """Report objective and bound."""
+        if self.progress is not None:
+            usd = self.units.usd
+            now = time.perf_counter() - self.began
+            self.progress(self.upper * usd, self.lower * usd, now)
+
+    def offer(self, c: Candidate) -> float:
+        """Keep a plan if it holds and is the best; returns its true cost."""
+        found = read(self.steps, self.problem.probability, c.P, c.E, self.edge)
+        cost = float(found.day_cost.sum() + found.real_cost.sum()) + c.wear
+        if cost < self.upper and c.short <= SHORT_MW / self.units.mw:
+            parts = abs(found.day_cost.sum()) + abs(found.real_cost.sum()) + c.wear
+            self.upper, self.best = cost, c
+            self.turnover = max(1.0 / self.units.usd, float(parts))
+            self.tell()
+        return cost
+
+    # --- programs ------------------------------------------------------------------------
+
+    def program(
+        self, day: BoolArray, real: BoolArray, blocks: set[int], share: float,
+        watch: bool = False, near: bool = False,
+    ) -> tuple[Answer, MarketData]:  # fmt: skip
+        """Solve a program to a share of the gap; `watch`: end it when its bound closes the node."""
+        steps = self.steps.only(day, real)
+        data = market_data(
+            steps, self.problem.probability, blocks, NEAR if near else None, self.centre
+        )
+        cutoff, hopeless = self.cutoff, self._hopeless() if watch else np.inf
+
+        def closed(
+            it: int, comp: float, residual: float, objective: float, y: FloatArray, y4: FloatArray
+        ) -> bool:
+            if self.late:
+                return True
+            if not watch or it < 6 or it % 3:
+                return False
+            known = np.isfinite(cutoff)
+            if known and comp <= 0.02 * self.turnover and objective >= cutoff:
+                return self.lagrangian.bound(y, y4, steps).value >= cutoff
+            if it >= 18 and comp > self.turnover:
+                return self.lagrangian.bound(y, y4, steps).value >= min(hopeless, cutoff)
+            return False
+
+        answer = solve_program(
+            self.chains, self.rows, data, self.price, share * self.target, self.run_samples, closed
+        )
+        self.programs += 1
+        if DEBUG:
+            print(f"  prog blocks {len(blocks)} near {near} watch {watch} its {answer.iterations} {answer.ended} comp {answer.complementarity:.2e} tol {share*self.target:.2e} res {answer.residual:.1e} obj {answer.objective*self.units.usd:.5f} upper {self.upper*self.units.usd:.5f} cut {self.cutoff*self.units.usd:.5f}")
+        self.iterations += answer.iterations
+        return answer, data
+
+    def _hopeless(self) -> float:
+        """More than any plan costs: dearest step and power in every period, all wear."""
+        s = self.steps
+        reach = np.maximum(np.abs(s.real_low), np.abs(s.real_high))
+        most = float((np.abs(s.price)[:, None] * np.where(s.real, reach, 0.0)).max(axis=2).sum())
+        wear = float(np.repeat(self.chains.wear, np.diff(self.chains.offset)) @ self.chains.high)
+        return 4.0 * most + wear + 1.0
+
+    def relax(
+        self, day: BoolArray, real: BoolArray, blocks: set[int], share: float = 0.15
+    ) -> Relaxed:
+        """The relaxation of a node, with its exact bound."""
+        near = np.isinf(self.upper) and self.centre is not None
+        answer, data = self.program(day, real, blocks, share, watch=True, near=near)
+        bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
+        if np.isinf(self.upper) and bound.value > self._hopeless():
+            raise Infeasible
+        found = self.loose(answer.P, answer.E)
+        gaps = found.day_cost + found.real_cost - answer.paid
+        return Relaxed(answer, data, bound, found, gaps)
+
+    def loose(self, P: FloatArray, E: FloatArray) -> Reading:
+        """Steps read with a tolerance."""
+        return read(self.steps, self.problem.probability, P, E, self.tolerance)
+
+    def fixed(self, P: FloatArray, E: FloatArray) -> tuple[Answer, Candidate, float] | None:
+        """The program with all steps fixed as read; None if it was tried before or failed."""
+        found = self.loose(P, E)
+        key = found.day.tobytes() + found.real.tobytes()
+        if key in self.tried:
+            return None
+        self.tried.add(key)
+        every = np.arange(self.steps.day.shape[1])
+        day, real = every == found.day[:, None], every == found.real[..., None]
+        answer, _ = self.program(day, real, set(), 0.1)
+        if answer.residual > 1e-4:
+            return None
+        candidate = recover(
+            self.problem, self.segments, self.chains, self.rows, self.units, answer
+        )
+        return answer, candidate, self.offer(candidate)
+
+    # --- plans ---------------------------------------------------------------------------
+
+    def day_weights(self, r: Relaxed, t: int) -> FloatArray:
+        """Weight of every day-ahead step in period t of a solution (S,)."""
+        d, weights = r.data, np.zeros(self.steps.day.shape[1])
+        for i in range(d.corner[t], d.corner[t + 1]):
+            weights[self._step_of(t, d.x[i], d.cost[i])] += r.answer.state.m[i]
+        return weights
+
+    def _step_of(self, t: int, x: float, cost: float) -> int:
+        s = self.steps
+        k = np.flatnonzero((s.day_low[t] - 1e-9 <= x) & (x <= s.day_high[t] + 1e-9))
+        prefer = 1e-9 * k * (1 if x > 0 else -1)
+        return int(k[np.argmin(np.abs(s.price[t, k] * x - cost) + prefer)])
+
+    def real_weights(self, r: Relaxed, t: int) -> tuple[FloatArray, FloatArray]:
+        """Weight of every real-time step (N, S), and relaxed real-time cost (N,), in a block."""
+        s, d, v = self.steps, r.data, r.answer.state.v
+        N, S = s.real.shape[1:]
+        weights, paid = np.zeros((N, S)), np.zeros(N)
+        for c in range(d.corner[t], d.corner[t + 1]):
+            a = self._step_of(t, d.x[c], d.cost[c])
+            for n in range(N):
+                for i in range(d.point[c * N + n], d.point[c * N + n + 1]):
+                    y = d.y[i]
+                    k = np.flatnonzero(
+                        (s.real_low[t, n] - 1e-9 <= y) & (y <= s.real_high[t, n] + 1e-9)
+                    )
+                    f = self.problem.probability[n] * (s.price[t, k] - s.price[t, a]) * (y - d.x[c])
+                    weights[n, k[np.argmin(np.abs(f - d.f[i]) + 1e-9 * np.abs(k - a))]] += v[i]
+                    paid[n] += v[i] * d.f[i]
+        return weights, paid
+
+    def pick(self, r: Relaxed, t: int, day: BoolArray) -> tuple[int, float]:
+        """Step to fix in a period with a gap: the heaviest if clear or dear, else where P lies."""
+        w = np.where(day[t], self.day_weights(r, t), 0.0)
+        a = int(np.argmax(w))
+        share = float(w[a] / max(w.sum(), 1e-9))
+        at = r.reading.day[t]
+        if share < 0.85 and r.gaps[t] < 0.15 * self.target and day[t, at]:
+            a = int(at)
+        return a, share
+
+    def nearest(self, r: Relaxed, day: BoolArray) -> tuple[FloatArray, FloatArray]:
+        """P and E moved into the heavier step where true and relaxed cost differ."""
+        P, s = r.answer.P.copy(), self.steps
+        off = np.flatnonzero(r.gaps > 0.02 * self.target)
+        for t in off:
+            a, _ = self.pick(r, t, day)
+            P[t] = np.clip(P[t], s.day_low[t, a], s.day_high[t, a])
+        E = r.answer.E + (P - r.answer.P)[:, None]
+        for t in off:
+            if r.data.block[t] and abs(P[t] - r.answer.P[t]) < 1e-6:
+                b = np.argmax(self.real_weights(r, t)[0], axis=1)
+                n = np.arange(b.size)
+                E[t] = np.clip(E[t], s.real_low[t, n, b], s.real_high[t, n, b])
+        return P, E
+
+    def polish(self, P: FloatArray, E: FloatArray, times: int = 3) -> None:
+        """Fixed-step programs from a starting point, while they improve."""
+        last = np.inf
+        for _ in range(times):
+            if self.late:
+                return
+            found = self.fixed(P, E)
+            if found is None:
+                return
+            answer, candidate, cost = found
+            if (
+                cost > last - 0.03 * self.target
+                or cost > self.upper + 0.5 * self.target
+                or answer.objective - cost < 0.02 * self.target
+            ):
+                return
+            last, P, E = cost, candidate.P, candidate.E
+
+    def dive(
+        self, r: Relaxed, day: BoolArray, real: BoolArray, blocks: set[int], rounds: int = 4
+    ) -> None:
+        """Fix ever more steps, then polish."""
+        day, real, every = day.copy(), real.copy(), np.arange(day.shape[1])
+        for k in range(rounds):
+            off = np.flatnonzero(r.gaps > 0.02 * self.target)
+            if r.gaps.sum() < 0.3 * self.target or self.late:
+                break
+            clear = [
+                (share, t, a)
+                for t in off
+                if day[t].sum() > 1
+                for a, share in [self.pick(r, t, day)]
+            ]
+            more = {int(t) for t in off if not r.data.block[t]}
+            settled = [
+                t for t in off
+                if r.data.block[t] and day[t].sum() == 1 and (real[t].sum(axis=1) > 1).any()
+            ]  # fmt: skip
+            if not clear and not more and not settled:
+                break
+            blocks = blocks | more
+            for t in settled:
+                w = np.where(real[t], self.real_weights(r, t)[0] + 1e-9, 0.0)
+                sure = w.max(axis=1) >= 0.8 * w.sum(axis=1)
+                real[t, sure] = (every == np.argmax(w, axis=1)[:, None])[sure]
+            clear.sort(reverse=True)
+            for i, (share, t, a) in enumerate(clear):
+                if i < max(1, (len(clear) + 1) // 2) or share >= 0.8 or k >= rounds - 2:
+                    day[t] = every == a
+            r = self.relax(day, real, blocks, 0.4)
+            if r.answer.ended != "optimal" or r.answer.objective > self.upper:
+                return
+        self.polish(*self.nearest(r, day))
+
+    # --- branching -----------------------------------------------------------------------
+
+    def branch(
+        self, r: Relaxed, day: BoolArray, real: BoolArray
+    ) -> list[tuple[BoolArray, BoolArray]]:
+        """Two parts of a node; none where nothing is left to decide."""
+        s, pi = self.steps, self.problem.probability
+        for t in np.argsort(-r.gaps):
+            if day[t].sum() > 1:
+                at = self._middle(self.day_weights(r, t), day[t])
+                if at is not None:
+                    return [(half, real) for half in _halves(day, (t,), at)]
+            if not r.data.block[t]:
+                continue
+            w, paid = self.real_weights(r, t)
+            found = r.reading
+            extra = s.price[t, found.real[t]] - s.price[t, found.day[t]]
+            true = extra * (r.answer.E[t] - r.answer.P[t]) * pi
+            for n in np.argsort(-(true - paid)):
+                at = self._middle(w[n], real[t, n])
+                if at is not None:
+                    return [(day, half) for half in _halves(real, (t, n), at)]
+        return self._split_anything(r, day, real)
+
+    @staticmethod
+    def _middle(weights: FloatArray, is_open: BoolArray) -> int | None:
+        share = np.cumsum(weights) / max(float(weights.sum()), 1e-12)
+        inside = [
+            int(i)
+            for i in np.flatnonzero((share > 1e-2) & (share < 1 - 1e-2))
+            if is_open[: i + 1].any() and is_open[i + 1 :].any()
+        ]
+        return min(inside, key=lambda i: abs(share[i] - 0.5)) if inside else None
+
+    def _split_anything(
+        self, r: Relaxed, day: BoolArray, real: BoolArray
+    ) -> list[tuple[BoolArray, BoolArray]]:
+        """Where weights tell nothing, cut the widest choice of the period with the largest gap."""
+        for t in np.argsort(-r.gaps):
+            if day[t].sum() > 1:
+                at = int(np.flatnonzero(day[t])[(day[t].sum() - 1) // 2])
+                return [(half, real) for half in _halves(day, (t,), at)]
+        for t in np.argsort(-r.gaps):
+            n = int(np.argmax(real[t].sum(axis=1)))
+            if real[t, n].sum() > 1:
+                at = int(np.flatnonzero(real[t, n])[(real[t, n].sum() - 1) // 2])
+                return [(day, half) for half in _halves(real, (t, n), at)]
+        return []
+
+    def run(self) -> None:
+        """Search until the gap is closed, time is up or nothing is left."""
+        try:
+            self._run()
+        finally:
+            if self.pool is not None:
+                self.pool.shutdown()
+
+    def _run(self) -> None:
+        if not self.steps.open:
+            raise Infeasible
+        day, real = self.steps.day, self.steps.real
+        root = self._root(day, real)
+        blocks = {int(t) for t in np.flatnonzero(root.gaps > 0.03 * self.target)}
+        closed = np.inf
+        heap = [(root.bound.value, 0, day, real)]
+        made = 0
+        while heap:
+            self.lower = min(closed, heap[0][0])
+            if heap[0][0] >= self.cutoff or self.nodes >= MOST_NODES or self.late:
+                break
+            bound, number, day, real = heapq.heappop(heap)
+            self.nodes += 1
+            for _ in range(3):
+                r = self.relax(day, real, blocks)
+                bound = max(bound, r.bound.value)
+                outside = np.where(r.data.block, 0.0, r.gaps)
+                new = {int(t) for t in np.flatnonzero(outside > 0.03 * self.target)}
+                if bound >= self.cutoff or outside.sum() < 0.3 * self.target or not new:
+                    break
+                blocks |= new
+            if bound < self.cutoff:
+                if number == 0:
+                    self.dive(r, day, real, blocks)
+                elif r.answer.objective + 0.35 * r.gaps.sum() < self.upper:
+                    self.polish(*self.nearest(r, day))
+            if bound >= self.cutoff:
+                closed = min(closed, bound)
+                continue
+            keep, stay = day & (r.bound.day < self.cutoff), real & (r.bound.real < self.cutoff)
+            if (keep != day).any() or (stay != real).any():
+                closed = min(closed, self.cutoff)
+            if not (keep.any(axis=1).all() and stay.any(axis=2).all()):
+                continue
+            parts = self.branch(r, keep, stay)
+            if not parts:
+                closed = min(closed, bound)
+            for d, q in parts:
+                made += 1
+                heapq.heappush(heap, (bound, made, d, q))
+        self.lower = min(closed, heap[0][0] if heap else np.inf, self.upper)
+        self.tell()
+
+    def _root(self, day: BoolArray, real: BoolArray) -> Relaxed:
+        """The relaxation without real-time cost; sets the scale of money and the centre."""
+        self.turnover = max(1.0 / self.units.usd, 10.0)
+        root = self.relax(day, real, set())
+        found = root.reading
+        parts = abs(found.day_cost.sum()) + abs(found.real_cost.sum()) + root.answer.wear
+        self.turnover = max(1.0 / self.units.usd, float(parts))
+        self.lower = root.bound.value
+        self.centre = found.day
+        self.tell()
+        return root
+
+
+def _halves(mask: BoolArray, at: tuple[int, ...], last: int) -> list[BoolArray]:
+    """A mask with the steps up to `last`, and with those above, open at one place."""
+    above = np.arange(mask.shape[-1]) > last
+    parts = []
+    for half in (~above, above):
+        part = mask.copy()
+        part[at] &= half
+        parts.append(part)
+    return parts

@@ -1,0 +1,83 @@
+"""The fast exact method for one aggregator: interior point, convex hulls of price steps, branching.
+
+1. **Cars** (`chains`, `cars`). Every visit is a chain of charge levels, eliminated by recursion.
+2. **Market** (`market`). Convex hulls of all choices of price steps: of the day-ahead cost alone,
+   and of day-ahead and real-time steps together where real-time cost matters.
+3. **Programs** (`program`). A primal-dual interior-point method that never forms a large matrix.
+4. **Bound** (`market.Lagrangian`). Any multipliers give a valid lower bound: every real visit is
+   solved exactly by dynamic programming, and every price step is tried. No tolerance enters.
+5. **Plans** (`plans`) and **branching** (`search`).
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from evcm.aggregator.infeasible import raise_infeasible, require_reachable
+from evcm.aggregator.interior.plans import make_plan
+from evcm.aggregator.interior.search import Infeasible, Progress, Search
+from evcm.aggregator.plan import AggregatorPlan
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.errors import SolverError
+
+METHOD = "interior"
+
+
+def solve_interior(
+    problem: AggregatorProblem,
+    gap: float = 1e-3,
+    time_limit_s: float | None = None,
+    progress: Progress | None = None,
+    threads: int = 1,
+) -> AggregatorPlan:
+    """Solve an aggregator problem to a proven gap.
+
+    Parameters
+    ----------
+    problem : AggregatorProblem
+        Without a risk weight, real-time prices of their own, or feeding cars of different
+        efficiencies.
+    gap : float
+        Proven distance to the optimum to stop at, as a share of turnover.
+    time_limit_s : float, optional
+        Wall-clock seconds after which the best plan so far is returned; its status says so. The
+        first plan is waited for.
+    progress : callable, optional
+        Told the best cost, the bound (USD) and the seconds at every improvement.
+    threads : int
+        Samples are spread over so many threads; the result has the same bits for any number.
+
+    Raises
+    ------
+    InfeasibleError
+        No plan exists: names the car and its visit, or the periods and the least caps.
+    SolverError
+        The method did not reach a plan.
+    """
+    began = time.perf_counter()
+    require_reachable(problem)
+    deadline = np.inf if time_limit_s is None else began + time_limit_s
+    search = Search(problem, gap, deadline, threads, progress)
+    try:
+        search.run()
+    except Infeasible:
+        raise_infeasible(problem)
+    usd, seconds = search.units.usd, time.perf_counter() - began
+    if search.best is None:
+        raise_infeasible(problem)
+    plan = make_plan(
+        problem, search.segments, search.units, search.best, METHOD, search.lower * usd, seconds
+    )
+    found = f"gap {100 * plan.gap:.4f} % of turnover, {search.nodes} nodes"
+    if plan.gap <= gap:
+        status = f"optimal within the gap asked for: {found}"
+    elif time.perf_counter() > deadline:
+        status = f"stopped at the time limit with the best plan so far: {found}"
+    else:
+        status = f"stopped above the gap asked for ({100 * gap:g} %): {found}"
+    return plan.finished(plan.bound_usd, seconds, status)
+
+
+__all__ = ["METHOD", "SolverError", "solve_interior"]
