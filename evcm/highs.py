@@ -168,3 +168,41 @@ class LP:
         raise SolverError(
             f"HiGHS ended with status {self.highs.modelStatusToString(status)}", status=str(status)
         )
+
+
+def solve_barrier(
+    matrix: sparse.csc_matrix, cost: FloatArray, low: FloatArray, high: FloatArray,
+    row_low: FloatArray, row_high: FloatArray, tolerance: float, exact: bool,
+) -> Answer:  # fmt: skip
+    """One linear program by the interior-point method, without crossover unless `exact`.
+
+    Where it fails, once more with presolve, then with crossover, then by simplex. `status` of the
+    answer is optimal, infeasible, or the word of HiGHS.
+    """
+    kinds = highspy.HighsModelStatus
+    quick: dict[str, object] = {
+        "run_crossover": "off", "ipm_optimality_tolerance": tolerance, "presolve": "off",
+    }  # fmt: skip
+    tries: list[dict[str, object]] = [{"solver": "ipx"}, {"solver": "simplex"}]
+    if not exact:
+        tries = [{"solver": "ipx", **quick}, {"solver": "ipx", **quick, "presolve": "on"}, *tries]
+    word = ""
+    for options in tries:
+        program = LP(matrix, cost, low, high, row_low, row_high)
+        limits = {"ipm_iteration_limit": 300, "simplex_iteration_limit": 500_000}
+        for name, value in (limits | options | {"time_limit": 600.0}).items():
+            program.option(name, value)
+        program.highs.run()
+        status, info = program.highs.getModelStatus(), program.highs.getInfo()
+        found = program.highs.getSolution()
+        word = program.highs.modelStatusToString(status)
+        near = not exact and status == kinds.kUnknown and found.dual_valid
+        if status == kinds.kOptimal or (near and info.max_primal_infeasibility < 0.01):
+            return Answer(
+                "optimal", info.objective_function_value, np.asarray(found.col_value),
+                np.asarray(found.row_dual), np.asarray(found.col_dual), 0,
+            )  # fmt: skip
+        if status == kinds.kInfeasible:
+            word = "infeasible"
+            break
+    return Answer(word, np.inf, np.zeros(0), np.zeros(0), np.zeros(0), 0)

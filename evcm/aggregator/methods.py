@@ -2,6 +2,9 @@
 
 `solve` chooses a method:
 
+``interior``
+    Exact: a structured interior-point method inside branch and bound, for groups of cars and for
+    single cars.
 ``decomposition``
     Exact, on HiGHS alone: convex hulls of the price steps, branching on periods. For groups of
     cars and small fleets.
@@ -14,6 +17,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Literal
@@ -23,14 +27,17 @@ import numpy as np
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.errors import Checks
+from evcm.errors import Checks, SolverError
 from evcm.inputs.prices import PriceSeries
 from evcm.store import fingerprint
 
-Method = Literal["auto", "decomposition", "single-cars", "model"]
-METHODS: tuple[Method, ...] = ("auto", "decomposition", "single-cars", "model")
+Method = Literal["auto", "interior", "decomposition", "single-cars", "model"]
+METHODS: tuple[Method, ...] = (
+    "auto", "interior", "decomposition", "single-cars", "model",
+)  # fmt: skip
 
 SOLVERS = {
+    "interior": "evcm.aggregator.interior.solve:solve_interior",
     "decomposition": "evcm.aggregator.decomposition.solve:solve_decomposition",
     "single-cars": "evcm.aggregator.single_cars.solve:solve_single_cars",
     "model": "evcm.aggregator.model_solver:solve_model",
@@ -38,17 +45,32 @@ SOLVERS = {
 """Where each method is. It is loaded when it is asked for, so that an edit of one method leaves
 stored plans of the others valid (see `code`)."""
 
-AUTO: tuple[Method, ...] = ("decomposition", "single-cars")
+AUTO: tuple[Method, ...] = ("interior", "single-cars")
 """Methods that ``auto`` chooses from."""
 
-LARGE_FLEET = 60_000
-"""Plugged-in (period, group, sample) triples above which `auto` prices single cars."""
+LARGE_FLEET = 400_000
+"""Plugged-in (period, group, sample) triples above which `auto` prices clusters of cars."""
+
+NEXT: dict[Method, Method] = {
+    "single-cars": "interior", "interior": "model", "decomposition": "model"
+}  # fmt: skip
+"""Who solves what a method gives up: every plan that `solve` returns is certified."""
 
 
 def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
     """Options of the problem that a method does not know, in words."""
     if method == "model":
         return []
+    if method == "interior":
+        k, price = problem.figures, problem.price
+        pairs = {*zip(k.charge_efficiency[k.feeds_in], k.discharge_efficiency[k.feeds_in],
+                      strict=True)}  # fmt: skip
+        lacking = {
+            "CVaR": problem.risk_weight > 0,
+            "feeding cars of different efficiencies": len(pairs) > 1,
+            "real-time prices of their own": isinstance(price, PriceSeries) and not price.one_price,
+        }
+        return [name for name, asked in lacking.items() if asked]
     figures = (getattr(part, f.name) for part in (problem.battery, problem.charger)
                for f in fields(part))  # fmt: skip
     missing = {
@@ -67,7 +89,7 @@ def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[
     chosen = method
     if method == "auto":
         large = int(problem.available.sum()) > LARGE_FLEET
-        chosen = "single-cars" if large else "decomposition"
+        chosen = "single-cars" if large else "interior"
     missing = unknown_options(problem, chosen)
     if not missing:
         return chosen, ""
@@ -93,7 +115,7 @@ def solve(
     Parameters
     ----------
     problem : AggregatorProblem
-    method : {"auto", "decomposition", "single-cars", "model"}
+    method : {"auto", "interior", "decomposition", "single-cars", "model"}
         An option that a fast method does not know sends the problem to the model; the plan's
         status says so.
     gap : float
@@ -102,9 +124,9 @@ def solve(
         Then the best plan is returned with its gap, and its status says so.
     progress : callable, optional
         Told the best objective, the best bound (USD) and the seconds at every improvement, by
-        the decomposition and the model.
+        all methods but single-cars.
     threads : int
-        Threads of the method for single cars.
+        Threads; the plan has the same bits for any number of them.
 
     Raises
     ------
@@ -121,11 +143,30 @@ def solve(
     checks.require(threads >= 1, "threads", threads, ">= 1")
     checks.done()
     chosen, reason = choose_method(problem, method)
-    module, _, name = SOLVERS[chosen].partition(":")
-    run = getattr(importlib.import_module(module), name)
-    extra = {"threads": threads} if chosen == "single-cars" else {"progress": progress}
-    plan: AggregatorPlan = run(problem, gap=gap, time_limit_s=time_limit_s, **extra)
+    asked: dict[str, object] = {
+        "gap": gap,
+        "time_limit_s": time_limit_s,
+        "progress": progress,
+        "threads": threads,
+    }
+    try:
+        plan = _run(chosen, problem, asked)
+        certify_plan(problem, plan)
+    except SolverError as error:
+        if chosen not in NEXT:
+            raise
+        reason = f"{chosen}: {error}"
+        plan = solve(problem, NEXT[chosen], gap, time_limit_s, progress, threads)
     if reason:
         plan = plan.finished(plan.bound_usd, plan.seconds, f"{plan.status} ({reason})")
     certify_plan(problem, plan)
+    return plan
+
+
+def _run(method: Method, problem: AggregatorProblem, asked: dict[str, object]) -> AggregatorPlan:
+    """Load a method and solve with what it takes of the arguments."""
+    module, _, name = SOLVERS[method].partition(":")
+    run = getattr(importlib.import_module(module), name)
+    takes = inspect.signature(run).parameters
+    plan: AggregatorPlan = run(problem, **{k: v for k, v in asked.items() if k in takes})
     return plan

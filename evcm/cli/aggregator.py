@@ -17,6 +17,7 @@ class MethodName(StrEnum):
     """Methods by their names on the command line."""
 
     auto = "auto"
+    interior = "interior"
     decomposition = "decomposition"
     single_cars = "single-cars"
     model = "model"

@@ -17,7 +17,7 @@ from evcm.aggregator.single_cars import storage
 from evcm.aggregator.single_cars.storage import CYCLIC, EXACT, OPEN
 from evcm.arrays import BoolArray, FloatArray, IntArray
 
-SLACK_KWH = 1e-5
+SLACK_KWH = 1e-7
 """How far a given charge may be missed inside the linear programs (the certificate allows 1e-3)."""
 
 
@@ -130,8 +130,10 @@ def make_chains(problem: AggregatorProblem, segments: Segments, units: Units) ->
 
 
 @nb.njit(**JIT)
-def _price(n, sample, first, length, arrival, end, kind, weight, wear, up, down, low, high, step_up,
-           step_down, buy, sell, feeds, out):  # fmt: skip  # type: ignore[no-untyped-def]  # pragma: no cover
+def _price(  # type: ignore[no-untyped-def]  # pragma: no cover
+    n, sample, first, length, arrival, end, kind, weight, wear, up, down, low, high, step_up,
+    step_down, buy, sell, feeds, out,
+):  # fmt: skip
     """Least cost of all segments of a sample at prices of A and B (2, T); into out[n]."""
     T = buy.shape[1]
     soc, p, q, b, s = np.empty(T), np.empty(T), np.empty(T), np.empty(T), np.empty(T)

@@ -22,12 +22,13 @@ from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
-from numpy.typing import NDArray
 
 from evcm.arrays import BoolArray, FloatArray, IntArray
 
 JIT = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy"}
 TINY = 1e-14
+PRIMAL = 1e-6
+"""Regularisation of levels, charge and discharge: flat faces would cancel all digits."""
 
 
 class Chains(NamedTuple):
@@ -35,8 +36,9 @@ class Chains(NamedTuple):
 
     `offset` (Q + 1) cuts entries into chains, `of_sample` (N + 1) chains into samples. `first` is a
     chain's period, `ring` tells a car that never leaves. `low`, `high`, `charge_max`,
-    `discharge_max` (M,) bound X, c and g; `arrival`, `wear`, `up`, `down` (Q,) are the level before,
-    the cost of g, and MW per unit of c and g. `limited`: whether the bounds on c and g matter.
+    `discharge_max` (M,) bound X, c and g; `arrival`, `wear`, `up`, `down` (Q,) are the level
+    before, the cost of g, and MW per unit of c and g. `limited`: whether the bounds
+    on c and g matter.
     """
 
     offset: IntArray
@@ -75,10 +77,10 @@ class Work(NamedTuple):
     inv: FloatArray
     D: FloatArray
     Lo: FloatArray
-    tX: FloatArray
+    theta_x: FloatArray
     tc: FloatArray
     tg: FloatArray
-    rX: FloatArray
+    rest_x: FloatArray
     rc: FloatArray
     rg: FloatArray
     h: FloatArray
@@ -93,11 +95,13 @@ class Work(NamedTuple):
 def make_work(chains: Chains, periods: int) -> Work:
     """Scratch for a set of chains."""
     M, Q, N = chains.low.size, chains.first.size, chains.of_sample.size - 1
-    many = [np.zeros(M) for _ in range(10)]
+    ring = M if chains.ring.any() else 1
     return Work(
-        np.zeros((6, M)), *many[:9], np.zeros(M if chains.ring.any() else 1), np.zeros(Q),
-        np.zeros((6, M)), np.zeros((N, 4, periods, 2 * periods)), np.zeros((N, 2 * periods)),
-        np.zeros((4, N)),
+        inv=np.zeros((6, M)), D=np.zeros(M), Lo=np.zeros(M), theta_x=np.zeros(M), tc=np.zeros(M),
+        tg=np.zeros(M), rest_x=np.zeros(M), rc=np.zeros(M), rg=np.zeros(M), h=np.zeros(M),
+        cq=np.zeros(ring), gam=np.zeros(Q), second=np.zeros((6, M)),
+        S=np.zeros((N, 4, periods, 2 * periods)), k=np.zeros((N, 2 * periods)),
+        reach=np.zeros((4, N)),
     )  # fmt: skip
 
 
@@ -130,29 +134,29 @@ def factor(n, T, C, s, w, A):  # type: ignore[no-untyped-def]  # pragma: no cove
     row, cu, gu = np.empty(T), np.empty(T), np.empty(T)
     lo, hi, X, c, g = C.low, C.high, s.X, s.c, s.g
     ia, ib, ic, ig, icu, igu = w.inv[0], w.inv[1], w.inv[2], w.inv[3], w.inv[4], w.inv[5]
-    D, Lo, tX, tc, tg, cq = w.D, w.Lo, w.tX, w.tc, w.tg, w.cq
+    D, Lo, theta_x, tc, tg, cq = w.D, w.Lo, w.theta_x, w.tc, w.tg, w.cq
     for i in range(C.offset[C.of_sample[n]], C.offset[C.of_sample[n + 1]]):
         p, q = 1.0 / max(X[i] - lo[i], TINY), 1.0 / max(hi[i] - X[i], TINY)
         ia[i], ib[i] = p, q
-        tX[i] = 1.0 / (s.zl[i] * p + s.zu[i] * q)
+        theta_x[i] = 1.0 / (s.zl[i] * p + s.zu[i] * q + PRIMAL)
         ic[i], ig[i] = 1.0 / c[i], 1.0 / g[i]
         if C.limited:
             icu[i] = 1.0 / max(C.charge_max[i] - c[i], TINY)
             igu[i] = 1.0 / max(C.discharge_max[i] - g[i], TINY)
-            tc[i] = 1.0 / (s.zc[i] * ic[i] + s.zcu[i] * icu[i])
-            tg[i] = 1.0 / (s.zg[i] * ig[i] + s.zgu[i] * igu[i])
+            tc[i] = 1.0 / (s.zc[i] * ic[i] + s.zcu[i] * icu[i] + PRIMAL)
+            tg[i] = 1.0 / (s.zg[i] * ig[i] + s.zgu[i] * igu[i] + PRIMAL)
         else:
-            tc[i] = c[i] / s.zc[i]
-            tg[i] = g[i] / s.zg[i]
+            tc[i] = 1.0 / (s.zc[i] * ic[i] + PRIMAL)
+            tg[i] = 1.0 / (s.zg[i] * ig[i] + PRIMAL)
     for k in range(C.of_sample[n], C.of_sample[n + 1]):
         a, b = C.offset[k], C.offset[k + 1]
         L, f, u, d = b - a, C.first[k], C.up[k], C.down[k]
-        D[a] = 1.0 / (tX[a] + tc[a] + tg[a])
+        D[a] = 1.0 / (theta_x[a] + tc[a] + tg[a])
         for i in range(a + 1, b):
-            ratio = -tX[i - 1] * D[i - 1]
+            ratio = -theta_x[i - 1] * D[i - 1]
             Lo[i - 1] = ratio
-            own = 0.0 if C.ring[k] and i == b - 1 else tX[i]
-            D[i] = 1.0 / (own + tX[i - 1] + tc[i] + tg[i] + ratio * tX[i - 1])
+            own = 0.0 if C.ring[k] and i == b - 1 else theta_x[i]
+            D[i] = 1.0 / (own + theta_x[i - 1] + tc[i] + tg[i] + ratio * theta_x[i - 1])
         if C.ring[k]:
             for i in range(a, b):
                 cq[i] = 0.0
@@ -162,7 +166,7 @@ def factor(n, T, C, s, w, A):  # type: ignore[no-untyped-def]  # pragma: no cove
             cq[b - 1] *= D[b - 1]
             for i in range(b - 2, a - 1, -1):
                 cq[i] = cq[i] * D[i] - Lo[i] * cq[i + 1]
-            w.gam[k] = tX[b - 1] / (1.0 + tX[b - 1] * (cq[b - 1] - cq[a]))
+            w.gam[k] = theta_x[b - 1] / (1.0 + theta_x[b - 1] * (cq[b - 1] - cq[a]))
             for i in range(a, b):
                 t = (f + i - a) % T
                 ci, gi = u * tc[i] * cq[i], -d * tg[i] * cq[i]
@@ -234,17 +238,17 @@ def right_side(n, T, C, s, w, eta, sm):  # type: ignore[no-untyped-def]  # pragm
     X, c, g, nu = s.X, s.c, s.g, s.nu
     ia, ib, ic, ig, icu, igu = w.inv[0], w.inv[1], w.inv[2], w.inv[3], w.inv[4], w.inv[5]
     kl, ku, kc, kg = w.second[0], w.second[1], w.second[2], w.second[3]
-    rX, rc, rg, tX, tc, tg, h = w.rX, w.rc, w.rg, w.tX, w.tc, w.tg, w.h
+    rest_x, rc, rg, theta_x, tc, tg, h = w.rest_x, w.rc, w.rg, w.theta_x, w.tc, w.tg, w.h
     out, price = w.k[n], eta[n]
     out[:] = 0.0
     for q in range(C.of_sample[n], C.of_sample[n + 1]):
         a, b = C.offset[q], C.offset[q + 1]
         f, u, d, cost = C.first[q] - a, C.up[q], C.down[q], C.wear[q]
         for i in range(a, b - 1):
-            rX[i] = nu[i] - nu[i + 1]
-        rX[b - 1] = nu[b - 1] - (nu[a] if C.ring[q] else 0.0)
+            rest_x[i] = nu[i] - nu[i + 1]
+        rest_x[b - 1] = nu[b - 1] - (nu[a] if C.ring[q] else 0.0)
         for i in range(a, b):
-            rX[i] += (sm - ku[i]) * ib[i] - (sm - kl[i]) * ia[i]
+            rest_x[i] += (sm - ku[i]) * ib[i] - (sm - kl[i]) * ia[i]
             t = f + i
             if t >= T:
                 t -= T
@@ -255,9 +259,9 @@ def right_side(n, T, C, s, w, eta, sm):  # type: ignore[no-untyped-def]  # pragm
                 rc[i] += (sm - w.second[4, i]) * icu[i]
                 rg[i] += (sm - w.second[5, i]) * igu[i]
         before = X[b - 1] if C.ring[q] else C.arrival[q]
-        carry = rX[b - 1] * tX[b - 1] if C.ring[q] else 0.0
+        carry = rest_x[b - 1] * theta_x[b - 1] if C.ring[q] else 0.0
         for i in range(a, b):
-            own = rX[i] * tX[i]
+            own = rest_x[i] * theta_x[i]
             v = X[i] - before - c[i] + g[i] - own + rc[i] * tc[i] - rg[i] * tg[i] + carry
             if i > a:
                 v -= w.Lo[i - 1] * h[i - 1]
@@ -310,8 +314,10 @@ def back(n, T, C, s, w, deta, sm, e):  # type: ignore[no-untyped-def]  # pragma:
         for i in range(L):
             e.nu[a + i] = z[i] + w.h[a + i]
         for i in range(a, b - 1):
-            e.X[i] = -(w.rX[i] + e.nu[i] - e.nu[i + 1]) * w.tX[i]
-        e.X[b - 1] = -(w.rX[b - 1] + e.nu[b - 1] - (e.nu[a] if C.ring[q] else 0.0)) * w.tX[b - 1]
+            e.X[i] = -(w.rest_x[i] + e.nu[i] - e.nu[i + 1]) * w.theta_x[i]
+        e.X[b - 1] = (
+            -(w.rest_x[b - 1] + e.nu[b - 1] - (e.nu[a] if C.ring[q] else 0.0)) * w.theta_x[b - 1]
+        )
         for i in range(a, b):
             e.c[i] = -(w.rc[i] + e.c[i] - e.nu[i]) * tc[i]
             e.g[i] = -(w.rg[i] + e.g[i] + e.nu[i]) * tg[i]
@@ -414,5 +420,5 @@ def first_levels(chains: Chains, price: float, mu: float) -> Levels:
 def zero_levels(chains: Chains) -> Levels:
     """Room for directions."""
     M, limited = chains.low.size, chains.low.size if chains.limited else 1
-    arrays: list[NDArray[Any]] = [np.zeros(M) for _ in range(8)]
-    return Levels(*arrays, np.zeros(limited), np.zeros(limited))
+    X, c, g, nu, zl, zu, zc, zg = (np.zeros(M) for _ in range(8))
+    return Levels(X, c, g, nu, zl, zu, zc, zg, np.zeros(limited), np.zeros(limited))

@@ -88,8 +88,10 @@ def _returned(problem: AggregatorProblem) -> float:
 
 
 @nb.njit(**JIT)
-def _reach(sample, start, length, arrival, end, ring, up, down, low, high, most_up, most_down,
-           fed, taken):  # fmt: skip  # type: ignore[no-untyped-def]  # pragma: no cover
+def _reach(  # type: ignore[no-untyped-def]  # pragma: no cover
+    sample, start, length, arrival, end, ring, up, down, low, high, most_up, most_down,
+    fed, taken,
+):  # fmt: skip
     T = fed.shape[0]
     for i in range(sample.size):
         for j in range(length[i]):
@@ -391,7 +393,7 @@ class Lagrangian:
         day, real = np.empty(steps.day.shape), np.empty(steps.real.shape)
         _cheapest(steps, pi, q, r, day, real)
         least = day.min(axis=1)
+        if not np.isfinite(fixed + least.sum()):
+            return Bound(-np.inf, day, real)
         total = fixed + float(least.sum())
-        return Bound(
-            total, day - least[:, None] + total, real - least[:, None, None] + total
-        )
+        return Bound(total, day - least[:, None] + total, real - least[:, None, None] + total)

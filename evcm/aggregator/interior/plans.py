@@ -14,7 +14,7 @@ from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 
-SHORT_MW = 2e-7
+SHORT_MW = 8e-7
 """How far a plan may miss a limit (the certificate allows 1e-6 MW)."""
 
 
@@ -103,7 +103,7 @@ def make_plan(
     problem: AggregatorProblem, segments: Segments, units: Units, candidate: Candidate, method: str,
     bound_usd: float, seconds: float,
 ) -> AggregatorPlan:  # fmt: skip
-    """Schedules of every car; W is shared in proportion to the charger power that cars have left."""
+    """Schedules of every car; W is shared in proportion to the power that chargers have left."""
     T, V, N = problem.available.shape
     g, k, dt = segments, problem.figures, problem.period_h
     offset = np.concatenate([[0], np.cumsum(g.length)]).astype(np.int64)

@@ -42,10 +42,6 @@ from evcm.arrays import BoolArray, FloatArray, IntArray
 
 PRIMAL, DUAL = 1e-5, 1e-9
 MAX_ITERATIONS = 80
-DEBUG = False
-RESIDUAL = 1e-5
-"""Largest violation of a row at which a program counts as solved (units of power)."""
-
 R = 4
 """Rows of a period and sample but the mean."""
 
@@ -83,14 +79,14 @@ class State(NamedTuple):
     """Iterate of the market; y of rows (T, N, R), mean, corners and points."""
 
     W: FloatArray
-    zW: FloatArray
-    zWu: FloatArray
+    zw_low: FloatArray
+    zw_high: FloatArray
     s: FloatArray
     zs: FloatArray
     y: FloatArray
     E: FloatArray
-    zEl: FloatArray
-    zEu: FloatArray
+    ze_low: FloatArray
+    ze_high: FloatArray
     m: FloatArray
     zm: FloatArray
     v: FloatArray
@@ -104,7 +100,7 @@ class Scratch(NamedTuple):
     """Scratch of the market kernels."""
 
     P: FloatArray
-    tW: FloatArray
+    theta_w: FloatArray
     V: FloatArray
     tm: FloatArray
     tv: FloatArray
@@ -122,7 +118,7 @@ class Scratch(NamedTuple):
     kk: FloatArray
     part: FloatArray
     eb: FloatArray
-    qW: FloatArray
+    q_w: FloatArray
     qm: FloatArray
     qv: FloatArray
     ts: FloatArray
@@ -194,12 +190,12 @@ def _factor(T, N, rows, d, s, x, A):  # type: ignore[no-untyped-def]  # pragma: 
                     V += max(a2 - a1 * a1 / a0, 0.0)
             else:
                 low, high = s.E[t, n] - d.e_low[t, n], d.e_high[t, n] - s.E[t, n]
-                V = 1.0 / (s.zEl[t, n] / low + s.zEu[t, n] / high + PRIMAL)
+                V = 1.0 / (s.ze_low[t, n] / low + s.ze_high[t, n] / high + PRIMAL)
             x.V[t, n] = V
             w_left = rows.w_max[t, n] - s.W[t, n]
-            tW = 1.0 / (s.zW[t, n] / s.W[t, n] + s.zWu[t, n] / w_left + PRIMAL)
-            x.tW[t, n] = tW
-            den = 1.0 / tW
+            theta_w = 1.0 / (s.zw_low[t, n] / s.W[t, n] + s.zw_high[t, n] / w_left + PRIMAL)
+            x.theta_w[t, n] = theta_w
+            den = 1.0 / theta_w
             for i in range(R):
                 own = V
                 if i < R - 1:
@@ -344,7 +340,7 @@ def _measure(T, N, rows, d, s, x, total, eta, found):  # type: ignore[no-untyped
         for n in range(N):
             A, B, W, E = total[n, 2 * t], total[n, 2 * t + 1], s.W[t, n], s.E[t, n]
             mean += rows.probability[n] * E
-            comp += W * s.zW[t, n] + (rows.w_max[t, n] - W) * s.zWu[t, n]
+            comp += W * s.zw_low[t, n] + (rows.w_max[t, n] - W) * s.zw_high[t, n]
             a, b = 0.0, 0.0
             for k in range(R):
                 y = s.y[t, n, k]
@@ -367,7 +363,9 @@ def _measure(T, N, rows, d, s, x, total, eta, found):  # type: ignore[no-untyped
                         cost += d.f[i] * s.v[i]
                     worst = max(worst, abs(lack))
             else:
-                comp += (E - d.e_low[t, n]) * s.zEl[t, n] + (d.e_high[t, n] - E) * s.zEu[t, n]
+                comp += (E - d.e_low[t, n]) * s.ze_low[t, n] + (d.e_high[t, n] - E) * s.ze_high[
+                    t, n
+                ]
                 cost += d.e_cost[t, n] * E
         worst = max(worst, abs(mean))
     found[0], found[1], found[2] = comp, worst, cost
@@ -407,14 +405,14 @@ def _right(T, N, rows, d, s, x, k, total, sm):  # type: ignore[no-untyped-def]  
                     e0 -= b1 + x.a0[c, n] * x.ybar[c, n] * x.part[c, n]
             else:
                 qE = d.e_cost[t, n] - y3 + pi * s.y4[t]
-                qE -= (sm - z.zEl[t, n]) / (E - d.e_low[t, n])
-                qE += (sm - z.zEu[t, n]) / (d.e_high[t, n] - E)
+                qE -= (sm - z.ze_low[t, n]) / (E - d.e_low[t, n])
+                qE += (sm - z.ze_high[t, n]) / (d.e_high[t, n] - E)
                 e0 = -qE * x.V[t, n]
             x.eb[t, n] = e0
-            qW = -(sm - z.zW[t, n]) / W + (sm - z.zWu[t, n]) / (rows.w_max[t, n] - W)
+            q_w = -(sm - z.zw_low[t, n]) / W + (sm - z.zw_high[t, n]) / (rows.w_max[t, n] - W)
             for i in range(R):
-                qW += rows.w[i] * s.y[t, n, i]
-            x.qW[t, n] = qW
+                q_w += rows.w[i] * s.y[t, n, i]
+            x.q_w[t, n] = q_w
             for i in range(R):
                 rho = rows.ab[i, 0] * A + rows.ab[i, 1] * B + rows.w[i] * W + rows.p[i] * P
                 if i < R - 1:
@@ -423,7 +421,7 @@ def _right(T, N, rows, d, s, x, k, total, sm):  # type: ignore[no-untyped-def]  
                     rho -= rows.limit[t, n, i]
                 else:
                     rho -= E + e0
-                x.f[t, n, i] = rho - rows.w[i] * qW * x.tW[t, n]
+                x.f[t, n, i] = rho - rows.w[i] * q_w * x.theta_w[t, n]
             for p in range(2):
                 v = k[n, 2 * t + p]
                 for i in range(R):
@@ -432,13 +430,15 @@ def _right(T, N, rows, d, s, x, k, total, sm):  # type: ignore[no-untyped-def]  
 
 
 @nb.njit(**JIT)
-def _border_right(T, N, rows, d, s, x, start, Ak, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _border_right(  # type: ignore[no-untyped-def]  # pragma: no cover
+    T, N, rows, d, s, x, start, Ak, out
+):
     """The border's right side."""
     for t in range(T):
         c0, c1, b, e = d.corner[t], d.corner[t + 1], start[t], start[t + 1]
         for i in range(e - b):
             out[b + i] = 0.0
-        last, ones, P = x.P[t], -1.0, x.P[t]
+        last, ones = x.P[t], -1.0
         for n in range(N):
             last -= rows.probability[n] * (s.E[t, n] + x.eb[t, n])
             a0, a1 = Ak[n, 2 * t], Ak[n, 2 * t + 1]
@@ -528,15 +528,15 @@ def _back(T, N, rows, d, s, x, start, db, deta, sm, e):  # type: ignore[no-untyp
         for n in range(N):
             step = e.y[t, n, R - 1] - rows.probability[n] * d4
             W, left = s.W[t, n], rows.w_max[t, n] - s.W[t, n]
-            dW = x.qW[t, n]
+            dW = x.q_w[t, n]
             for k in range(R):
                 dW += rows.w[k] * e.y[t, n, k]
-            dW *= -x.tW[t, n]
-            lo = (sm - z.zW[t, n] - s.zW[t, n] * dW) / W - s.zW[t, n]
-            hi = (sm - z.zWu[t, n] + s.zWu[t, n] * dW) / left - s.zWu[t, n]
-            e.W[t, n], e.zW[t, n], e.zWu[t, n] = dW, lo, hi
+            dW *= -x.theta_w[t, n]
+            lo = (sm - z.zw_low[t, n] - s.zw_low[t, n] * dW) / W - s.zw_low[t, n]
+            hi = (sm - z.zw_high[t, n] + s.zw_high[t, n] * dW) / left - s.zw_high[t, n]
+            e.W[t, n], e.zw_low[t, n], e.zw_high[t, n] = dW, lo, hi
             rp = max(rp, max(-dW / W, dW / left))
-            rd = max(rd, max(-lo / s.zW[t, n], -hi / s.zWu[t, n]))
+            rd = max(rd, max(-lo / s.zw_low[t, n], -hi / s.zw_high[t, n]))
             if d.block[t]:
                 for c in range(c0, c1):
                     d6 = x.part[c, n] + x.ybar[c, n] * step - e.m[c] / x.a0[c, n]
@@ -549,11 +549,11 @@ def _back(T, N, rows, d, s, x, start, db, deta, sm, e):  # type: ignore[no-untyp
             else:
                 dE = step * x.V[t, n] + x.eb[t, n]
                 low, high = s.E[t, n] - d.e_low[t, n], d.e_high[t, n] - s.E[t, n]
-                lo = (sm - z.zEl[t, n] - s.zEl[t, n] * dE) / low - s.zEl[t, n]
-                hi = (sm - z.zEu[t, n] + s.zEu[t, n] * dE) / high - s.zEu[t, n]
-                e.E[t, n], e.zEl[t, n], e.zEu[t, n] = dE, lo, hi
+                lo = (sm - z.ze_low[t, n] - s.ze_low[t, n] * dE) / low - s.ze_low[t, n]
+                hi = (sm - z.ze_high[t, n] + s.ze_high[t, n] * dE) / high - s.ze_high[t, n]
+                e.E[t, n], e.ze_low[t, n], e.ze_high[t, n] = dE, lo, hi
                 rp = max(rp, max(-dE / low, dE / high))
-                rd = max(rd, max(-lo / s.zEl[t, n], -hi / s.zEu[t, n]))
+                rd = max(rd, max(-lo / s.ze_low[t, n], -hi / s.ze_high[t, n]))
     return rp, rd
 
 
@@ -570,17 +570,23 @@ def _products(T, N, rows, d, s, x, e, ap, ad):  # type: ignore[no-untyped-def]  
     for t in range(T):
         for n in range(N):
             W = s.W[t, n] + ap * e.W[t, n]
-            total += W * (s.zW[t, n] + ad * e.zW[t, n])
-            total += (rows.w_max[t, n] - W) * (s.zWu[t, n] + ad * e.zWu[t, n])
-            z.zW[t, n], z.zWu[t, n] = e.W[t, n] * e.zW[t, n], -e.W[t, n] * e.zWu[t, n]
+            total += W * (s.zw_low[t, n] + ad * e.zw_low[t, n])
+            total += (rows.w_max[t, n] - W) * (s.zw_high[t, n] + ad * e.zw_high[t, n])
+            z.zw_low[t, n], z.zw_high[t, n] = (
+                e.W[t, n] * e.zw_low[t, n],
+                -e.W[t, n] * e.zw_high[t, n],
+            )
             for k in range(R - 1):
                 total += (s.s[t, n, k] + ap * e.s[t, n, k]) * (s.zs[t, n, k] + ad * e.zs[t, n, k])
                 z.s[t, n, k] = e.s[t, n, k] * e.zs[t, n, k]
             if not d.block[t]:
                 E = s.E[t, n] + ap * e.E[t, n]
-                total += (E - d.e_low[t, n]) * (s.zEl[t, n] + ad * e.zEl[t, n])
-                total += (d.e_high[t, n] - E) * (s.zEu[t, n] + ad * e.zEu[t, n])
-                z.zEl[t, n], z.zEu[t, n] = e.E[t, n] * e.zEl[t, n], -e.E[t, n] * e.zEu[t, n]
+                total += (E - d.e_low[t, n]) * (s.ze_low[t, n] + ad * e.ze_low[t, n])
+                total += (d.e_high[t, n] - E) * (s.ze_high[t, n] + ad * e.ze_high[t, n])
+                z.ze_low[t, n], z.ze_high[t, n] = (
+                    e.E[t, n] * e.ze_low[t, n],
+                    -e.E[t, n] * e.ze_high[t, n],
+                )
     return total
 
 
@@ -661,7 +667,8 @@ def _start(
     np.minimum.at(least, of, gm)
     y5 = -least + mu
     return levels, State(
-        W, mu / W, mu / (rows.w_max - W), s, y[..., : R - 1].copy(), y, E, mu / (E - d.e_low), mu / (d.e_high - E),
+        W, mu / W, mu / (rows.w_max - W), s, y[..., : R - 1].copy(), y, E,
+        mu / (E - d.e_low), mu / (d.e_high - E),
         m, np.maximum(mu / m, gm + y5[of]), v, zv, y4, y5, y6,
     )  # fmt: skip
 
@@ -672,7 +679,8 @@ def _zeros(state: State) -> State:
 
 def solve_program(
     chains: Chains, rows: Rows, data: MarketData, price: FloatArray, tolerance: float,
-    run: Callable[[Any, int, tuple[Any, ...]], None], watch: Watch | None = None,
+    allowed: float, run: Callable[[Any, int, tuple[Any, ...]], None],
+    watch: Watch | None = None,
 ) -> Answer:  # fmt: skip
     """Solve one linear program to a complementarity of `tolerance` (the money of the data).
 
@@ -682,6 +690,8 @@ def solve_program(
         Cars, market rows, and the corners and points that are open.
     price : (T,)
         Price near which the multipliers start.
+    allowed : float
+        Largest violation of a row at which a program counts as solved (units of power).
     run : callable
         Runs a kernel for every sample (`chains.each_sample`).
     watch : callable, optional
@@ -720,24 +730,21 @@ def solve_program(
         residual, objective = float(found[1]), float(found[2] + work.reach[3].sum())
         if not np.isfinite(comp + residual):
             break
-        if comp < tolerance and residual < (RESIDUAL if comp > 0.3 * tolerance else 10 * RESIDUAL):
+        if comp < tolerance and residual < (allowed if comp > 0.1 * tolerance else 30 * allowed):
             ended = "optimal"
             break
         if watch is not None and watch(it, comp, residual, objective, s.y, s.y4):
             ended = "stopped"
             break
         mu = comp / pairs
-        if DEBUG: print(it, comp, residual, objective)
         run(ch.factor, N, (T, chains, levels, work, A))
         _factor(T, N, rows, d, s, x, A)
         run(_invert, N, (A, good))
         if not good.all():
-            if DEBUG: print('cholesky')
             break
         _border(T, N, rows, d, x, start, A, K)
         lu, pivot, bad = dgetrf(K.T, overwrite_a=1)
         if bad:
-            if DEBUG: print('lu')
             break
 
         def direction(sm: float) -> tuple[float, float]:
@@ -764,7 +771,6 @@ def solve_program(
         sm = max((after / comp) ** 3 * mu, 0.02 * tolerance / pairs)
         ap, ad = direction(sm)
         ap, ad = min(1.0, 0.995 * ap), min(1.0, 0.995 * ad)
-        if DEBUG: print('   steps', ap, ad, sm)
         slow = slow + 1 if max(ap, ad) < 1e-3 else 0
         if slow > 4:
             break
@@ -772,11 +778,23 @@ def solve_program(
         for name in ("W", "s", "m", "v", "E"):
             array, change = getattr(s, name), getattr(me, name)
             array += ap * change
-        for name in ("zW", "zWu", "zs", "y", "zEl", "zEu", "zm", "zv", "y4", "y5", "y6"):
+        for name in (
+            "zw_low",
+            "zw_high",
+            "zs",
+            "y",
+            "ze_low",
+            "ze_high",
+            "zm",
+            "zv",
+            "y4",
+            "y5",
+            "y6",
+        ):
             array, change = getattr(s, name), getattr(me, name)
             array += ad * change
     of = np.repeat(np.arange(T), np.diff(d.corner))
-    paid = np.bincount(of, d.cost * s.m, T)
+    paid = np.asarray(np.bincount(of, d.cost * s.m, T), float)
     if d.y.size:
         corner = np.repeat(np.arange(S * N), np.diff(d.point)) // N
         paid += np.bincount(of[corner], d.f * s.v, T)

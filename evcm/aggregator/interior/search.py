@@ -14,6 +14,7 @@ import heapq
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,12 +34,12 @@ from evcm.aggregator.interior.plans import SHORT_MW, Candidate, recover
 from evcm.aggregator.interior.program import Answer, MarketData, solve_program
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray, IntArray
+from evcm.errors import SolverError
 
 Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
 
 MOST_NODES = 2000
-DEBUG = False
 NEAR = 3
 """Day-ahead steps on either side of the root's that a first dive looks at."""
 
@@ -54,7 +55,7 @@ class Relaxed:
     gaps: FloatArray
 
 
-class Infeasible(Exception):
+class NoPlanError(Exception):
     """The exact Lagrangian exceeds what any plan can cost: there is none."""
 
 
@@ -76,7 +77,9 @@ class Search:
         self.run_samples, self.pool = ch.each_sample(threads)
         self.edge = EDGE_MW / self.units.mw
         self.tolerance = max(1e-3 * 2.5e-3 * problem.cars / self.units.mw, self.edge)
-        self.upper, self.best = np.inf, None
+        self.allowed = float(np.clip(3e-7 / self.units.mw, 1e-7, 1e-5))
+        self.upper = np.inf
+        self.best: Candidate | None = None
         self.lower = -np.inf
         self.turnover = 1.0 / self.units.usd
         self.programs, self.iterations, self.nodes = 0, 0, 0
@@ -149,12 +152,18 @@ class Search:
                 return self.lagrangian.bound(y, y4, steps).value >= min(hopeless, cutoff)
             return False
 
-        answer = solve_program(
-            self.chains, self.rows, data, self.price, share * self.target, self.run_samples, closed
-        )
+        with np.errstate(all="ignore"):  # a program that loses its digits says so by its result
+            answer = solve_program(
+                self.chains,
+                self.rows,
+                data,
+                self.price,
+                share * self.target,
+                self.allowed,
+                self.run_samples,
+                closed,
+            )
         self.programs += 1
-        if DEBUG:
-            print(f"  prog blocks {len(blocks)} near {near} watch {watch} its {answer.iterations} {answer.ended} comp {answer.complementarity:.2e} tol {share*self.target:.2e} res {answer.residual:.1e} obj {answer.objective*self.units.usd:.5f} upper {self.upper*self.units.usd:.5f} cut {self.cutoff*self.units.usd:.5f}")
         self.iterations += answer.iterations
         return answer, data
 
@@ -173,8 +182,10 @@ class Search:
         near = np.isinf(self.upper) and self.centre is not None
         answer, data = self.program(day, real, blocks, share, watch=True, near=near)
         bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
+        if not np.isfinite(bound.value):
+            raise SolverError(f"{self.problem.label}: the interior-point method lost its digits")
         if np.isinf(self.upper) and bound.value > self._hopeless():
-            raise Infeasible
+            raise NoPlanError
         found = self.loose(answer.P, answer.E)
         gaps = found.day_cost + found.real_cost - answer.paid
         return Relaxed(answer, data, bound, found, gaps)
@@ -195,27 +206,25 @@ class Search:
         answer, _ = self.program(day, real, set(), 0.1)
         if answer.residual > 1e-4:
             return None
-        candidate = recover(
-            self.problem, self.segments, self.chains, self.rows, self.units, answer
-        )
+        candidate = recover(self.problem, self.segments, self.chains, self.rows, self.units, answer)
         return answer, candidate, self.offer(candidate)
 
     # --- plans ---------------------------------------------------------------------------
 
-    def day_weights(self, r: Relaxed, t: int) -> FloatArray:
+    def day_weights(self, r: Relaxed, t: Any) -> FloatArray:
         """Weight of every day-ahead step in period t of a solution (S,)."""
         d, weights = r.data, np.zeros(self.steps.day.shape[1])
         for i in range(d.corner[t], d.corner[t + 1]):
             weights[self._step_of(t, d.x[i], d.cost[i])] += r.answer.state.m[i]
         return weights
 
-    def _step_of(self, t: int, x: float, cost: float) -> int:
+    def _step_of(self, t: Any, x: float, cost: float) -> int:
         s = self.steps
         k = np.flatnonzero((s.day_low[t] - 1e-9 <= x) & (x <= s.day_high[t] + 1e-9))
         prefer = 1e-9 * k * (1 if x > 0 else -1)
         return int(k[np.argmin(np.abs(s.price[t, k] * x - cost) + prefer)])
 
-    def real_weights(self, r: Relaxed, t: int) -> tuple[FloatArray, FloatArray]:
+    def real_weights(self, r: Relaxed, t: Any) -> tuple[FloatArray, FloatArray]:
         """Weight of every real-time step (N, S), and relaxed real-time cost (N,), in a block."""
         s, d, v = self.steps, r.data, r.answer.state.v
         N, S = s.real.shape[1:]
@@ -233,7 +242,7 @@ class Search:
                     paid[n] += v[i] * d.f[i]
         return weights, paid
 
-    def pick(self, r: Relaxed, t: int, day: BoolArray) -> tuple[int, float]:
+    def pick(self, r: Relaxed, t: Any, day: BoolArray) -> tuple[int, float]:
         """Step to fix in a period with a gap: the heaviest if clear or dear, else where P lies."""
         w = np.where(day[t], self.day_weights(r, t), 0.0)
         a = int(np.argmax(w))
@@ -371,7 +380,7 @@ class Search:
 
     def _run(self) -> None:
         if not self.steps.open:
-            raise Infeasible
+            raise NoPlanError
         day, real = self.steps.day, self.steps.real
         root = self._root(day, real)
         blocks = {int(t) for t in np.flatnonzero(root.gaps > 0.03 * self.target)}

@@ -17,7 +17,7 @@ import numpy as np
 
 from evcm.aggregator.infeasible import raise_infeasible, require_reachable
 from evcm.aggregator.interior.plans import make_plan
-from evcm.aggregator.interior.search import Infeasible, Progress, Search
+from evcm.aggregator.interior.search import NoPlanError, Progress, Search
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.errors import SolverError
@@ -62,13 +62,19 @@ def solve_interior(
     search = Search(problem, gap, deadline, threads, progress)
     try:
         search.run()
-    except Infeasible:
+    except NoPlanError:
         raise_infeasible(problem)
     usd, seconds = search.units.usd, time.perf_counter() - began
-    if search.best is None:
-        raise_infeasible(problem)
+    best = search.best
+    if best is None:
+        raise_infeasible(problem)  # or that the problem is on the edge of rounding
+    if search.upper - search.lower > gap * search.turnover and not search.late:
+        raise SolverError(
+            f"{problem.label}: the interior-point method left a gap of "
+            f"{100 * (search.upper - search.lower) / search.turnover:.3g} % of turnover"
+        )
     plan = make_plan(
-        problem, search.segments, search.units, search.best, METHOD, search.lower * usd, seconds
+        problem, search.segments, search.units, best, METHOD, search.lower * usd, seconds
     )
     found = f"gap {100 * plan.gap:.4f} % of turnover, {search.nodes} nodes"
     if plan.gap <= gap:
@@ -78,6 +84,3 @@ def solve_interior(
     else:
         status = f"stopped above the gap asked for ({100 * gap:g} %): {found}"
     return plan.finished(plan.bound_usd, seconds, status)
-
-
-__all__ = ["METHOD", "SolverError", "solve_interior"]

@@ -31,7 +31,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import highspy
 import numpy as np
 import scipy.sparse as sp
 
@@ -39,6 +38,8 @@ from evcm.aggregator.single_cars.clusters import PricedVisits
 from evcm.aggregator.single_cars.market import Duals, Market, MarketRows
 from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.errors import InfeasibleError, SolverError
+from evcm.highs import Answer as LPAnswer
+from evcm.highs import solve_barrier
 
 COLUMNS_PER_CLUSTER = 14
 """Columns kept per cluster before the worst are dropped."""
@@ -173,19 +174,21 @@ class Master:
         bounded = np.flatnonzero(np.isfinite(row_lower) | np.isfinite(row_upper))
         matrix = sp.vstack([top, bottom]).tocsr()[bounded].tocsc()
         weight = np.tile(market.problem.probability, 2 * T) * self.penalty
-        lp = highspy.HighsLp()
-        lp.num_row_, lp.num_col_ = matrix.shape
-        lp.col_cost_ = np.concatenate([rows.cost, weight, self.columns.worn])
-        lp.col_lower_ = np.concatenate([rows.lower, np.zeros(2 * TN + C)])
-        lp.col_upper_ = np.concatenate([rows.upper, np.full(2 * TN + C, highspy.kHighsInf)])
-        lp.row_lower_, lp.row_upper_ = row_lower[bounded], row_upper[bounded]
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_ = matrix.indptr, matrix.indices
-        lp.a_matrix_.value_ = matrix.data
-        result = _run(lp, tolerance, exact, market.problem.label)
+        result = solve_barrier(
+            matrix,
+            np.concatenate([rows.cost, weight, self.columns.worn]),
+            np.concatenate([rows.lower, np.zeros(2 * TN + C)]),
+            np.concatenate([rows.upper, np.full(2 * TN + C, np.inf)]),
+            row_lower[bounded], row_upper[bounded], tolerance, exact,
+        )  # fmt: skip
+        label = market.problem.label
+        if result.status == "infeasible":
+            raise InfeasibleError(f"{label}: no power fits these price steps")
+        if result.status != "optimal":
+            raise SolverError(f"{label}: master problem: HiGHS says {result.status}")
         self.lp_seconds += time.perf_counter() - begin
         dual = np.zeros(row_lower.size)
-        dual[bounded] = result.getSolution().row_dual
+        dual[bounded] = result.row_dual
         return self._read(market, rows, result, dual, n_market)
 
     def _totals(self, market: Market, n_rows: int) -> sp.csc_matrix:
@@ -214,12 +217,11 @@ class Master:
         )
 
     def _read(
-        self, market: Market, rows: MarketRows, result: highspy.Highs, y: FloatArray, n_market: int
+        self, market: Market, rows: MarketRows, result: LPAnswer, y: FloatArray, n_market: int
     ) -> MasterSolution:
         T, N = market.shape
         TN = T * N
-        solution = result.getSolution()
-        x = np.array(solution.col_value)
+        x = result.column
         grid = y[: 4 * TN].reshape(4, T, N)
         trade = grid[0] + grid[2]
         where = rows.dev_row.reshape(T, N)
@@ -230,9 +232,9 @@ class Master:
             burnt = x[n_market - TN : n_market].reshape(T, N)
         K = self.visits.clusters
         return MasterSolution(
-            value=result.getInfo().objective_function_value,
+            value=result.value,
             share=share,
-            column_cost=np.array(solution.col_dual)[n_market + 2 * TN :],
+            column_cost=result.column_dual[n_market + 2 * TN :],
             convexity=y[y.size - K :],
             duals=Duals(
                 grid[0],
@@ -258,70 +260,6 @@ class Master:
         cluster = self.columns.cluster[rank]
         place = np.arange(rank.size) - np.searchsorted(cluster, cluster)
         self.columns.keep(np.sort(rank[place < max(most // 2, 4)]))
-
-    def split(
-        self, market: Market, fine: PricedVisits, member: IntArray, solution: MasterSolution
-    ) -> Master:
-        """The same master over finer clusters, with the columns in use and their prices."""
-        made = Master(fine, self.penalty, self.threads)
-        made.columns = Columns.empty(market.shape[0])
-        made.lp_seconds, made.price_seconds, made.rounds = (
-            self.lp_seconds, self.price_seconds, self.rounds,
-        )  # fmt: skip
-        used = solution.share > 1e-4
-        for origin in np.unique(self.columns.origin[used]):
-            coarse = self.columns.cluster[used & (self.columns.origin == origin)]
-            clusters = np.flatnonzero(np.isin(member, coarse))
-            buy, sell = self.prices[origin]
-            begin = time.perf_counter()
-            cost, charged, discharged, worn = fine.price(buy, sell)
-            made.price_seconds += time.perf_counter() - begin
-            made.prices.append((buy, sell))
-            nothing = Answer(0.0, solution.duals, cost, charged, discharged, worn)
-            made.columns.append(len(made.prices) - 1, clusters, nothing)
-        return made
-
-
-def _run(lp: highspy.HighsLp, tolerance: float, exact: bool, label: str) -> highspy.Highs:
-    """Solve; where the interior point method fails, again with presolve, then by simplex."""
-    fine = (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kUnknown)
-    quick: dict[str, object] = {
-        "run_crossover": "off",
-        "ipm_optimality_tolerance": tolerance,
-        "presolve": "off",
-    }
-    tries: list[dict[str, object]] = [{"solver": "ipx"}, {"solver": "simplex"}]
-    if not exact:
-        tries = [{"solver": "ipx", **quick}, {"solver": "ipx", **quick, "presolve": "on"}, *tries]
-    for options in tries:
-        solver = highspy.Highs()
-        for name, value in ({"output_flag": False, "threads": 1} | options).items():
-            solver.setOptionValue(name, value)
-        solver.passModel(lp)
-        solver.run()
-        status = solver.getModelStatus()
-        info = solver.getInfo()
-        if status == fine[0] or (
-            not exact
-            and status == fine[1]
-            and solver.getSolution().dual_valid
-            and info.max_primal_infeasibility < 0.01
-        ):
-            return solver
-        if status == highspy.HighsModelStatus.kInfeasible:
-            raise InfeasibleError(f"{label}: no power fits these price steps")
-    raise SolverError(f"{label}: master problem: HiGHS says {status}", status=str(status))
-
-
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """State of a run, for a progress report."""
-
-    seconds: float
-    rounds: int
-    value: float
-    bound: float
-    columns: int
 
 
 def new_master(visits: PricedVisits, periods: int, penalty: float) -> Master:

@@ -41,7 +41,6 @@ from evcm.aggregator.single_cars.clusters import priced_visits
 from evcm.aggregator.single_cars.market import Market, spread, system_prices
 from evcm.aggregator.single_cars.search import Search
 from evcm.aggregator.steps import reachable_steps
-from evcm.arrays import FloatArray
 from evcm.errors import Checks, InfeasibleError, SolverError
 
 METHOD = "single cars"
@@ -137,8 +136,14 @@ def solve_single_cars(
 
     search = Search(mixer, gap, deadline, report)
     with _threads(threads):
-        search.run(market, start)
-        return _plan(search, market, begin)
+        try:
+            search.run(market, start)
+            plan = _plan(search, market, begin)
+        except InfeasibleError as error:
+            _confirm_infeasible(problem, error)
+    if plan.gap > gap and not search.late():
+        raise SolverError(f"{problem.label}: {plan.status}")
+    return plan
 
 
 @contextmanager
@@ -178,27 +183,18 @@ def _market(problem: AggregatorProblem) -> Market:
     )  # fmt: skip
 
 
-def _raise_infeasible(problem: AggregatorProblem, unmet_mw: FloatArray) -> NoReturn:
-    """Name the periods in which the caps cannot be met, and the least caps while that is quick."""
+def _confirm_infeasible(problem: AggregatorProblem, error: InfeasibleError) -> NoReturn:
+    """Only a proof counts: the least caps of a small problem, or another method's for a large."""
     if len(problem.visits) <= LEAST_CAP_VISITS:
         raise_infeasible(problem)
-    short = np.flatnonzero(unmet_mw > 1e-3 * unmet_mw.max())
-    named = ", ".join(f"{t + 1} ({unmet_mw[t]:.4f} MW)" for t in short)
-    raise InfeasibleError(
-        f"{problem.label}: the caps cannot be met: at the best, power is left unmet in the mean "
-        f"of the samples in periods {named}. Fleets of up to {LEAST_CAP_VISITS:,} visits are also "
-        "told the least caps that would do",
-        bus=problem.bus,
-        periods=[int(t) + 1 for t in short],
-        unmet_mw=unmet_mw[short].tolist(),
-    )
+    raise SolverError(f"{problem.label}: column generation finds no plan: {error}")
 
 
 def _plan(search: Search, market: Market, begin: float) -> AggregatorPlan:
     problem = market.problem
     if search.incumbent is None:
         if search.unmet is not None:
-            _raise_infeasible(problem, search.unmet.unmet * market.unit_mw / problem.samples)
+            raise InfeasibleError("power is left unmet")
         raise SolverError(
             f"{problem.label}: no plan within the time limit; the bound so far is "
             f"{search.bound * market.unit_mw:.4f} USD"

@@ -210,6 +210,7 @@ def walk(
     buy: Any, sell: Any, wear: float, first: int, length: int, start: float, end: float, kind: int,
     low: float, high: float, up: float, down: float, soc: Any, p: Any, q: Any,
 ) -> float:  # fmt: skip
+    """Best path of one visit of any kind; fills `soc`, returns its cost."""
     free = up >= high - low and down >= high - low
     if kind == CYCLIC:
         if free:

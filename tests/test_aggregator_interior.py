@@ -1,0 +1,111 @@
+"""The interior-point method against the readable model, on problems of every kind."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from instances import random_problem
+from odd_problems import odd_problem
+
+from evcm.aggregator import load_problem, methods
+from evcm.aggregator.certificate import certify_plan
+from evcm.aggregator.interior.search import Search
+from evcm.aggregator.interior.solve import solve_interior
+from evcm.aggregator.model_solver import solve_model
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.errors import InfeasibleError, SolverError
+
+ODD = Path(__file__).resolve().parents[2] / "shared" / "reference" / "eva-odd"
+
+
+def agree(problem: AggregatorProblem, method: methods.Method = "auto") -> None:
+    """`solve` and the model find plans that do not contradict one another, or neither does."""
+    try:
+        expected = solve_model(problem, 1e-3, 60.0)
+    except InfeasibleError:
+        with pytest.raises(InfeasibleError):
+            methods.solve(problem, method, time_limit_s=60.0)
+        return
+    plan = methods.solve(problem, method, time_limit_s=60.0)
+    slack = 1e-6 * plan.cost.turnover_usd
+    certify_plan(problem, plan)
+    assert plan.gap <= 1e-3
+    assert plan.bound_usd <= expected.cost_usd + slack
+    assert expected.bound_usd <= plan.cost_usd + slack
+
+
+@pytest.mark.parametrize("seed", [1, 5, 8, 22, 25, 29, 43, 50])
+def test_odd_problems_agree_with_the_model(seed: int) -> None:
+    agree(odd_problem(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 300))
+def test_many_odd_problems_agree_with_the_model(seed: int) -> None:
+    agree(odd_problem(seed))
+
+
+def test_most_odd_problems_need_no_other_method() -> None:
+    done = 0
+    for seed in range(10):
+        try:
+            done += methods.solve(odd_problem(seed)).method == "interior"
+        except InfeasibleError:
+            done += 1
+    assert done >= 8
+
+
+def test_threads_change_no_bit() -> None:
+    problem = random_problem(7, vehicles=8, samples=5, periods=24)
+    one, three = (solve_interior(problem, 1e-4, threads=n) for n in (1, 3))
+    np.testing.assert_array_equal(one.charge_kw, three.charge_kw)
+    assert one.bound_usd == three.bound_usd
+
+
+def test_progress_closes_in_and_a_time_limit_is_told() -> None:
+    problem = random_problem(9, vehicles=8, samples=4, periods=24)
+    seen: list[tuple[float, float]] = []
+    plan = solve_interior(problem, 1e-4, progress=lambda cost, bound, _: seen.append((cost, bound)))
+    assert seen[-1][0] == pytest.approx(plan.cost_usd, abs=1e-6 * plan.cost.turnover_usd)
+    assert all(later[0] <= former[0] for former, later in pairwise(seen))
+    short = solve_interior(problem, 1e-9, time_limit_s=1e-3)
+    assert "time limit" in short.status
+    certify_plan(problem, short)
+
+
+def test_the_bound_holds_for_any_multipliers() -> None:
+    rng = np.random.default_rng(4)
+    problem = random_problem(11, vehicles=5, samples=3)
+    best = solve_model(problem, 1e-6)
+    search = Search(problem, 1e-3, np.inf, 1, None)
+    shape = (problem.periods, problem.samples)
+    for scale in (0.1, 3.0, 30.0):
+        y = rng.normal(0.0, scale, (*shape, 4))
+        y4 = rng.normal(0.0, scale, problem.periods)
+        bound = search.lagrangian.bound(y, y4, search.steps).value * search.units.usd
+        assert bound <= best.cost_usd + 1e-9
+    r = search.relax(search.steps.day, search.steps.real, set())
+    assert r.bound.value * search.units.usd <= best.cost_usd + 1e-9
+    assert r.bound.value >= r.answer.objective * (1 - 1e-4)
+
+
+@pytest.mark.parametrize("name", ["agg-142", "agg-75"])
+def test_odd_instances(name: str) -> None:
+    if not ODD.is_dir():
+        pytest.skip("without the reference folder")
+    problem = load_problem(ODD / f"{name}.npz")
+    for method in ("interior", "single-cars", "auto"):
+        agree(problem, method)
+
+
+def test_what_a_method_gives_up_the_next_one_solves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gives_up(*_: object, **__: object) -> None:
+        raise SolverError("no digits left")
+
+    monkeypatch.setattr("evcm.aggregator.interior.solve.solve_interior", gives_up)
+    plan = methods.solve(random_problem(2))
+    assert plan.method == "model"
+    assert "no digits left" in plan.status
