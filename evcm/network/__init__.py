@@ -6,6 +6,7 @@ Names to use, by the module that holds them:
 - `readers`: `from_case`
 - `opf`: `OpfDay`, `assess`, `solve_day`, `study_day`
 - `caps`: `Caps`, `solve_caps`, `study_caps`
+- `outages`: `OutageDays`, `assess_outages`
 - `certificate`: `certify_caps`, `certify_day`
 """
 

@@ -12,4 +12,6 @@ from .opf import OpfDay as OpfDay
 from .opf import assess as assess
 from .opf import solve_day as solve_day
 from .opf import study_day as study_day
+from .outages import OutageDays as OutageDays
+from .outages import assess_outages as assess_outages
 from .readers import from_case as from_case

@@ -216,13 +216,18 @@ def _check(net: Network) -> None:
     c.done()
 
 
+def branch_name(net: Network, row: int) -> str:
+    """A branch by its buses and its row from 1: ``4-7 (row 8)``."""
+    ends = net.bus_number[net.branch_from[row]], net.bus_number[net.branch_to[row]]
+    return f"{ends[0]}-{ends[1]} (row {row + 1})"
+
+
 def label(net: Network, name: str, row: int) -> str:
     """What a row of the field `name` is: ``bus 4``, ``branch 4-7 (row 8)``, ``generator ...``."""
     if name in ("bus_number", *_PER["bus_number"]):
         return f"bus {net.bus_number[row]} (row {row + 1})"
     if name in ("branch_from", *_PER["branch_from"]):
-        ends = net.bus_number[net.branch_from[row]], net.bus_number[net.branch_to[row]]
-        return f"branch {ends[0]}-{ends[1]} (row {row + 1})"
+        return f"branch {branch_name(net, row)}"
     return f"generator at bus {net.bus_number[net.generator_bus[row]]} (row {row + 1})"
 
 

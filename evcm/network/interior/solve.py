@@ -113,11 +113,11 @@ def _strongest(limits: tuple[Limit, ...], each: int = 3) -> list[Limit]:
 class Run:
     """Arrays of one run; the kernel fills them in place."""
 
-    def __init__(self, day: Day, inj: Injections) -> None:
+    def __init__(self, day: Day, inj: Injections, without: int | None = None) -> None:
         net, base = day.network, day.network.base_mva
-        self.day, self.inj = day, inj
+        self.day, self.inj, self.without = day, inj, without
         self.scale = 1.0 / max(1.0, float(np.abs(inj.cost_per_mw).max(initial=0.0)) / LARGEST_COST)
-        self.grid = grid(net, inj, self.scale)
+        self.grid = grid(net, inj, self.scale, without)
         self.p = np.ascontiguousarray(day.load_p_mw / base)
         self.q = np.ascontiguousarray(day.load_q_mvar / base)
         self.low, self.high = inj.low / base, inj.high / base
@@ -189,47 +189,62 @@ class Run:
         )
 
 
-def grid(network: Network, inj: Injections, scale: float) -> Grid:
-    """The kernel's view of a network, per unit; costs times `scale`."""
+def grid(network: Network, inj: Injections, scale: float, without: int | None = None) -> Grid:
+    """The kernel's view of a network, per unit; costs times `scale`, `without` one branch."""
     plan = _eliminations.get(network)
     if plan is None:
         plan = eliminate(network.n_bus, network.branch_from, network.branch_to)
         _eliminations[network] = plan
     y, base = network.admittance_pu(), network.base_mva
+    limit, low, high = (
+        np.array(a) for a in (network.limit_mva, network.angle_min_deg, network.angle_max_deg)
+    )
+    if without is not None:  # the order of elimination stays as it is
+        y[without], limit[without], low[without], high[without] = 0.0, np.inf, -np.inf, np.inf
     return Grid(
         plan.order, plan.row, plan.col, plan.start, plan.update_start, plan.update,
         plan.branch_block, plan.branch_forward, network.branch_from, network.branch_to,
         np.stack([y.real, y.imag], axis=2).reshape(len(y), 8),
-        (network.limit_mva / base) ** 2,
-        np.deg2rad(network.angle_min_deg), np.deg2rad(network.angle_max_deg),
+        (limit / base) ** 2,
+        np.deg2rad(low), np.deg2rad(high),
         network.shunt_g_mw / base, network.shunt_b_mvar / base,
         network.v_min_pu, network.v_max_pu, network.slack,
         inj.bus, inj.kind, inj.sign, inj.cost_per_mw * scale,
     )  # fmt: skip
 
 
-def solve(day: Day, inj: Injections, gap: float = GAP) -> State:
+def solve(
+    day: Day,
+    inj: Injections,
+    gap: float = GAP,
+    *,
+    without: int | None = None,
+    explain: bool = True,
+) -> State:
     """Solve every period to a relative `gap`, or say of each that cannot be solved why.
+
+    `without` leaves one branch out, by index; without `explain` the limits that bind at the nearest
+    operating point of an infeasible period are not looked up.
 
     See Also
     --------
     State.require : turns periods without a solution into an error.
     """
-    run = Run(day, inj)
+    run = Run(day, inj, without)
     todo = np.ones(day.n_periods, np.bool_)
     for effort in EFFORTS:
         run.start(todo)
         todo = run.solve(effort._replace(gap=gap), todo)
         if not todo.any():
             return run.state()
-    return run.state(_last_resort(run, todo))
+    return run.state(_last_resort(run, todo, explain))
 
 
-def _last_resort(run: Run, todo: BoolArray) -> dict[int, Nearest]:
+def _last_resort(run: Run, todo: BoolArray, explain: bool) -> dict[int, Nearest]:
     """From the nearest operating point, solve again; say why of the periods that have none."""
     which = np.flatnonzero(todo)
     real = run.inj.at(which).free_of_cost()
-    near = Run(run.day.at(which), real + elastic(run.day.network, which.size))
+    near = Run(run.day.at(which), real + elastic(run.day.network, which.size), run.without)
     left = np.ones(which.size, np.bool_)
     for effort in EFFORTS:
         near.start(left)
@@ -241,7 +256,7 @@ def _last_resort(run: Run, todo: BoolArray) -> dict[int, Nearest]:
     why = {
         int(which[t]): Nearest(
             float(missing[t]), _lacking(near, state, t),
-            tuple(binding(run.day.network, near.inj, t, state.multipliers)),
+            tuple(binding(run.day.network, near.inj, t, state.multipliers) if explain else ()),
         )
         for t in np.flatnonzero(hopeless).tolist()
     }  # fmt: skip
