@@ -20,6 +20,7 @@ import pandas as pd
 from evcm import data
 from evcm.arrays import FloatArray, read_only
 from evcm.errors import Checks, InfeasibleError, SolverError
+from evcm.inputs.values import Clock
 from evcm.network import tables
 from evcm.network.opf import OpfDay
 from evcm.store import times
@@ -49,8 +50,8 @@ class ReinforcementCosts:
 class Reinforcement:
     """Size and cost of PV and battery at one bus, with the day that proves they suffice.
 
-    `charge_mwh` (48) is the energy put into the battery in each period (negative: taken out),
-    `stored_mwh` (48) the energy in it at the start of each period.
+    `charge_mwh` (T) is the energy put into the battery in each period (negative: taken out),
+    `stored_mwh` (T) the energy in it at the start of each period.
     """
 
     bus: int
@@ -68,16 +69,30 @@ def default_costs() -> ReinforcementCosts:
     return ReinforcementCosts(**data.read_toml("reinforcement/costs.toml"))
 
 
+REFERENCE_CLOCK = Clock(0.5)
+"""The planning study's own: 48 half-hours."""
+
+
 @cache
-def pv_shape() -> FloatArray:
-    """PV output of the reference day per unit of its peak, shape (48,)."""
+def pv_shape(clock: Clock = REFERENCE_CLOCK) -> FloatArray:
+    """PV output of the reference day per unit of its peak, by period of a clock, shape (T,).
+
+    A period's output is the mean of the reference day's over the hours that it shows.
+    """
     output = data.read_table("reinforcement/pv_shape.csv")["output"].to_numpy(float)
-    return read_only(output / output.max())
+    shape = output / output.max()
+    hours = np.arange(2 * shape.size + 1) * (24.0 / shape.size)
+    energy = np.concatenate([[0.0], np.cumsum(np.tile(shape, 2)) * (24.0 / shape.size)])
+    begin = clock.clock_h()
+    means = np.interp(begin + clock.period_h, hours, energy) - np.interp(begin, hours, energy)
+    same = clock.periods == shape.size and clock.period_h == 24.0 / shape.size
+    return read_only(shape if same else means / clock.period_h)
 
 
 def size_bus(
-    deficit_mw: FloatArray, bus: int = 0, costs: ReinforcementCosts | None = None
-) -> Reinforcement:
+    deficit_mw: FloatArray, bus: int = 0, costs: ReinforcementCosts | None = None,
+    clock: Clock = REFERENCE_CLOCK,
+) -> Reinforcement:  # fmt: skip
     """Least-cost PV and battery that cover a bus's not-supplied power in every period.
 
     Minimises ``c_pv*PV + c_b*B`` subject to, per half-hour, ``0.5*PV*S >= 0.5*L + E``,
@@ -88,17 +103,19 @@ def size_bus(
 
     Parameters
     ----------
-    deficit_mw : array (48,)
+    deficit_mw : array (T,)
         Not-supplied power per period, MW, >= 0.
     bus : int
         Bus number, for messages and the result.
     costs : ReinforcementCosts, optional
         Investment costs; those of the planning study by default.
+    clock : Clock
+        The periods; half-hours of one day by default.
 
     Raises
     ------
     InputError
-        The deficit has not 48 periods, or is negative or not finite.
+        The deficit has not T periods, or is negative or not finite.
     SolverError
         HiGHS did not reach the optimum.
 
@@ -111,10 +128,10 @@ def size_bus(
     Villanueva-Machado, Luyo, Ríos-Villacorta, Ingenius 30 (2023) 120-134.
     """
     costs = costs or default_costs()
-    deficit = _checked(deficit_mw, bus)
+    deficit = _checked(deficit_mw, bus, clock)
 
-    shape = pv_shape()
-    period_h, sunrise = 24.0 / shape.size, int(np.flatnonzero(shape)[0])
+    shape = pv_shape(clock)
+    period_h, sunrise = clock.period_h, int(np.flatnonzero(shape)[0])
     pv, battery = cp.Variable(nonneg=True), cp.Variable(nonneg=True)
     charge, stored = cp.Variable(shape.size), cp.Variable(shape.size, nonneg=True)
     constraints = [
@@ -145,15 +162,18 @@ def size_bus(
 
 
 def size_buses(
-    deficits_mw: dict[int, FloatArray], costs: ReinforcementCosts | None = None
-) -> list[Reinforcement]:
+    deficits_mw: dict[int, FloatArray], costs: ReinforcementCosts | None = None,
+    clock: Clock = REFERENCE_CLOCK,
+) -> list[Reinforcement]:  # fmt: skip
     """Size every bus with a deficit; buses that lack nothing are left out."""
-    checked = {bus: _checked(deficit, bus) for bus, deficit in sorted(deficits_mw.items())}
-    return [size_bus(deficit, bus, costs) for bus, deficit in checked.items() if deficit.any()]
+    checked = {bus: _checked(deficit, bus, clock) for bus, deficit in sorted(deficits_mw.items())}
+    return [
+        size_bus(deficit, bus, costs, clock) for bus, deficit in checked.items() if deficit.any()
+    ]
 
 
 def deficits_mw(day: OpfDay) -> dict[int, FloatArray]:
-    """Not-supplied power (48,) of an OPF day by bus, for the buses that lack any, MW."""
+    """Not-supplied power (T,) of an OPF day by bus, for the buses that lack any, MW."""
     short = np.where(day.nsp_mw < NEGLIGIBLE_MW, 0.0, day.nsp_mw)
     return {
         int(day.network.bus_number[k]): np.asarray(short[:, k])
@@ -161,8 +181,8 @@ def deficits_mw(day: OpfDay) -> dict[int, FloatArray]:
     }
 
 
-def read_deficits(path: str | Path) -> dict[int, FloatArray]:
-    """Not-supplied power by bus, each (48,) MW, from a table.
+def read_deficits(path: str | Path, clock: Clock = REFERENCE_CLOCK) -> dict[int, FloatArray]:
+    """Not-supplied power by bus, each (T,) MW, from a table.
 
     Parameters
     ----------
@@ -177,14 +197,14 @@ def read_deficits(path: str | Path) -> dict[int, FloatArray]:
     """
     names = times.columns(path)
     if not any(name.startswith("nsp_bus") for name in names):
-        return tables.read_bus_table(path, pv_shape().size)
+        return tables.read_bus_table(path, clock.periods)
     day = ["load_mw", "generation_mw", "nsp_mw", "losses_mw", "v_min_pu", "status"]
     found = {n: re.fullmatch(r"nsp_bus0*(\d+)_mw", n) for n in names}
     buses = {n: int(m[1]) for n, m in found.items() if m}
     table, c = times.read_table(path, ["period"], [*day, *buses]), Checks(str(path))
     period = times.numbers(table, "period", c, 1.0)
     power = {bus: times.numbers(table, name, c) for name, bus in buses.items()}
-    wanted = np.arange(1, pv_shape().size + 1)
+    wanted = np.arange(1, clock.periods + 1)
     order = np.argsort(period)
     c.require(np.array_equal(period[order], wanted), "column period", f"{len(table)} rows",
               f"each of 1..{wanted.size} once")  # fmt: skip
@@ -192,14 +212,14 @@ def read_deficits(path: str | Path) -> dict[int, FloatArray]:
     return {bus: np.where(mw < NEGLIGIBLE_MW, 0.0, mw)[order] for bus, mw in power.items()}
 
 
-def supply_mw(built: Reinforcement) -> FloatArray:
-    """What PV and battery at a bus can bring in each period (48,), nothing curtailed, MW."""
-    return np.asarray(built.pv_mw * pv_shape() - built.charge_mwh * (built.charge_mwh.size / 24.0))
+def supply_mw(built: Reinforcement, clock: Clock = REFERENCE_CLOCK) -> FloatArray:
+    """What PV and battery at a bus can bring in each period (T,), nothing curtailed, MW."""
+    return np.asarray(built.pv_mw * pv_shape(clock) - built.charge_mwh / clock.period_h)
 
 
-def _checked(deficit_mw: FloatArray, bus: int) -> FloatArray:
+def _checked(deficit_mw: FloatArray, bus: int, clock: Clock) -> FloatArray:
     deficit = np.asarray(deficit_mw, dtype=float)
-    checks, shape = Checks(f"not-supplied power at bus {bus}"), pv_shape().shape
+    checks, shape = Checks(f"not-supplied power at bus {bus}"), (clock.periods,)
     if checks.require(deficit.shape == shape, "nsp_mw", deficit.shape, str(shape)):
         for t in np.flatnonzero(~(np.isfinite(deficit) & (deficit >= 0))):
             checks.require(False, f"nsp_mw, period {t + 1}", float(deficit[t]), ">= 0")

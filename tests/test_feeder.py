@@ -222,7 +222,7 @@ def test_failed_flow_in_a_worker_process_names_period_and_node():
 
 def test_inputs_are_checked_together():
     with pytest.raises(InputError) as caught:
-        FeederCases(np.array([49]), np.array([3.0]), np.array([np.nan]), np.array([0.0]))
+        FeederCases(np.array([0]), np.array([3.0]), np.array([np.nan]), np.array([0.0]))
     assert {f.field.split(",")[0] for f in caught.value.faults} == {
         "head_v_pu",
         "load_scale",
@@ -290,12 +290,12 @@ def test_cases_split_load_and_cars_evenly():
     assert cases.load_scale.max() <= 1 + 1e-9
 
 
-def test_buses_without_an_aggregator_are_left_out():
+def test_buses_without_load_are_left_out():
     table = transmission(regimes=("no cars",), buses=(3,))
     more = pd.concat([table, table.assign(bus=7, load_mw=0.0)], ignore_index=True)
     assert len(feeder.feeder_cases(more)) == len(table)
-    with pytest.raises(InputError, match="some of 2, 3"):
-        feeder.feeder_cases(table.assign(bus=7))
+    with pytest.raises(InputError, match="some bus with load"):
+        feeder.feeder_cases(table.assign(load_mw=0.0, ev_mw=0.0))
 
 
 def test_not_supplied_power_is_taken_off_the_load():
@@ -315,7 +315,7 @@ def test_bad_transmission_tables_are_refused():
     with pytest.raises(InputError, match="column ev_mw, row 4"):
         feeder.feeder_cases(table.assign(ev_mw=[*[0.0] * 3, np.nan, *[0.0] * (len(table) - 4)]))
     with pytest.raises(InputError, match="period"):
-        feeder.feeder_cases(table.assign(period=table["period"] + 1))
+        feeder.feeder_cases(table.assign(period=table["period"] - 1))
 
 
 def test_day_runs_and_jobs_do_not_change_a_bit():

@@ -9,7 +9,7 @@ from evcm import cli
 from evcm.coordination import capped as coordination
 from evcm.coordination import regimes
 from evcm.errors import InfeasibleError, InputError
-from evcm.inputs import LOAD_BUSES
+from evcm.inputs.folder import paper
 from evcm.study import flow, tables, tasks
 
 
@@ -28,7 +28,7 @@ from evcm.study import flow, tables, tasks
 )
 def test_settings_are_checked(field, value):
     with pytest.raises(InputError, match=field):
-        flow.Settings(**{field: value})
+        flow.Settings(**{field: value}).of(paper())
 
 
 def test_the_key_depends_on_what_is_asked_not_on_the_workers():
@@ -40,6 +40,7 @@ def test_system_summary():
     system = pd.DataFrame(
         {
             "scenario": 1, "side": "min", "regime": "apart", "period": [1, 2],
+            "period_h": 0.5,
             "load_mw": [100.0, 200.0], "generation_mw": [104.0, 205.0], "nsp_mw": [0.0, 3.0],
             "losses_mw": [4.0, 8.0], "v_min_pu": [0.99, 0.95],
         }
@@ -133,7 +134,7 @@ def test_the_study_runs_whole(finished):
     settings, result, seen = finished
     assert set(result.system["regime"]) == set(regimes.STUDY)
     plans = result.aggregators
-    assert len(plans) == 2 * len(LOAD_BUSES)
+    assert len(plans) == 2 * len(paper().buses)
     assert (plans["gap"] <= settings.gap).all()
     assert (plans["bound_usd"] <= plans["cost_usd"] + 1e-9).all()
     summary = tables.system_summary(result.system, result.transmission)

@@ -30,7 +30,7 @@ from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, SolverError
-from evcm.inputs import PERIOD_H
+from evcm.inputs.folder import paper
 from evcm.inputs.values import PriceSteps
 from evcm.paper import implements
 
@@ -92,7 +92,7 @@ def _problem(
     """Objective (22) and rows; columns: bought, sold, effective bought and sold by step, PQP."""
     steps = len(prices)
     columns = 2 + 3 * steps
-    rise = np.diff(prices.price_usd_per_kwh, prepend=0.0) * 1000.0 * PERIOD_H
+    rise = np.diff(prices.price_usd_per_kwh, prepend=0.0) * 1000.0 * paper().period_h
     cost = np.concatenate([[0.0, 0.0], rise, -rise, np.zeros(steps)])
     rows: list[tuple[dict[int, float], float, float]] = []
     rows.append(({0: 1.0, 1: -1.0}, power_mw, power_mw))  # (25), the power is given

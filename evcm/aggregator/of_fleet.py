@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.errors import Checks
+from evcm.network.case import Day
 from evcm.trips.fleet import Fleet, batteries, chargers, feeds_in
 
 
@@ -16,6 +18,21 @@ def buses_with_cars(fleet: Fleet) -> tuple[int, ...]:
     """Buses at which at least one car lives or works, in the order of `inputs.buses`."""
     there = set(fleet.from_bus.tolist()) | set(fleet.to_bus.tolist())
     return tuple(bus for bus in fleet.inputs.buses if bus in there)
+
+
+def site(fleet: Fleet) -> Day:
+    """The network and its load, with an aggregator at every bus where the fleet has cars."""
+    day, there = fleet.inputs.day, buses_with_cars(fleet)
+    if there == fleet.inputs.buses:
+        return day
+    net = day.network
+    keep = np.isin(net.bus_number[net.ev_bus], there)
+    return replace(day, network=replace(net, ev_bus=net.ev_bus[keep]))
+
+
+def aggregator_problems(fleet: Fleet) -> tuple[AggregatorProblem, ...]:
+    """The problems of all aggregators that have cars, in the order of `site`."""
+    return tuple(aggregator_problem(fleet, bus) for bus in buses_with_cars(fleet))
 
 
 def aggregator_problem(

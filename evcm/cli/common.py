@@ -12,13 +12,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from evcm.inputs.study import Inputs
     from evcm.store.each import Jobs, Progress
     from evcm.trips.montecarlo import Side
 
 ScenarioName = Annotated[
     str,
-    typer.Option("--scenario", help="Adoption scenario: 1 (2000 cars), 2 (2500), 3 (3750) or all."),
+    typer.Option(
+        "--scenario",
+        help="Scenario of the inputs, or all; the paper's: 1 (2000 cars), 2 (2500), 3 (3750).",
+    ),
 ]
+InputsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--inputs", metavar="FOLDER",
+        help="Folder of inputs, as `evcm inputs example` writes it; the paper's without it.",
+    ),
+]  # fmt: skip
 SideName = Annotated[
     str, typer.Option("--side", help="Extreme Monte Carlo sample: min, max or both.")
 ]
@@ -40,7 +51,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program i
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of all draws.")]
 
 
-def which_cases(scenario: str, side: str) -> tuple[tuple[int, ...], tuple[Side, ...]]:
+def which_inputs(folder: Path | None) -> Inputs:
+    """Inputs of the option ``--inputs``; the paper's without it."""
+    from evcm.inputs.folder import paper, read
+
+    return paper() if folder is None else read(folder)
+
+
+def which_cases(
+    scenario: str, side: str, inputs: Inputs
+) -> tuple[tuple[int, ...], tuple[Side, ...]]:
     """Scenario numbers and sides of the options ``--scenario`` and ``--side``.
 
     Raises
@@ -48,12 +68,11 @@ def which_cases(scenario: str, side: str) -> tuple[tuple[int, ...], tuple[Side, 
     InputError
         One of them is none of the names.
     """
-    from evcm import inputs
     from evcm.errors import Checks
     from evcm.trips.montecarlo import SIDES
 
     checks = Checks("command line")
-    names = [str(s.number) for s in inputs.scenarios()]
+    names = [str(s.number) for s in inputs.scenarios]
     checks.require(scenario in [*names, "all"], "--scenario", scenario, ", ".join([*names, "all"]))
     checks.require(side in (*SIDES, "both"), "--side", side, ", ".join((*SIDES, "both")))
     checks.done()

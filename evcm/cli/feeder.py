@@ -7,10 +7,21 @@ from typing import Annotated
 
 import typer
 
-from evcm.cli.common import Cluster, Log, Out, Processes, Seed, which_jobs, working
+from evcm.cli.common import (
+    Cluster,
+    InputsFolder,
+    Log,
+    Out,
+    Processes,
+    Seed,
+    which_inputs,
+    which_jobs,
+    working,
+)
 
 
 def synthesis(
+    inputs: InputsFolder = None,
     out: Out = Path("results"),
     repeats: Annotated[
         int, typer.Option(min=1, max=1000, help="Synthetic sets drawn for each point.")
@@ -28,10 +39,14 @@ def synthesis(
 
     Example: evcm study --out results && evcm synthesis --out results
     """
-    from evcm.store.results import Store
+    from evcm.store.results import StaleError, Store
     from evcm.study import feeder_days
 
-    transmission = Store(out).load_table("transmission.parquet")
+    store = Store(out)
+    transmission = store.load_table("transmission.parquet")
+    made = store.record("manifest").get("data")
+    if inputs is not None and made != which_inputs(inputs).fingerprint:
+        raise StaleError(f"{out}: made from other inputs than {inputs}; run evcm study first")
     where = which_jobs(jobs, cluster)
     with working(log) as progress:
         curve = feeder_days.synthesis_curve(transmission, out, repeats, seed, where, progress)

@@ -9,12 +9,14 @@ import typer
 
 from evcm.cli.common import (
     Cluster,
+    InputsFolder,
     Log,
     Out,
     Processes,
     ScenarioName,
     SideName,
     which_cases,
+    which_inputs,
     which_jobs,
     working,
 )
@@ -38,10 +40,14 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 
 
 def hosting(
+    inputs: InputsFolder = None,
     out: Out = Path("results"),
     counts: Annotated[
         str | None,
-        typer.Option(help="Numbers of cars, multiples of 200.  [default: 2000 ... 30000]"),
+        typer.Option(
+            help="Numbers of cars, multiples of 200 (of more where there are many buses).  "
+            "[default: 2000 ... 30000, by load]"
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Fleets drawn.")] = 40,
     days: Annotated[
@@ -60,21 +66,23 @@ def hosting(
     """
     from dataclasses import replace
 
-    from evcm.study.hosting import Grid, first_counts, run
+    from evcm.study.hosting import first_counts, grid_for, run
 
     own = tuple(range(1, seeds + 1))
-    grid = replace(Grid(), seeds=own, capped_seeds=own[:8], days=days, curve_days=min(20, days),
-                   outage_days=min(20, days))  # fmt: skip
+    told, few = which_inputs(inputs), min(20, days)
+    grid = replace(grid_for(told), seeds=own, capped_seeds=own[:8], days=days, curve_days=few,
+                   outage_days=few)  # fmt: skip
     if counts is not None:
         asked = _numbers(counts, "--counts")
         grid = replace(grid, counts=asked, sweep_counts=asked)
     with working(log) as progress:
-        tables = run(grid, out, which_jobs(jobs, cluster), progress)
+        tables = run(grid, out, which_jobs(jobs, cluster), progress, told)
     typer.echo("First count at which half of the days run short, or a cap is below the trips")
-    typer.echo(first_counts(tables).round(0).to_string(index=False))
+    typer.echo(first_counts(tables, told).round(0).to_string(index=False))
 
 
 def compare(
+    inputs: InputsFolder = None,
     scenario: ScenarioName = "all",
     side: SideName = "both",
     gap: Annotated[
@@ -94,11 +102,12 @@ def compare(
     from evcm.study import comparison
     from evcm.study.flow import Settings
 
-    scenarios, sides = which_cases(scenario, side)
+    told = which_inputs(inputs)
+    scenarios, sides = which_cases(scenario, side, told)
     jobs_or_address = which_jobs(jobs, cluster)
     settings = Settings(scenarios=scenarios, sides=sides, gap=gap, jobs=jobs_or_address)
     with working(log) as progress:
-        tables = comparison.run(settings, out, progress)
+        tables = comparison.run(settings, out, progress, told)
     columns = ["scenario", "side", "regime", "paid_usd", "expected_usd", "energy_mwh", "peak_mw",
                "losses_mwh", "nse_mwh", "v_min_pu"]  # fmt: skip
     typer.echo(tables["regimes"][columns].round(3).to_string(index=False))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evcm.cli.common import InputsFolder, which_inputs
+
 if TYPE_CHECKING:
     from evcm.network.case import Day
 
@@ -31,7 +33,7 @@ LoadFactor = Annotated[
     typer.Option(
         "--load-factor",
         metavar="CSV",
-        help="Another day: columns period (1..48) and load_factor (>= 0).",
+        help="Another day: columns period (1..T) and load_factor (>= 0).",
     ),
 ]
 Method = Annotated[
@@ -39,7 +41,9 @@ Method = Annotated[
 ]
 
 
-def _day(case: str | None, as_published: bool, load_factor: Path | None) -> Day:
+def _day(
+    case: str | None, as_published: bool, load_factor: Path | None, inputs: Path | None
+) -> Day:  # fmt: skip
     """The day that the options name."""
     from evcm.errors import Fault, InputError
     from evcm.network.case import Day, reference_day
@@ -49,7 +53,13 @@ def _day(case: str | None, as_published: bool, load_factor: Path | None) -> Day:
     if case is not None and as_published:
         fault = Fault("--as-published", f"with --case {case}", "only the study's own network")
         raise InputError("command line", [fault])
-    day = reference_day(as_published, network=None if case is None else from_case(case))
+    if inputs is not None:
+        if case is not None or as_published:
+            fault = Fault("--inputs", str(inputs), "alone, without --case and --as-published")
+            raise InputError("command line", [fault])
+        day = which_inputs(inputs).day
+    else:
+        day = reference_day(as_published, network=None if case is None else from_case(case))
     if load_factor is None:
         return day
     factor = read_load_factor_csv(load_factor, day.n_periods)
@@ -73,16 +83,17 @@ def opf(
         typer.Option(
             "--ev",
             metavar="EV.csv",
-            help="Power of each aggregator, MW: columns period (1..48), bus02_mw, bus03_mw, ... "
+            help="Power of each aggregator, MW: columns period (1..T), bus02_mw, bus03_mw, ... "
             "Negative where cars feed in. Without it: no cars.",
         ),
     ] = None,
+    inputs: InputsFolder = None,
     as_published: AsPublished = False,
     case: Case = None,
     load_factor: LoadFactor = None,
     method: Method = "fast",
 ) -> None:
-    """Solve a day of 48 AC OPFs with not-supplied power, equations (43) to (53).
+    """Solve a day of AC OPFs, one a period, with not-supplied power, equations (43) to (53).
 
     OUT.csv holds per period: load_mw (cars included), generation_mw, nsp_mw (power not supplied),
     losses_mw, v_min_pu, nsp_busNN_mw for each PQ bus, and status. Every state is re-checked by a
@@ -97,9 +108,9 @@ def opf(
     from evcm.store import files
 
     _check_out(out)
-    asked = _day(case, as_published, load_factor)
+    asked = _day(case, as_published, load_factor, inputs)
     if ev is not None:
-        few = case is not None
+        few = case is not None or inputs is not None
         asked = asked.with_cars(
             tables.read_ev_csv(ev, asked.network, asked.n_periods, complete=not few)
         )
@@ -123,6 +134,7 @@ def opf(
 
 def caps(
     out: Annotated[Path, typer.Option("--out", metavar="CAPS.csv", help="Table to write.")],
+    inputs: InputsFolder = None,
     as_published: AsPublished = False,
     case: Case = None,
     load_factor: LoadFactor = None,
@@ -143,7 +155,7 @@ def caps(
     from evcm.store import files
 
     _check_out(out)
-    day = _day(case, as_published, load_factor)
+    day = _day(case, as_published, load_factor, inputs)
     result = operator.solve_caps(day, method=as_method(method))
     certificate = certify_caps(result).require()
     files.write_csv(out, tables.caps_table(result))

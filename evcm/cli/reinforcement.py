@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from evcm.cli.common import InputsFolder, which_inputs
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the root."""
@@ -25,6 +27,7 @@ def reinforce(
     battery_cost: Annotated[
         float | None, typer.Option(help="Battery cost, USD per kWh.  [default: 400]")
     ] = None,
+    inputs: InputsFolder = None,
 ) -> None:
     """Size PV and a battery at each deficit bus, at least cost: nothing stays unsupplied."""
     from evcm import reinforcement
@@ -40,8 +43,9 @@ def reinforce(
     checks.require(not out.exists() or out.resolve() != nsp.resolve(), "--out", str(out),
                    "another file than --nsp")  # fmt: skip
     checks.done()
-    deficits = reinforcement.read_deficits(nsp)
-    sizes = reinforcement.size_buses(deficits, costs)
+    clock = which_inputs(inputs).clock
+    deficits = reinforcement.read_deficits(nsp, clock)
+    sizes = reinforcement.size_buses(deficits, costs, clock)
     table = reinforcement.table(sizes)
     files.write_csv(out, table)
     for r in sizes:

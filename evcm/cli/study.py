@@ -9,6 +9,7 @@ import typer
 
 from evcm.cli.common import (
     Cluster,
+    InputsFolder,
     Log,
     Out,
     Processes,
@@ -16,6 +17,7 @@ from evcm.cli.common import (
     Seed,
     SideName,
     which_cases,
+    which_inputs,
     which_jobs,
     working,
 )
@@ -32,6 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def study(
+    inputs: InputsFolder = None,
     scenario: ScenarioName = "all",
     side: SideName = "both",
     seed: Seed = 1,
@@ -42,13 +45,16 @@ def study(
     gap: Annotated[
         float, typer.Option(help="Gap to prove for every plan, as a share of its turnover.")
     ] = 2e-3,
-    law: Annotated[str, typer.Option(help="Trip law: published or printed.")] = "published",
+    law: Annotated[
+        str | None,
+        typer.Option(help="Trip law of the inputs; the paper's: published or printed."),
+    ] = None,
     cars_per_group: Annotated[
-        int,
+        int | None,
         typer.Option(
             max=10**6, help="Cars that share one schedule; 1: single cars, which takes hours."
         ),
-    ] = 10,
+    ] = None,
     seeds: Annotated[
         str | None,
         typer.Option(help="Many seeds instead of one, such as 1-20: how far the headlines move."),
@@ -64,11 +70,12 @@ def study(
     uncontrolled, apart, equilibrium, maximum total, proportional and joint,
     and medians with 90 % intervals are printed instead.
 
-    Example: evcm study --scenario 1 --side max --out results-1
+    Example: evcm study --inputs mine --scenario 1 --side max --out results-1
     """
     from evcm.study.flow import Settings, run
 
-    scenarios, sides = which_cases(scenario, side)
+    told = which_inputs(inputs)
+    scenarios, sides = which_cases(scenario, side, told)
     settings = Settings(
         scenarios=scenarios,
         sides=sides,
@@ -84,11 +91,11 @@ def study(
 
         many = parse(seeds)
         with working(log) as progress:
-            table = run_seeds(settings, many, out, progress)
+            table = run_seeds(settings, many, out, progress, told)
         _show_seeds(table)
         return
     with working(log) as progress:
-        result = run(settings, out, progress)
+        result = run(settings, out, progress, told)
     _show(result)
 
 

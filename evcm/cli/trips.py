@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from evcm.cli.common import InputsFolder, which_inputs
+
+if TYPE_CHECKING:
+    from evcm.trips.montecarlo import MonteCarlo
 
 
 def register(app: typer.Typer) -> None:
@@ -14,16 +19,17 @@ def register(app: typer.Typer) -> None:
 
 
 def trips(
+    inputs: InputsFolder = None,
     scenario: Annotated[
         str, typer.Option(help="Adoption scenario: 1 (2000 cars), 2 (2500), 3 (3750) or all.")
     ] = "all",
     law: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Trip law: published (mean departure 08:02, mean arrival 19:54: behind the "
-            "paper's results) or printed (mean arrival 22:04: its text)."
+            help="Trip law of the inputs; the paper's: published (mean departure 08:02, arrival "
+            "19:54: behind the paper's results) or printed (mean arrival 22:04: its text)."
         ),
-    ] = "published",
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Seed of the draw, 0 or more. Same seed, same result.")
     ] = 1,
@@ -45,20 +51,20 @@ def trips(
 
     Example: evcm trips --scenario 3 --law printed --seed 7 --out results
     """
-    from evcm import inputs
     from evcm.errors import Checks
     from evcm.store import files
     from evcm.trips import montecarlo
 
     checks = Checks("evcm trips")
-    names = [str(s.number) for s in inputs.scenarios()]
+    told = which_inputs(inputs)
+    names = [str(s.number) for s in told.scenarios]
     checks.require(scenario in [*names, "all"], "--scenario", scenario, ", ".join([*names, "all"]))
     if out is not None:
         checks.require(not out.is_file(), "--out", str(out), "a folder")
     checks.done()
-    chosen = inputs.scenarios() if scenario == "all" else (inputs.scenario(int(scenario)),)
-    trip_law = inputs.trip_law(law)
-    results = [montecarlo.simulate(s, trip_law, seed, threads) for s in chosen]
+    chosen = told.scenarios if scenario == "all" else (told.scenario(int(scenario)),)
+    trip_law = told.law(law) if told.laws else None
+    results = [montecarlo.simulate(s, trip_law, seed, threads, told) for s in chosen]
     table = montecarlo.table_1(results)
     for result in results:
         _show(result, table)
@@ -66,13 +72,17 @@ def trips(
         _make(out)
         files.write_parquet(out / "table1.parquet", table)
         files.write_parquet(out / "gchr.parquet", montecarlo.gchr_table(results))
-        files.write_json(out / "trips.json", {"law": law, "seed": seed, "scenarios": [
+        files.write_json(out / "trips.json", {"law": _law(results[0]), "seed": seed, "scenarios": [
             {"number": r.scenario.number, "cars": r.scenario.cars, "samples": r.scenario.samples,
              "min_sample": r.min_sample, "max_sample": r.max_sample,
              "min_mwh": float(r.gchr_mwh.min()), "max_mwh": float(r.gchr_mwh.max())}
             for r in results
         ]})  # fmt: skip
         typer.echo(f"Written to {out}: table1.parquet, gchr.parquet, trips.json")
+
+
+def _law(result: MonteCarlo) -> str:
+    return "none" if result.law is None else result.law.name
 
 
 def _make(folder: Path) -> None:
@@ -93,7 +103,7 @@ def _show(result, table) -> None:  # type: ignore[no-untyped-def]
 
     s, gchr = result.scenario, result.gchr_mwh
     show = Table(
-        title=f"Scenario {s.number}: {s.cars} cars x {s.samples} samples, law {result.law.name}, "
+        title=f"Scenario {s.number}: {s.cars} cars x {s.samples} samples, law {_law(result)}, "
         f"seed {result.seed}",
         caption=f"{s.car_days:,} car-days in {result.seconds:.3f} s on {result.threads} threads. "
         f"GChR: least {gchr.min():.4f} MWh (sample {result.min_sample}), most {gchr.max():.4f} MWh "

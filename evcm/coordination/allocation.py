@@ -157,7 +157,7 @@ def allocate(rule: Rule, cars: FloatArray, site: Day | None = None) -> FloatArra
     if rule == "maximum total":
         found = total_caps.solve_caps(site)
         return np.array(found.cap_mw)
-    low, high = total_caps.cap_shares()
+    low, high = site.network.cap_share_min, site.network.cap_share_max
     floor, ceiling = low * site.aggregator_load_mw, high * site.aggregator_load_mw
     by_cars = rule == "proportional"
     weight = np.asarray(cars, float) if by_cars else np.ones(floor.shape[1])

@@ -12,11 +12,13 @@ from evcm import data
 from evcm.arrays import FloatArray, freeze
 from evcm.errors import Checks
 from evcm.feeder.ieee13 import FeederModel, circuit
-from evcm.inputs import LOAD_BUSES, PERIODS
 
 COLUMNS = ("period", "bus", "v_pu", "load_mw", "ev_mw")
 LABELS = ("scenario", "side", "regime", "bus")
 HEAD_RANGE_PU = (0.5, 1.5)
+
+NO_LOAD_MW = 1e-9
+"""A bus that never has more load than this, cars apart, has none."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class FeederCases:
     Parameters
     ----------
     period : ndarray of int, (case,)
-        Half-hour period, 1..48.
+        Period, from 1 on.
     head_v_pu : ndarray, (case,)
         Voltage at the feeder's head.
     load_scale : ndarray, (case,)
@@ -42,6 +44,7 @@ class FeederCases:
     load_scale: FloatArray
     ev_kw: FloatArray
     labels: pd.DataFrame = field(default_factory=pd.DataFrame)
+    period_h: float = 0.5
 
     def __post_init__(self) -> None:
         freeze(self, {"period": int, "head_v_pu": float, "load_scale": float, "ev_kw": float})
@@ -64,8 +67,9 @@ class FeederCases:
                 c.require(
                     not bad.any(), f"{name}, case {where}", values[where : where + 1], allowed
                 )
-        bad = (self.period < 1) | (self.period > PERIODS)
-        c.require(not bad.any(), "period", self.period[bad][:1], f"1..{PERIODS}")
+        bad = self.period < 1
+        c.require(not bad.any(), "period", self.period[bad][:1], ">= 1")
+        c.require(self.period_h > 0, "period_h", self.period_h, "> 0")
         c.done()
 
     def __len__(self) -> int:
@@ -75,17 +79,18 @@ class FeederCases:
         """The cases at `rows`."""
         labels = self.labels.iloc[rows].reset_index(drop=True)
         return FeederCases(
-            self.period[rows], self.head_v_pu[rows], self.load_scale[rows], self.ev_kw[rows], labels
-        )
+            self.period[rows], self.head_v_pu[rows], self.load_scale[rows], self.ev_kw[rows],
+            labels, self.period_h,
+        )  # fmt: skip
 
 
 def check_transmission(table: pd.DataFrame) -> pd.DataFrame:
     """Check a table of transmission results; return its rows at load buses, columns filled in.
 
-    Columns: period 1..48, bus, v_pu, load_mw (cars included), ev_mw (signed power of the
+    Columns: period (from 1 on), bus, v_pu, load_mw (cars included), ev_mw (signed power of the
     aggregator, part of load_mw), and optionally nsp_mw (power not supplied, 0), scenario, side,
-    regime. Buses without an aggregator feed no distribution network and are left out. Added are
-    base_mw (load without cars) and served_mw (that, less what is not supplied).
+    regime, period_h (0.5). Buses without load feed no distribution network and are left out. Added
+    are base_mw (load without cars) and served_mw (that, less what is not supplied).
     """
     c = Checks("transmission results")
     for name in COLUMNS:
@@ -96,6 +101,8 @@ def check_transmission(table: pd.DataFrame) -> pd.DataFrame:
     filled = table.reset_index(drop=True).copy()
     if "nsp_mw" not in filled.columns:
         filled["nsp_mw"] = 0.0
+    if "period_h" not in filled.columns:
+        filled["period_h"] = 0.5
     for name in LABELS:
         if name not in filled.columns:
             filled[name] = "all"
@@ -109,13 +116,13 @@ def check_transmission(table: pd.DataFrame) -> pd.DataFrame:
             "a finite number",
         )
     c.done()
-    filled = filled[filled["bus"].isin(LOAD_BUSES)].reset_index(drop=True)
-    buses = ", ".join(map(str, LOAD_BUSES))
-    c.require(len(filled) > 0, "bus", table["bus"].unique().tolist(), f"some of {buses}")
-    outside = ~filled["period"].between(1, PERIODS)
-    c.require(not outside.any(), "period", filled["period"][outside].tolist()[:1], f"1..{PERIODS}")
-    c.done()
     filled["base_mw"] = filled["load_mw"] - filled["ev_mw"]
+    loaded = filled.loc[filled["base_mw"].abs() > NO_LOAD_MW, "bus"].unique()
+    filled = filled[filled["bus"].isin(loaded)].reset_index(drop=True)
+    c.require(len(filled) > 0, "bus", table["bus"].unique().tolist(), "some bus with load")
+    outside = filled["period"] < 1
+    c.require(not outside.any(), "period", filled["period"][outside].tolist()[:1], ">= 1")
+    c.done()
     filled["served_mw"] = filled["base_mw"] - filled["nsp_mw"]
     return filled
 
@@ -180,4 +187,5 @@ def feeder_cases(table: pd.DataFrame, feeders: pd.DataFrame | None = None) -> Fe
         load_scale=served / n / (circuit(FeederModel()).nominal_kw / 1000),
         ev_kw=table["ev_mw"].to_numpy(float) / n * 1000,
         labels=table[list(LABELS)].assign(feeders=n.astype(int)),
+        period_h=float(table["period_h"].iloc[0]),
     )

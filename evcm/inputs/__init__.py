@@ -6,7 +6,6 @@ from evcm.inputs.folder import read as read
 from evcm.inputs.prices import PriceSeries as PriceSeries
 from evcm.inputs.study import Inputs as Inputs
 from evcm.inputs.study import Market as Market
-from evcm.inputs.study import Operator as Operator
 from evcm.inputs.values import Battery as Battery
 from evcm.inputs.values import CarList as CarList
 from evcm.inputs.values import Charger as Charger

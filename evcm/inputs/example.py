@@ -17,8 +17,7 @@ from evcm.errors import Checks
 from evcm.inputs.folder import paper, read
 from evcm.inputs.study import Inputs
 from evcm.inputs.values import PriceSteps
-from evcm.network.case import Network
-from evcm.network.from_tables import tables_of
+from evcm.network.case import Network, tables_of
 from evcm.network.readers import from_case
 
 FILES = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zoneinfo
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from evcm import data
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks, Fault, InputError
 from evcm.inputs.prices import PriceSeries
-from evcm.inputs.study import Inputs, Market, Operator
+from evcm.inputs.study import Inputs, Market
 from evcm.inputs.values import (
     Battery,
     CarList,
@@ -37,7 +38,7 @@ from evcm.inputs.values import (
     WearLaw,
     roads_of,
 )
-from evcm.network import from_tables
+from evcm.network import case as tables
 from evcm.network.case import Day, Network
 from evcm.network.readers import from_case
 from evcm.store.reading import Table, Toml, read_table
@@ -79,7 +80,7 @@ class _Reader:
             with self.collected():
                 parts[name] = part()
         clock: Any = parts["study"][1] if parts.get("study") else None
-        network: Any = parts["network"][0] if parts.get("network") else None
+        network: Any = parts.get("network")
         if clock is not None:
             with self.collected():
                 parts["price"] = self.price(clock, parts.get("market"))
@@ -96,7 +97,7 @@ class _Reader:
             return Inputs(
                 parts["study"][0], clock, network, p, q, forecast,
                 Market(parts["price"], cap, limit, currency, rate), parts["laws"],
-                parts["cars"], parts["vehicles"], parts["scenarios"], parts["network"][1],
+                parts["cars"], parts["vehicles"], parts["scenarios"],
             )  # fmt: skip
         raise InputError(self.checks.subject, self.checks.faults)
 
@@ -145,7 +146,7 @@ class _Reader:
         with self.built("study.toml"):
             return name, Clock(minutes / 60, tuple(hours), tuple(laws))
 
-    def network(self) -> tuple[Network, Operator] | None:
+    def network(self) -> Network | None:
         f = self.toml("network/network.toml")
         case = f.text_of("case", default="")
         name = f.text_of("name")
@@ -153,43 +154,44 @@ class _Reader:
         if case:
             f.get("base_mva")
         chosen = f.numbers("aggregator_buses", default=())
-        penalty = f.number("nsp_penalty_per_mw", above=1, default=6000.0)
-        low = f.number("cap_share_min", low=0, default=0.025)
-        high = f.number("cap_share_max", low=0, default=1.0)
+        rules = {
+            "nsp_penalty_per_mw": f.number("nsp_penalty_per_mw", above=1, default=6000.0),
+            "cap_share_min": f.number("cap_share_min", low=0, default=0.025),
+            "cap_share_max": f.number("cap_share_max", low=0, default=1.0),
+        }
+        low, high = rules["cap_share_min"], rules["cap_share_max"]
+        if low is not None and high is not None and low > high:
+            f.fault(("cap_share_min",), low, f"at most cap_share_max, {high:g}")
         if not self.clean(f):
             return None
-        with self.built("network/network.toml"):
-            operator = Operator(penalty, low, high)
         if case:
             with self.built("network/network.toml"):
                 found = from_case(self.folder / "network" / case)
-            if chosen:
-                index = {int(b): i for i, b in enumerate(found.bus_number)}
-                strange = [b for b in chosen if b not in index]
-                c = Checks(str(self.folder / "network/network.toml"))
-                c.require(not strange, "aggregator_buses", strange, "buses of the case")
-                c.done()
-                found = from_tables.with_aggregators(found, [index[int(b)] for b in chosen])
-            return found, operator
+            index = {int(b): i for i, b in enumerate(found.bus_number)}
+            strange = [b for b in chosen if b not in index]
+            c = Checks(str(self.folder / "network/network.toml"))
+            c.require(not strange, "aggregator_buses", strange, "buses of the case")
+            c.done()
+            at = [index[int(b)] for b in chosen] if chosen else found.ev_bus.tolist()
+            return replace(found, ev_bus=np.array(sorted(at), dtype=np.int64), **rules)
         number, whole = "number", "whole"
-        kinds: Any = dict.fromkeys(from_tables.BUS, number) | {"bus": whole, "type": whole}
+        kinds: Any = dict.fromkeys(tables.BUS, number) | {"bus": whole, "type": whole}
         bus = self.table("network/bus.csv", kinds)
-        kinds = dict.fromkeys(from_tables.BRANCH, number) | {"from_bus": whole, "to_bus": whole}
+        kinds = dict.fromkeys(tables.BRANCH, number) | {"from_bus": whole, "to_bus": whole}
         branch = self.table(
             "network/branch.csv", kinds,
-            {"branch": whole, **dict.fromkeys(from_tables.BRANCH_OPTIONAL, number)},
+            {"branch": whole, **dict.fromkeys(tables.BRANCH_OPTIONAL, number)},
         )  # fmt: skip
-        kinds = dict.fromkeys(from_tables.GENERATOR, number) | {"bus": whole}
+        kinds = dict.fromkeys(tables.GENERATOR, number) | {"bus": whole}
         generator = self.table("network/generator.csv", kinds)
         self.known(branch, ("from_bus", "to_bus"), bus["bus"], "a bus of bus.csv")
         self.known(generator, ("bus",), bus["bus"], "a bus of bus.csv")
         self.checks.done()
         with self.built("network"):
-            found = from_tables.of_tables(
+            return tables.of_tables(
                 name, base, bus.columns, branch.columns, generator.columns,
-                [int(b) for b in chosen] if chosen else None,
+                [int(b) for b in chosen] if chosen else None, **rules,
             )  # fmt: skip
-        return found, operator
 
     def table(
         self, name: str, required: Any, optional: Any = None, others: Any = None

@@ -45,23 +45,6 @@ class Market:
     per_usd: float = 1.0
 
 
-@dataclass(frozen=True)
-class Operator:
-    """The operator's penalty on power not supplied (44) and range of a cap (54), (55)."""
-
-    nsp_penalty_per_mw: float = 6000.0
-    cap_share_min: float = 0.025
-    cap_share_max: float = 1.0
-
-    def __post_init__(self) -> None:
-        c = Checks("operator")
-        c.require(self.nsp_penalty_per_mw > 1, "nsp_penalty_per_mw", self.nsp_penalty_per_mw, "> 1")
-        shares = self.cap_share_min, self.cap_share_max
-        c.require(0 <= shares[0] <= shares[1], "cap_share_min, cap_share_max", shares,
-                  "0 <= cap_share_min <= cap_share_max")  # fmt: skip
-        c.done()
-
-
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """Everything that a study is told. T periods, K aggregators.
@@ -73,7 +56,7 @@ class Inputs:
     clock : Clock
         Length of a period and the days of the horizon.
     network : Network
-        Its `ev_bus` are the buses that have an aggregator.
+        Its `ev_bus` are the buses that have an aggregator; it knows the operator's rules.
     load_p_mw, load_q_mvar : (T, n_bus)
         Load at every bus without cars; own generation counts as negative load.
     forecast_mw : (T,)
@@ -85,7 +68,6 @@ class Inputs:
         Where cars drive by the law, or cars one by one, or recorded charging sessions.
     vehicles : tuple of VehicleClass
     scenarios : tuple of Scenario
-    operator : Operator
 
     Raises
     ------
@@ -108,7 +90,6 @@ class Inputs:
     cars: Roads | CarList | Sessions = field(repr=False)
     vehicles: tuple[VehicleClass, ...]
     scenarios: tuple[Scenario, ...]
-    operator: Operator = Operator()
 
     def __post_init__(self) -> None:
         freeze(self)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evcm import data
 from evcm.arrays import FloatArray, IntArray, freeze
 from evcm.errors import Checks
 from evcm.network import injections
@@ -81,12 +80,6 @@ class Caps:
         return np.asarray(self.price[:, self.network.ev_bus])
 
 
-def cap_shares() -> tuple[float, float]:
-    """Least and largest cap as a share of the bus's own load (55)."""
-    facts = data.read_toml("network/network.toml")
-    return float(facts["cap_share_min"]), float(facts["cap_share_max"])
-
-
 def solve_caps(
     day: Day,
     *,
@@ -101,7 +94,7 @@ def solve_caps(
     day : Day
         The load without the cars that the caps are for.
     share_min, share_max
-        Range of a cap as a share of its bus's load; the study's 0.025 and 1 unless given.
+        Range of a cap as a share of its bus's load; the network's if left out.
     method
         ``fast`` or ``pypower``.
 
@@ -118,9 +111,8 @@ def solve_caps(
     --------
     evcm.network.certificate.certify_caps : checks a result without any solver.
     """
-    low, high = cap_shares()
-    low = low if share_min is None else share_min
-    high = high if share_max is None else share_max
+    low = day.network.cap_share_min if share_min is None else share_min
+    high = day.network.cap_share_max if share_max is None else share_max
     as_method(method)
     c = Checks("caps")
     c.require(0 <= low <= high, "share_min, share_max", (low, high), "0 <= share_min <= share_max")

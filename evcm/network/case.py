@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -40,6 +43,8 @@ class Network:
     and `angle_max_deg` bound the angle of the from bus less that of the to bus (left out: none).
     Per generator (ng,): `generator_bus`, `p_min_mw`, `p_max_mw`, `q_min_mvar`, `q_max_mvar`.
     `ev_bus` lists the buses that have an aggregator, in the order of the columns of EV tables.
+    The operator's rules: `nsp_penalty_per_mw` against 1 per MW at the slack (44), and the range of
+    a cap as a share of its bus's load, `cap_share_min`..`cap_share_max` (54), (55).
 
     Raises
     ------
@@ -81,6 +86,9 @@ class Network:
     ev_bus: IntArray = field(repr=False)
     angle_min_deg: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False)
     angle_max_deg: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False)
+    nsp_penalty_per_mw: float = 6000.0
+    cap_share_min: float = 0.025
+    cap_share_max: float = 1.0
 
     def __post_init__(self) -> None:
         for name, none in (("angle_min_deg", -np.inf), ("angle_max_deg", np.inf)):
@@ -241,6 +249,96 @@ def parts(net: Network, without: int | None = None) -> IntArray:
     return np.asarray(np.where(label == slack, 0, label + 1))
 
 
+BUS = (
+    "bus", "type", "load_mw", "load_mvar", "shunt_mw", "shunt_mvar", "v_min_pu", "v_max_pu",
+)  # fmt: skip
+BRANCH = (
+    "from_bus", "to_bus", "resistance_pu", "reactance_pu", "charging_pu", "tap_ratio", "limit_mva",
+)  # fmt: skip
+BRANCH_OPTIONAL = ("shift_deg", "angle_min_deg", "angle_max_deg")
+GENERATOR = ("bus", "p_min_mw", "p_max_mw", "q_min_mvar", "q_max_mvar")
+RULES = ("nsp_penalty_per_mw", "cap_share_min", "cap_share_max")
+
+
+def of_tables(
+    name: str,
+    base_mva: float,
+    bus: Mapping[str, NDArray[Any]],
+    branch: Mapping[str, NDArray[Any]],
+    generator: Mapping[str, NDArray[Any]],
+    aggregator_buses: Sequence[int] | None = None,
+    **rules: float,
+) -> Network:
+    """A network from the columns of its three tables, as ``data/network/`` names them.
+
+    Aggregators sit at `aggregator_buses`, at every bus with active load if left out. Branches may
+    have ``shift_deg`` (0 if left out), ``angle_min_deg`` and ``angle_max_deg`` (none if left out).
+    `rules` are the operator's, fields of `Network`.
+
+    Raises
+    ------
+    InputError
+        A bus is unknown or comes twice, or `Network` refuses the figures.
+    """
+    number = np.asarray(bus["bus"]).astype(np.int64)
+    index = {int(b): i for i, b in enumerate(number)}
+    c = Checks(f"network {name}")
+    c.require(len(index) == number.size, "bus", "a number twice", "each bus once")
+    chosen = number[bus["load_mw"] > 0] if aggregator_buses is None else np.array(aggregator_buses)
+    ends = {
+        "branch, from_bus": branch["from_bus"], "branch, to_bus": branch["to_bus"],
+        "generator, bus": generator["bus"], "aggregator_buses": chosen,
+    }  # fmt: skip
+    for table, buses in ends.items():
+        strange = [int(b) for b in buses if int(b) not in index]
+        c.require(not strange, table, f"unknown bus {strange[:5]}", "a bus of the table of buses")
+    c.done()
+
+    def place(buses: NDArray[Any]) -> IntArray:
+        return np.array([index[int(b)] for b in buses], dtype=np.int64)
+
+    return Network(
+        name=name, base_mva=base_mva, bus_number=number, bus_type=bus["type"],
+        load_p_mw=bus["load_mw"], load_q_mvar=bus["load_mvar"],
+        shunt_g_mw=bus["shunt_mw"], shunt_b_mvar=bus["shunt_mvar"],
+        v_min_pu=bus["v_min_pu"], v_max_pu=bus["v_max_pu"],
+        branch_from=place(branch["from_bus"]), branch_to=place(branch["to_bus"]),
+        resistance_pu=branch["resistance_pu"], reactance_pu=branch["reactance_pu"],
+        charging_pu=branch["charging_pu"], tap_ratio=branch["tap_ratio"],
+        shift_deg=branch.get("shift_deg", np.zeros(len(branch["from_bus"]))),
+        limit_mva=branch["limit_mva"], generator_bus=place(generator["bus"]),
+        p_min_mw=generator["p_min_mw"], p_max_mw=generator["p_max_mw"],
+        q_min_mvar=generator["q_min_mvar"], q_max_mvar=generator["q_max_mvar"],
+        ev_bus=place(chosen),
+        angle_min_deg=branch.get("angle_min_deg", np.zeros(0)),
+        angle_max_deg=branch.get("angle_max_deg", np.zeros(0)), **rules,
+    )  # fmt: skip
+
+
+def tables_of(network: Network) -> dict[str, pd.DataFrame]:
+    """Tables ``bus``, ``branch`` and ``generator`` of a network; `of_tables` reads them back."""
+    n = network
+    number = n.bus_number
+    bus = (number, n.bus_type, n.load_p_mw, n.load_q_mvar, n.shunt_g_mw, n.shunt_b_mvar,
+           n.v_min_pu, n.v_max_pu)  # fmt: skip
+    branch = (number[n.branch_from], number[n.branch_to], n.resistance_pu, n.reactance_pu,
+              n.charging_pu, n.tap_ratio, n.limit_mva)  # fmt: skip
+    generator = (number[n.generator_bus], n.p_min_mw, n.p_max_mw, n.q_min_mvar, n.q_max_mvar)
+    found = {
+        name: pd.DataFrame(dict(zip(columns, values, strict=True)))
+        for name, columns, values in (
+            ("bus", BUS, bus), ("branch", BRANCH, branch), ("generator", GENERATOR, generator),
+        )
+    }  # fmt: skip
+    found["branch"].insert(0, "branch", np.arange(1, len(n.branch_from) + 1))
+    if n.shift_deg.any():
+        found["branch"]["shift_deg"] = n.shift_deg
+    for name in ("angle_min_deg", "angle_max_deg"):
+        if np.isfinite(getattr(n, name)).any():
+            found["branch"][name] = getattr(n, name)
+    return found
+
+
 @cache
 def ieee14(as_published: bool = False) -> Network:
     """The study's IEEE 14-bus system.
@@ -250,38 +348,11 @@ def ieee14(as_published: bool = False) -> Network:
     as_published
         The network of the paper's own program, see `published_variant`.
     """
-    bus, branch = data.read_table("network/bus.csv"), data.read_table("network/branch.csv")
-    generator = data.read_table("network/generator.csv")
     facts = data.read_toml("network/network.toml")
-    number = bus["bus"].to_numpy()
-    index = {int(b): i for i, b in enumerate(number)}
-    place = np.vectorize(index.__getitem__, otypes=[np.int64])
-    net = Network(
-        name=facts["name"],
-        base_mva=facts["base_mva"],
-        bus_number=number,
-        bus_type=bus["type"].to_numpy(),
-        load_p_mw=bus["load_mw"].to_numpy(),
-        load_q_mvar=bus["load_mvar"].to_numpy(),
-        shunt_g_mw=bus["shunt_mw"].to_numpy(),
-        shunt_b_mvar=bus["shunt_mvar"].to_numpy(),
-        v_min_pu=bus["v_min_pu"].to_numpy(),
-        v_max_pu=bus["v_max_pu"].to_numpy(),
-        branch_from=place(branch["from_bus"]),
-        branch_to=place(branch["to_bus"]),
-        resistance_pu=branch["resistance_pu"].to_numpy(),
-        reactance_pu=branch["reactance_pu"].to_numpy(),
-        charging_pu=branch["charging_pu"].to_numpy(),
-        tap_ratio=branch["tap_ratio"].to_numpy(),
-        shift_deg=np.zeros(len(branch)),
-        limit_mva=branch["limit_mva"].to_numpy(),
-        generator_bus=place(generator["bus"]),
-        p_min_mw=generator["p_min_mw"].to_numpy(),
-        p_max_mw=generator["p_max_mw"].to_numpy(),
-        q_min_mvar=generator["q_min_mvar"].to_numpy(),
-        q_max_mvar=generator["q_max_mvar"].to_numpy(),
-        ev_bus=np.flatnonzero(bus["load_mw"].to_numpy() > 0),
-    )
+    tables = [data.read_table(f"network/{name}.csv") for name in ("bus", "branch", "generator")]
+    bus, branch, generator = ({str(k): v.to_numpy() for k, v in t.items()} for t in tables)
+    rules = {name: facts[name] for name in RULES}
+    net = of_tables(facts["name"], facts["base_mva"], bus, branch, generator, **rules)
     return published_variant(net) if as_published else net
 
 

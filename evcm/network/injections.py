@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evcm import data
 from evcm.arrays import FloatArray, IntArray
 from evcm.network.case import Day, Network
 from evcm.paper import implements
@@ -85,16 +84,11 @@ class Injections:
         return replace(self, low=self.low[periods], high=self.high[periods])
 
 
-def nsp_penalty_per_mw() -> float:
-    """C_pen of (44), against 1 per MW at the slack."""
-    return float(data.read_toml("network/network.toml")["nsp_penalty_per_mw"])
-
-
 @implements("44")
 def cost_per_mw(network: Network) -> tuple[FloatArray, float]:
     """Coefficients of (44): 1 for power at the slack, 0 for other generators, C_pen for NSP."""
     at_slack = network.generator_bus == network.slack
-    return at_slack.astype(float), nsp_penalty_per_mw()
+    return at_slack.astype(float), network.nsp_penalty_per_mw
 
 
 @implements("52", "53")

@@ -147,7 +147,7 @@ class OpfDay:
             and ``worth_mw``: power not supplied saved per unit of the limit (MW, MVA, Mvar,
             hundredth pu or degree).
         """
-        rows, penalty = [], injections.nsp_penalty_per_mw()
+        rows, penalty = [], self.network.nsp_penalty_per_mw
         for t in np.flatnonzero(self.nsp_mw.sum(axis=1) >= SERVED_MW).tolist():
             cause = [x for x in self.binding(t) if x.kind in CAUSES]
             strong = [x for x in cause if x.worth >= penalty / 2]

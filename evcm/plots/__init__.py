@@ -16,7 +16,6 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.io.base_renderers import MimetypeRenderer
 
-from evcm.inputs import PERIOD_H, PERIODS
 from evcm.plots.html import describe, figure_html, in_book
 from evcm.plots.sliders import Explorer, explore
 
@@ -66,9 +65,9 @@ BUS_COLOURS: dict[int, str] = dict(zip((2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14), S
 """Colour of each load bus."""
 
 
-def hours(periods: int = PERIODS) -> np.ndarray:
-    """Clock hour at which each period starts, shape (periods,)."""
-    return np.arange(periods) * PERIOD_H
+def hours(periods: int = 48, period_h: float = 0.5) -> np.ndarray:
+    """Hour since the first midnight at which each period starts, shape (periods,)."""
+    return np.arange(periods) * period_h
 
 
 def clock_axis(title: str = "clock") -> dict[str, Any]:

@@ -9,12 +9,12 @@ import plotly.graph_objects as go
 
 from evcm import plots
 from evcm.arrays import FloatArray
-from evcm.inputs import LOAD_BUSES
+from evcm.inputs.folder import paper
 from evcm.plots import REGIME_COLOURS as COLOURS
 
 
 def _bus_names() -> list[str]:
-    return [f"bus {bus}" for bus in LOAD_BUSES]
+    return [f"bus {bus}" for bus in paper().buses]
 
 
 def _clock(period: int) -> str:

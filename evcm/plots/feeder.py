@@ -12,7 +12,6 @@ from plotly.subplots import make_subplots
 from evcm import data, plots
 from evcm.feeder.states import FeederModel, FeederStates, circuit, supply_band
 from evcm.feeder.synthesis import METHODS, Characterisation, draw
-from evcm.inputs import PERIODS
 from evcm.study.feeder_days import CASE
 
 PHASE_SHIFT = {"a": -0.14, "b": 0.0, "c": 0.14}
@@ -176,7 +175,7 @@ def unbalance_day(states: FeederStates, node: str, scenario: int, side: str) -> 
             continue
         sums = rows.groupby("period")[["weighted", "feeders"]].sum()
         figure.add_scatter(
-            x=plots.hours(PERIODS), y=sums["weighted"] / sums["feeders"], name=case[2],
+            x=plots.hours(len(sums)), y=sums["weighted"] / sums["feeders"], name=case[2],
             line_color=plots.REGIME_COLOURS.get(str(case[2])), hovertemplate="%{y:.3f} %",
         )  # fmt: skip
     figure.update_layout(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from evcm import plots
 from evcm.coordination.regimes import STUDY
-from evcm.inputs import PERIOD_H
 
 
 def adoption(growth: Sequence[Mapping[str, Any]]) -> go.Figure:
@@ -67,6 +67,16 @@ def beside(
     return plots.describe(figure, f"{title}: pairs of bars, published and ours, in {unit}.")
 
 
+def _period_h(rows: pd.DataFrame) -> float:
+    """Length of a period; rows of results say it, others fill one day."""
+    return float(rows["period_h"].iloc[0]) if "period_h" in rows else 24.0 / len(rows)
+
+
+def _hours(rows: pd.DataFrame) -> np.ndarray:
+    """Hours since the first midnight at which the periods of some rows start."""
+    return plots.hours(len(rows), _period_h(rows))
+
+
 def _day(table: pd.DataFrame, scenario: int, side: str, regime: str) -> pd.DataFrame:
     """One case's rows in order of period; the day without cars is the same in every case."""
     rows = table[table["regime"] == regime]
@@ -88,13 +98,13 @@ def system_load(system: pd.DataFrame, regime: str, side: str) -> go.Figure:
     figure = go.Figure()
     base = _day(system, 0, "none", "no cars")
     figure.add_scatter(
-        x=plots.hours(), y=base["load_mw"], name="no cars", line_color=plots.REGIME_COLOURS["base"],
+        x=_hours(base), y=base["load_mw"], name="no cars", line_color=plots.REGIME_COLOURS["base"],
         line_shape="hv", hovertemplate="%{y:.2f} MW",
     )  # fmt: skip
     for scenario in sorted(set(system["scenario"]) - {0}):
         rows = _day(system, scenario, side, regime)
         figure.add_scatter(
-            x=plots.hours(), y=rows["load_mw"], name=f"scenario {scenario}", line_shape="hv",
+            x=_hours(rows), y=rows["load_mw"], name=f"scenario {scenario}", line_shape="hv",
             line_color=plots.SCENARIO_COLOURS[scenario], hovertemplate="%{y:.2f} MW",
         )  # fmt: skip
     figure.update_layout(
@@ -121,7 +131,7 @@ def ev_power(schedules: pd.DataFrame, scenario: int, side: str, regime: str) -> 
     for bus in sorted(set(rows["bus"])):
         mine = rows[rows["bus"] == bus]
         figure.add_bar(
-            x=plots.hours() + PERIOD_H / 2, y=mine["day_ahead_mw"], name=f"bus {bus}",
+            x=_hours(mine) + _period_h(mine) / 2, y=mine["day_ahead_mw"], name=f"bus {bus}",
             marker_color=plots.BUS_COLOURS[bus], hovertemplate="%{y:.3f} MW",
         )  # fmt: skip
     figure.update_layout(
@@ -147,13 +157,13 @@ def use_of_cap(schedules: pd.DataFrame, scenario: int, side: str, bus: int) -> g
     figure = go.Figure()
     capped = _day(mine, scenario, side, "maximum total")
     figure.add_scatter(
-        x=plots.hours(), y=capped["cap_mw"], name="cap", line_shape="hv",
+        x=_hours(capped), y=capped["cap_mw"], name="cap", line_shape="hv",
         line={"color": plots.REGIME_COLOURS["limit"], "dash": "dash"}, hovertemplate="%{y:.3f} MW",
     )  # fmt: skip
     for regime in ("apart", "maximum total"):
         rows = _day(mine, scenario, side, regime)
         figure.add_scatter(
-            x=plots.hours(), y=rows["day_ahead_mw"], name=regime, line_shape="hv",
+            x=_hours(rows), y=rows["day_ahead_mw"], name=regime, line_shape="hv",
             line_color=plots.REGIME_COLOURS[regime], hovertemplate="%{y:.3f} MW",
         )  # fmt: skip
     figure.update_layout(
@@ -180,12 +190,12 @@ def operation(system: pd.DataFrame, scenario: int, side: str) -> go.Figure:
         rows = _day(system, scenario, side, regime)
         colour = plots.REGIME_COLOURS[regime]
         figure.add_scatter(
-            x=plots.hours(), y=rows["generation_mw"], name=regime, line_shape="hv",
+            x=_hours(rows), y=rows["generation_mw"], name=regime, line_shape="hv",
             line_color=colour, hovertemplate="%{y:.2f} MW",
         )  # fmt: skip
         if rows["nsp_mw"].max() > 1e-4:
             figure.add_scatter(
-                x=plots.hours(), y=rows["nsp_mw"], name=f"not supplied, {regime}",
+                x=_hours(rows), y=rows["nsp_mw"], name=f"not supplied, {regime}",
                 line={"color": colour, "dash": "dot"}, line_shape="hv",
                 hovertemplate="%{y:.3f} MW",
             )  # fmt: skip

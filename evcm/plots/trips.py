@@ -12,7 +12,6 @@ from plotly.subplots import make_subplots
 
 from evcm import data
 from evcm.arrays import FloatArray
-from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS
 from evcm.inputs.folder import paper
 from evcm.inputs.values import TripLaw
 from evcm.plots import (
@@ -51,12 +50,12 @@ def roads(law: TripLaw) -> go.Figure:
             x=(x0 + x1) / 2, y=(y0 + y1) / 2, text=f"{km * law.distance_share:.1f} km",
             showarrow=False, yshift=10,
         )  # fmt: skip
-    place = [ROAD_PLACES[b] for b in LOAD_BUSES]
+    place = [ROAD_PLACES[b] for b in paper().buses]
     figure.add_scatter(
         x=[p[0] for p in place], y=[p[1] for p in place], mode="markers+text", showlegend=False,
-        text=[str(b) for b in LOAD_BUSES], textfont={"color": "white"}, hoverinfo="text",
-        hovertext=[f"bus {b}" for b in LOAD_BUSES],
-        marker={"size": 28, "color": [BUS_COLOURS[b] for b in LOAD_BUSES]},
+        text=[str(b) for b in paper().buses], textfont={"color": "white"}, hoverinfo="text",
+        hovertext=[f"bus {b}" for b in paper().buses],
+        marker={"size": 28, "color": [BUS_COLOURS[b] for b in paper().buses]},
     )  # fmt: skip
     figure.update_layout(
         title="Trips between load buses", xaxis={"visible": False}, yaxis={"visible": False}
@@ -225,14 +224,14 @@ def day(cars: Cars, trips: Trips, names: Sequence[str] | None = None) -> go.Figu
     for name, inside, colour in states:
         rows, t = np.nonzero(inside[:, :, 0].T)
         figure.add_bar(
-            x=np.full(t.size, PERIOD_H), base=x[t], y=[names[int(i)] for i in rows],
+            x=np.full(t.size, paper().period_h), base=x[t], y=[names[int(i)] for i in rows],
             name=name, marker={"color": colour, "line": {"width": 0}}, row=1, col=1,
             orientation="h",
             hovertemplate="%{y}, %{base} h: " + name + "<extra></extra>",
         )  # fmt: skip
     for v in range(size):
         figure.add_bar(
-            x=x + PERIOD_H / 2, y=trips.energy_kwh[:, v, 0], name=f"{names[v]}, kWh",
+            x=x + paper().period_h / 2, y=trips.energy_kwh[:, v, 0], name=f"{names[v]}, kWh",
             marker={"color": SERIES[4 + v % 7]}, row=2, col=1,
         )  # fmt: skip
     axis = clock_axis()
@@ -253,7 +252,7 @@ def uncontrolled(days: Mapping[str, UncontrolledDay], load_mw: FloatArray) -> go
             line={"color": SERIES[(3 + i) % len(SERIES)], "shape": "hv"},
         )  # fmt: skip
     figure.add_scatter(
-        x=hours(PERIODS), y=load_mw, name="load without cars (right)", secondary_y=True,
+        x=hours(len(load_mw)), y=load_mw, name="load without cars (right)", secondary_y=True,
         line={"color": REGIME_COLOURS["no cars"], "shape": "hv", "dash": "dot"},
     )  # fmt: skip
     figure.update_layout(title="Uncontrolled charging", xaxis=clock_axis())

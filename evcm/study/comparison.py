@@ -17,13 +17,13 @@ Plans are stored as in the study and shared with it. Tables go to ``coordination
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from evcm import inputs
 from evcm.aggregator import methods, of_fleet
 from evcm.aggregator.plan import AggregatorPlan, plan_arrays, plan_of_arrays
 from evcm.aggregator.problem import AggregatorProblem
@@ -41,18 +41,19 @@ from evcm.coordination.equilibrium import Ending, against, find_equilibrium
 from evcm.coordination.reallocation import Reallocation, fits, no_cap_mw, peak_use_mw, reallocate
 from evcm.coordination.regimes import REGIMES, RULES, Case, Regime, Rule
 from evcm.errors import InfeasibleError
-from evcm.inputs import LOAD_BUSES
-from evcm.network import case as network_case
-from evcm.network.caps import study_caps
+from evcm.inputs.folder import paper
+from evcm.inputs.study import Inputs
+from evcm.network.case import Day
 from evcm.store import fingerprint
 from evcm.store.each import Progress, each, required
 from evcm.store.result import Result
 from evcm.store.results import Store
-from evcm.study.flow import Settings, quiet
+from evcm.study.flow import Settings, build_fleets, quiet, simulate_all, study_caps
 from evcm.study.tasks import PlanTask, run_key, solve_plans, stored_plan
-from evcm.trips import fleet, montecarlo, uncontrolled
+from evcm.trips import uncontrolled
 from evcm.trips.fleet import Fleet
 from evcm.trips.montecarlo import Side
+from evcm.trips.uncontrolled import UncontrolledDay
 
 TABLES = ("regimes", "allocation", "loop", "equilibrium", "totals")
 
@@ -68,6 +69,16 @@ class CaseRun:
     side: Side
     fleet: Fleet = field(repr=False)
     problems: tuple[AggregatorProblem, ...] = field(repr=False)
+
+    @property
+    def every(self) -> range:
+        """Positions of the aggregators."""
+        return range(len(self.problems))
+
+    @cached_property
+    def site(self) -> Day:
+        """The network and its load, with the aggregators that have cars."""
+        return of_fleet.site(self.fleet)
 
     @property
     def cars_met(self) -> FloatArray:
@@ -108,7 +119,7 @@ def regime_row(run: CaseRun, regime: Regime, planned: Planned) -> dict[str, obje
     `v_min_pu` the lowest of all; `nse_day_ahead_mwh` is that of the day-ahead schedule.
     """
     market, trade = run.problems[0], planned.trade
-    site, dt = network_case.reference_day(), run.problems[0].period_h
+    site, dt = run.site, run.problems[0].period_h
     paid = account(market, trade, site.load_p_mw.sum(axis=1))
     days = operate(site, trade.sample_mw, market.probability)
     day_ahead = operate(site, trade.day_ahead_mw[:, :, None], np.ones(1))
@@ -147,7 +158,7 @@ def allocation_row(
     return {
         **run.label,
         "rule": rule,
-        "bus": LOAD_BUSES[k],
+        "bus": run.problems[k].bus,
         "cars": int(run.cars_met[k]),
         "feasible": raised == 0.0,
         "least_raise_percent": raised,
@@ -163,7 +174,9 @@ def allocation_row(
     }
 
 
-def run(settings: Settings, out: Path, progress: Progress = quiet) -> dict[str, pd.DataFrame]:
+def run(
+    settings: Settings, out: Path, progress: Progress = quiet, inputs: Inputs | None = None
+) -> dict[str, pd.DataFrame]:
     """Compare the regimes of all scenarios and sides; compute what is not stored yet.
 
     Parameters
@@ -174,16 +187,20 @@ def run(settings: Settings, out: Path, progress: Progress = quiet) -> dict[str, 
         Folder of the results.
     progress : callable
         Told (step, done, total).
+    inputs : Inputs, optional
+        The paper's if left out.
 
     Returns
     -------
     Tables by name, as stored.
     """
-    key, names = comparison_key(settings), {n: f"coordination/{n}.parquet" for n in TABLES}
+    inputs = inputs or paper()
+    settings = settings.of(inputs)
+    key, names = comparison_key(settings, inputs), {n: f"coordination/{n}.parquet" for n in TABLES}
     with Store(out).locked("evcm compare") as store:
         if all(store.is_fresh(name, key) for name in names.values()):
             return {name: store.load_table(path, key) for name, path in names.items()}
-        cases = build_cases(settings)
+        cases = build_cases(settings, inputs)
         _solve_own(cases, store, settings, progress)
         joints = [JointTask(c) for c in cases]
         each(joints, store, "joint", settings.jobs, progress, "Joint optimum")
@@ -200,53 +217,54 @@ def run(settings: Settings, out: Path, progress: Progress = quiet) -> dict[str, 
     return tables
 
 
-def comparison_key(settings: Settings) -> str:
-    """Fingerprint of the code, the data and the settings."""
-    return run_key(__name__, settings)
+def comparison_key(settings: Settings, inputs: Inputs | None = None) -> str:
+    """Fingerprint of the code, the inputs (the paper's if left out) and the settings."""
+    inputs = inputs or paper()
+    return run_key(__name__, settings.of(inputs), inputs)
 
 
-def load(out: Path, settings: Settings | None = None) -> dict[str, pd.DataFrame]:
-    """The stored tables; refuses those of other code, data or settings.
+def load(
+    out: Path, settings: Settings | None = None, inputs: Inputs | None = None
+) -> dict[str, pd.DataFrame]:
+    """The stored tables; refuses those of other code, inputs or settings.
 
     Raises
     ------
     StaleError
         A table is missing or stale.
     """
-    store, key = Store(out), comparison_key(settings or Settings())
+    store, key = Store(out), comparison_key(settings or Settings(), inputs)
     return {name: store.load_table(f"coordination/{name}.parquet", key) for name in TABLES}
 
 
-def build_cases(settings: Settings) -> list[CaseRun]:
+def build_cases(settings: Settings, inputs: Inputs | None = None) -> list[CaseRun]:
     """Fleets and problems of every scenario and side, the very ones of the study."""
-    cases = []
-    law = inputs.trip_law(settings.law)
-    for number in settings.scenarios:
-        simulation = montecarlo.simulate(inputs.scenario(number), law, settings.seed)
-        for side in settings.sides:
-            cars = fleet.build_fleet(simulation, side, settings.cars_per_group)
-            problems = tuple(of_fleet.aggregator_problem(cars, bus) for bus in LOAD_BUSES)
-            cases.append(CaseRun(number, side, cars, problems))
-    return cases
+    fleets = build_fleets(simulate_all(settings, inputs or paper()), settings)
+    return [
+        CaseRun(number, side, cars, of_fleet.aggregator_problems(cars))
+        for (number, side), cars in fleets.items()
+    ]
 
 
 def _solve_own(cases: list[CaseRun], store: Store, settings: Settings, progress: Progress) -> None:
     """Plans that do not depend on other plans: the study's two regimes, then without any cap."""
-    every, gap = range(len(LOAD_BUSES)), settings.gap
-    own = [c.task(k, "apart", gap) for c in cases for k in every]
+    gap = settings.gap
+    own = [c.task(k, "apart", gap) for c in cases for k in c.every]
     solve_plans(own, store, settings.jobs, progress, "Aggregators")
-    cap = study_caps().cap_mw
-    one_shot = [c.task(k, "maximum total", gap, cap[:, k]) for c in cases for k in every]
+    one_shot = []
+    for c in cases:
+        cap = study_caps(c.site)
+        one_shot += [c.task(k, "maximum total", gap, cap[:, k]) for k in c.every]
     solve_plans(one_shot, store, settings.jobs, progress, "Aggregators under caps")
-    free = [c.free(k, gap) for c in cases for k in every]
+    free = [c.free(k, gap) for c in cases for k in c.every]
     solve_plans(free, store, settings.jobs, progress, "Aggregators without caps")
     tasks = []
     for c in cases:
         for rule in RULES[1:]:
-            caps = allocation.allocate(rule, c.cars_met)
+            caps = allocation.allocate(rule, c.cars_met, c.site)
             tasks += [
                 c.task(k, rule, gap, caps[:, k])
-                for k in every
+                for k in c.every
                 if not fits(stored_plan(store, c.free(k, gap)), caps[:, k])
             ]
     solve_plans(tasks, store, settings.jobs, progress, "Aggregators by rule")
@@ -266,11 +284,11 @@ class JointTask:
     def key(self) -> str:
         """Fingerprint of the problems, the gap and the solving code."""
         code = fingerprint.of_code(JointTask), methods.code(*methods.AUTO)
-        return fingerprint.of_content(code, self.case.problems, WHOLE_GAP)
+        return fingerprint.of_content(code, self.case.problems, self.case.site, WHOLE_GAP)
 
     def run(self) -> Result:
         """Solve; the arrays are the plan of all cars."""
-        found = joint_optimum.solve_joint(self.case.problems, gap=WHOLE_GAP)
+        found = joint_optimum.solve_joint(self.case.problems, self.case.site, gap=WHOLE_GAP)
         facts = {
             "bound_usd": found.bound_usd, "cuts": found.rounds, "cost_usd": found.plan.cost_usd,
             "gap": found.plan.gap, "seconds": found.seconds, "status": found.status,
@@ -360,7 +378,7 @@ def _compare(
     joint_task: JointTask, answer: EquilibriumTask, store: Store, gap: float
 ) -> dict[str, pd.DataFrame]:
     """Tables of one case."""
-    case, every = joint_task.case, range(len(LOAD_BUSES))
+    case, every = joint_task.case, joint_task.case.every
     free = [stored_plan(store, case.free(k, gap)) for k in every]
     plans: dict[Regime, list[AggregatorPlan]] = {
         "apart": list(answer.start),
@@ -368,7 +386,7 @@ def _compare(
     }
     by_bus = []
     for rule in RULES:
-        caps = allocation.allocate(rule, case.cars_met)
+        caps = allocation.allocate(rule, case.cars_met, case.site)
         plans[rule] = []
         for k in every:
             plan, raised = _rule_plan(case, k, rule, caps[:, k], free[k], store, gap)
@@ -383,7 +401,7 @@ def _compare(
     nothing = np.zeros((*joint.trade.day_ahead_mw.shape, 1))
     planned: dict[Regime, Planned] = {
         "no cars": Planned(Trade(nothing[:, :, 0], np.zeros_like(joint.trade.deviation_mw))),
-        "uncontrolled": Planned(trade_of_uncontrolled(uncontrolled.charge_at_once(case.fleet))),
+        "uncontrolled": Planned(trade_of_uncontrolled(at_once(case))),
         "joint": joint,
     }
     for regime, found in plans.items():
@@ -407,6 +425,13 @@ def _compare(
         "equilibrium": pd.DataFrame([answer.row(store)]),
         "totals": pd.concat(totals, ignore_index=True),
     }
+
+
+def at_once(case: CaseRun) -> UncontrolledDay:
+    """Uncontrolled charging at the buses that have cars."""
+    day, buses = uncontrolled.charge_at_once(case.fleet), case.site.network.ev_bus_number
+    keep = [day.buses.index(bus) for bus in buses]
+    return replace(day, power_mw=day.power_mw[:, keep], buses=buses)
 
 
 def loop_row(case: CaseRun, loop: Reallocation) -> dict[str, object]:
@@ -440,7 +465,7 @@ def _loop(
     gap: float,
 ) -> Reallocation:  # fmt: skip
     """Re-allocate from the paper's caps; plans at hand are not solved again."""
-    caps = study_caps().cap_mw
+    caps = study_caps(case.site)
 
     def solve(k: int, cap_mw: FloatArray) -> AggregatorPlan:
         if np.array_equal(cap_mw, no_cap_mw(case.problems[k])):
@@ -454,4 +479,4 @@ def _loop(
             raise InfeasibleError(f"bus {task.problem.bus}: the cap had to rise by {raised:.3g} %")
         return stored_plan(store, task)
 
-    return reallocate(case.problems, caps, gap=gap, solve=solve, start_plans=one_shot)
+    return reallocate(case.problems, caps, case.site, gap=gap, solve=solve, start_plans=one_shot)

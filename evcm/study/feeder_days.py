@@ -16,7 +16,6 @@ from evcm.errors import Checks
 from evcm.feeder import synthesis
 from evcm.feeder.states import FeederStates, supply_band
 from evcm.feeder.synthesis import Characterisation
-from evcm.inputs import PERIOD_H
 from evcm.store import fingerprint
 from evcm.store.each import Jobs, Progress, each
 from evcm.store.result import Result
@@ -33,7 +32,7 @@ def day_totals(states: FeederStates) -> pd.DataFrame:
     and charging cars take), v2g_mwh, v_min_pu, v_max_pu, vuf_p95_percent, vuf_max_percent,
     hours_under and hours_over (of an average feeder and terminal, outside Peru's band).
     """
-    flows = states.flows()
+    flows, dt = states.flows(), states.cases.period_h
     low, high = supply_band()
     v = states.v_pu
     flows["under"] = (v < low).mean(axis=1)
@@ -41,10 +40,10 @@ def day_totals(states: FeederStates) -> pd.DataFrame:
     found = []
     for case, rows in flows.groupby(CASE, sort=False):
         n = rows["feeders"].to_numpy(float)
-        mwh = {k: float(rows[f"{k}_kw"] @ n) * PERIOD_H / 1000 for k in ("head", "losses", "v2g")}
-        taken = float((rows["load_kw"] + rows["charge_kw"]) @ n) * PERIOD_H / 1000
+        mwh = {k: float(rows[f"{k}_kw"] @ n) * dt / 1000 for k in ("head", "losses", "v2g")}
+        taken = float((rows["load_kw"] + rows["charge_kw"]) @ n) * dt / 1000
         periods = rows["period"].nunique()
-        day_h = periods * PERIOD_H
+        day_h = periods * dt
         found.append(
             {
                 **dict(zip(CASE, case, strict=True)),
@@ -76,7 +75,7 @@ def supply_quality(states: FeederStates, rural: bool = False) -> pd.DataFrame:
         at = rows.index.to_numpy()
         weight = rows["feeders"].to_numpy(float)
         weight = weight / weight.sum()
-        day_h = np.unique(states.cases.period[at]).size * PERIOD_H
+        day_h = np.unique(states.cases.period[at]).size * states.cases.period_h
         found.append(
             pd.DataFrame(
                 {

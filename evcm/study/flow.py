@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from evcm import inputs
 from evcm.aggregator import of_fleet
 from evcm.arrays import FloatArray
-from evcm.coordination.regimes import NO_CARS, Case, Regime
+from evcm.coordination.regimes import NO_CARS, Case
 from evcm.errors import Checks
-from evcm.inputs import LOAD_BUSES, PERIODS
+from evcm.inputs.folder import paper
+from evcm.inputs.study import Inputs
+from evcm.inputs.values import Sessions
 from evcm.network import caps
+from evcm.network.case import Day
 from evcm.store import fingerprint
 from evcm.store.each import Jobs, Progress, check_jobs
 from evcm.store.results import Store
@@ -43,31 +45,48 @@ STUDY_GAP = 2e-3
 
 @dataclass(frozen=True)
 class Settings:
-    """What to run: scenarios, sides, seed, gap to prove, worker processes."""
+    """What to run: scenarios, sides, seed, gap to prove, worker processes.
 
-    scenarios: tuple[int, ...] = (1, 2, 3)
+    Without `scenarios`, all of the inputs are run; without `law` and `cars_per_group`, those of the
+    inputs hold.
+    """
+
+    scenarios: tuple[int, ...] | None = None
     sides: tuple[Side, ...] = SIDES
     seed: int = 1
-    law: str = "published"
+    law: str | None = None
     gap: float = STUDY_GAP
-    cars_per_group: int = 10
+    cars_per_group: int | None = None
     jobs: Jobs = 2
 
     def __post_init__(self) -> None:
         c = Checks("study")
-        numbers = [s.number for s in inputs.scenarios()]
-        known = all(s in numbers for s in self.scenarios) and len(self.scenarios) > 0
-        c.require(known, "scenarios", self.scenarios, ", ".join(map(str, numbers)))
+        c.require(self.scenarios is None or len(self.scenarios) > 0, "scenarios", (), ">= 1")
         c.require(
             all(s in SIDES for s in self.sides) and len(self.sides) > 0,
             "sides", self.sides, "min, max",
         )  # fmt: skip
         c.require(0 <= self.seed < 2**63, "seed", self.seed, "0..2^63-1")
-        c.require(self.law in ("published", "printed"), "law", self.law, "published, printed")
         c.require(0 < self.gap <= 0.5, "gap", self.gap, "0 < gap <= 0.5")
-        c.require(self.cars_per_group >= 1, "cars_per_group", self.cars_per_group, ">= 1")
+        group = self.cars_per_group
+        c.require(group is None or group >= 1, "cars_per_group", group, ">= 1")
         check_jobs(c, self.jobs)
         c.done()
+
+    def of(self, inputs: Inputs) -> Settings:
+        """The settings with what is left out taken from the inputs, checked against them.
+
+        Recorded sessions have no extremes to tell apart: only the side ``max`` is run.
+        """
+        known = tuple(s.number for s in inputs.scenarios)
+        chosen = known if self.scenarios is None else self.scenarios
+        c = Checks("study")
+        allowed = ", ".join(map(str, known))
+        c.require(all(s in known for s in chosen), "scenarios", chosen, allowed)
+        c.done()
+        if isinstance(inputs.cars, Sessions):
+            return replace(self, scenarios=chosen[:1], sides=SIDES[1:], law="")
+        return replace(self, scenarios=chosen, law=inputs.law(self.law).name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,39 +107,66 @@ def quiet(step: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
-def run(settings: Settings, out: Path, progress: Progress = quiet) -> StudyResult:
-    """Run the study, or the part of it that is not stored yet, and store every result in `out`."""
+def run(
+    settings: Settings, out: Path, progress: Progress = quiet, inputs: Inputs | None = None
+) -> StudyResult:
+    """Run the study, or the part of it that is not stored yet, and store every result in `out`.
+
+    Parameters
+    ----------
+    settings : Settings
+    out : Path
+        Folder of the results.
+    progress : callable
+        Told (step, done, total).
+    inputs : Inputs, optional
+        The paper's if left out.
+
+    Raises
+    ------
+    InputError
+        The settings ask for what the inputs do not have.
+    InfeasibleError
+        An aggregator has no plan, whatever its cap, or the network cannot serve the least caps.
+    """
+    inputs = inputs or paper()
+    settings = settings.of(inputs)
     with Store(out).locked("evcm study") as store:
-        return _run(settings, store, progress)
+        return _run(settings, store, progress, inputs)
 
 
-def _run(settings: Settings, store: Store, progress: Progress) -> StudyResult:
+def _run(settings: Settings, store: Store, progress: Progress, inputs: Inputs) -> StudyResult:
     clock = time.perf_counter()
-    simulations = [_simulate(settings, number) for number in settings.scenarios]
+    simulations = simulate_all(settings, inputs)
     progress("Monte Carlo", len(simulations), len(simulations))
-    fleets = {
-        (simulation.scenario.number, side): fleet.build_fleet(
-            simulation, side, settings.cars_per_group
-        )
-        for simulation in simulations
-        for side in settings.sides
-    }
-
+    fleets = build_fleets(simulations, settings)
+    problems = {case: of_fleet.aggregator_problems(cars) for case, cars in fleets.items()}
     own = solve_plans(
-        _tasks(fleets, settings, "apart"), store, settings.jobs, progress, "Aggregators"
-    )
-    cap_mw = caps.study_caps().cap_mw
-    progress("Caps", PERIODS, PERIODS)
+        [
+            PlanTask(Case(*case, "apart"), problem, settings.gap)
+            for case, mine in problems.items()
+            for problem in mine
+        ],
+        store, settings.jobs, progress, "Aggregators",
+    )  # fmt: skip
+    cap_mw = {case: study_caps(of_fleet.site(cars)) for case, cars in fleets.items()}
+    progress("Caps", inputs.periods, inputs.periods)
     capped = solve_plans(
-        _tasks(fleets, settings, "maximum total", cap_mw),
+        [
+            PlanTask(Case(*case, "maximum total"), problem, settings.gap, cap_mw[case][:, k])
+            for case, mine in problems.items()
+            for k, problem in enumerate(mine)
+        ],
         store, settings.jobs, progress, "Aggregators under caps",
     )  # fmt: skip
     aggregators = pd.concat([own, capped], ignore_index=True)
 
-    powers: dict[Case, FloatArray] = {NO_CARS: np.zeros((PERIODS, len(LOAD_BUSES)))}
+    powers: dict[Case, FloatArray] = {NO_CARS: np.zeros((inputs.periods, len(inputs.buses)))}
     powers |= _uncontrolled_mw(fleets)
-    powers |= schedules_mw(aggregators)
-    system, transmission = solve_days(powers, store, progress, "Operator's OPF days", settings.jobs)
+    powers |= schedules_mw(aggregators, inputs.buses)
+    system, transmission = solve_days(
+        powers, inputs.day, store, progress, "Operator's OPF days", settings.jobs
+    )
 
     tables = {
         "table_1": montecarlo.table_1(simulations),
@@ -129,40 +175,49 @@ def _run(settings: Settings, store: Store, progress: Progress) -> StudyResult:
         "schedules": _schedule_table(aggregators),
         "system": system,
         "transmission": transmission,
-        "caps": _caps_table(cap_mw),
+        "caps": _caps_table(inputs),
     }
-    key = study_key(settings)
+    key = study_key(settings, inputs)
     for name, table in tables.items():
         store.save_table(f"{name}.parquet", key, table)
     seconds = time.perf_counter() - clock
-    _write_manifest(store, settings, key, seconds)
+    _write_manifest(store, settings, key, seconds, inputs)
     del tables["schedules"]
     return StudyResult(store.folder, seconds, **tables)
 
 
-def study_key(settings: Settings) -> str:
-    """Fingerprint of the code, the data and the settings."""
-    return run_key(__name__, settings)
+def study_key(settings: Settings, inputs: Inputs | None = None) -> str:
+    """Fingerprint of the code, the inputs (the paper's if left out) and the settings."""
+    inputs = inputs or paper()
+    return run_key(__name__, settings.of(inputs), inputs)
 
 
-def _simulate(settings: Settings, number: int) -> MonteCarlo:
-    law = inputs.trip_law(settings.law)
-    return montecarlo.simulate(inputs.scenario(number), law, settings.seed)
+def simulate_all(settings: Settings, inputs: Inputs) -> list[MonteCarlo]:
+    """The Monte Carlo simulation of every scenario asked for."""
+    settings = settings.of(inputs)
+    law = inputs.law(settings.law) if settings.law else None
+    return [
+        montecarlo.simulate(inputs.scenario(number), law, settings.seed, inputs=inputs)
+        for number in settings.scenarios or ()
+    ]
 
 
-def _tasks(
-    fleets: dict[tuple[int, Side], Fleet],
-    settings: Settings,
-    regime: Regime,
-    cap_mw: FloatArray | None = None,
-) -> list[PlanTask]:
-    tasks = []
-    for (number, side), cars in fleets.items():
-        for k, bus in enumerate(LOAD_BUSES):
-            problem = of_fleet.aggregator_problem(cars, bus)
-            cap = None if cap_mw is None else cap_mw[:, k]
-            tasks.append(PlanTask(Case(number, side, regime), problem, settings.gap, cap))
-    return tasks
+def build_fleets(
+    simulations: list[MonteCarlo], settings: Settings
+) -> dict[tuple[int, Side], Fleet]:  # fmt: skip
+    """Fleets of the extreme samples, by scenario number and side."""
+    return {
+        (simulation.scenario.number, side): fleet.build_fleet(
+            simulation, side, settings.cars_per_group
+        )
+        for simulation in simulations
+        for side in settings.of(simulation.inputs).sides
+    }
+
+
+def study_caps(site: Day) -> FloatArray:
+    """The paper's caps (54), (55) of a day (T, K)."""
+    return np.array(caps.solve_caps(site).cap_mw)
 
 
 def _uncontrolled_mw(fleets: dict[tuple[int, Side], Fleet]) -> dict[Case, FloatArray]:
@@ -181,24 +236,29 @@ def _schedule_table(aggregators: pd.DataFrame) -> pd.DataFrame:
     return long.astype({"day_ahead_mw": float, "cap_mw": float})
 
 
-def _caps_table(cap_mw: FloatArray) -> pd.DataFrame:
+def _caps_table(inputs: Inputs) -> pd.DataFrame:
+    periods, buses = inputs.periods, inputs.buses
     return pd.DataFrame(
         {
-            "period": np.repeat(np.arange(1, PERIODS + 1), len(LOAD_BUSES)),
-            "bus": np.tile(LOAD_BUSES, PERIODS),
-            "cap_mw": cap_mw.ravel(),
+            "period": np.repeat(np.arange(1, periods + 1), len(buses)),
+            "bus": np.tile(buses, periods),
+            "cap_mw": study_caps(inputs.day).ravel(),
         }
     )
 
 
-def _write_manifest(store: Store, settings: Settings, key: str, seconds: float) -> None:
+def _write_manifest(
+    store: Store, settings: Settings, key: str, seconds: float, inputs: Inputs
+) -> None:
     store.note(
         "manifest",
         key,
         {
             "settings": settings.__dict__,
             "code": fingerprint.of_modules(__name__),
-            "data": fingerprint.of_data(*fingerprint.STUDY_DATA),
+            "inputs": inputs.name,
+            "data": inputs.fingerprint,
+            "period_h": inputs.period_h,
             "seconds": seconds,
             "processors": os.cpu_count(),
         },

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from evcm import inputs
 from evcm.arrays import FloatArray, IntArray
-from evcm.inputs import LOAD_BUSES, PERIODS
+from evcm.inputs.study import Inputs
 from evcm.inputs.values import Charger, Scenario, TripLaw
 from evcm.network import opf
 from evcm.network.case import Day
@@ -20,10 +19,12 @@ DRAW = 100
 """Scenario number that keys the draws of hosting days, apart from those of the scenarios."""
 
 
-def drawn_day(most: int, day: int, seed: int = 1, law: TripLaw | None = None) -> Cars:
-    """One day of `most` cars under a trip law, the published one if left out."""
+def drawn_day(
+    most: int, day: int, seed: int = 1, law: TripLaw | None = None, inputs: Inputs | None = None
+) -> Cars:
+    """One day of `most` cars under a trip law; the inputs' own, and the paper's, if left out."""
     scenario = Scenario(number=DRAW, cars=most, samples=day + 1)
-    return cars.draw_cars(scenario, inputs.trip_law() if law is None else law, seed, day)
+    return cars.draw_cars(scenario, law, seed, day, inputs)
 
 
 def first_cars(day: Cars, start: int, stop: int) -> Cars:
@@ -39,7 +40,8 @@ def first_cars(day: Cars, start: int, stop: int) -> Cars:
 def growing_fleet_mw(day: Cars, block: int, charger: Charger) -> tuple[FloatArray, FloatArray]:
     """Uncontrolled power (B + 1, T, K) of the first 0, block, 2 block .. cars, and unserved kWh."""
     blocks = len(day) // block
-    power, unserved = np.zeros((blocks + 1, PERIODS, len(LOAD_BUSES))), np.zeros(blocks + 1)
+    told, unserved = day.inputs, np.zeros(blocks + 1)
+    power = np.zeros((blocks + 1, told.periods, len(told.buses)))
     for b in range(blocks):
         part = uncontrolled.charge_at_once(first_cars(day, b * block, (b + 1) * block), charger)
         power[b + 1], unserved[b + 1] = part.power_mw[:, :, 0], part.unserved_kwh[0]
@@ -51,12 +53,12 @@ def first_shortage(site: Day, power_mw: FloatArray) -> IntArray:
 
     `power_mw` is (D, B + 1, T, K). More cars never draw less, so bisection finds the first.
     """
-    days, blocks = power_mw.shape[0], power_mw.shape[1] - 1
+    days, blocks, periods = power_mw.shape[0], power_mw.shape[1] - 1, power_mw.shape[2]
     wide = site.repeated(days)
 
     def short(block: IntArray) -> np.ndarray:
-        flat = power_mw[np.arange(days), block].reshape(days * PERIODS, -1)
-        every = opf.served(wide, flat).reshape(days, PERIODS).all(axis=1)
+        flat = power_mw[np.arange(days), block].reshape(days * periods, -1)
+        every = opf.served(wide, flat).reshape(days, periods).all(axis=1)
         return np.logical_not(every)
 
     low, high = np.zeros(days, np.int64), np.full(days, blocks + 1, np.int64)

@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evcm import inputs
 from evcm.aggregator import methods, of_fleet
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import IntArray
 from evcm.coordination.account import Operation, Trade, account, operate, trade_of_plans
 from evcm.coordination.equilibrium import find_equilibrium
 from evcm.errors import InfeasibleError
-from evcm.inputs import LOAD_BUSES
+from evcm.inputs.folder import paper
 from evcm.inputs.values import PriceSteps, Scenario
-from evcm.network import case
 from evcm.store import fingerprint
 from evcm.store.each import Jobs, Progress, each
 from evcm.store.result import Result
@@ -116,7 +114,7 @@ def group_sizes(drawn: Cars, count: int, weights: tuple[float, float]) -> IntArr
 
 def problems_of(hinge: Hinge, count: int) -> list[AggregatorProblem]:
     """The eleven aggregators of a fleet of `count` cars with one assumption changed."""
-    law = replace(inputs.trip_law(hinge.law), departure_latest_h=hinge.latest_h)
+    law = replace(paper().law(hinge.law), departure_latest_h=hinge.latest_h)
     drawn = cars.draw_cars(Scenario(number=DRAW, cars=GROUPS, samples=1), law, hinge.seed, 0)
     size = group_sizes(drawn, count, hinge.weights)
     grouped = fleet.real_time_fleet(
@@ -126,13 +124,15 @@ def problems_of(hinge: Hinge, count: int) -> list[AggregatorProblem]:
     feeds = np.arange(GROUPS) < round(hinge.feeding * GROUPS)
     cost = np.where(feeds, hinge.wear * grouped.storage_cost_usd_per_kwh, NO_FEED_IN_USD_PER_KWH)
     grouped = replace(grouped, storage_cost_usd_per_kwh=cost)
+    price = paper().market.price
+    assert isinstance(price, PriceSteps)
     options: dict[str, Any] = {
-        "charger": replace(inputs.charger(), power_kw=hinge.charger_kw),
-        "price": stretched(inputs.price_steps(), hinge.price_spread),
+        "charger": replace(paper().vehicles[0].charger, power_kw=hinge.charger_kw),
+        "price": stretched(price, hinge.price_spread),
     }
     if hinge.true_forecast:
-        options["system_load_mw"] = case.reference_day().load_p_mw.sum(axis=1)
-    return [of_fleet.aggregator_problem(grouped, bus, **options) for bus in LOAD_BUSES]
+        options["system_load_mw"] = paper().day.load_p_mw.sum(axis=1)
+    return [of_fleet.aggregator_problem(grouped, bus, **options) for bus in paper().buses]
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,7 @@ class HingeTask:
     def key(self) -> str:
         """Fingerprint of the hinge, the data and the solving code."""
         code = fingerprint.of_code(HingeTask), methods.code(*methods.AUTO)
-        return fingerprint.of_content(
-            code, fingerprint.of_data(*fingerprint.STUDY_DATA), self.hinge
-        )
+        return fingerprint.of_content(code, paper().fingerprint, self.hinge)
 
     def run(self) -> Result:
         """A row of the table; nan, and the reason in ``note``, where an aggregator has no plan."""
@@ -163,7 +161,7 @@ class HingeTask:
                 ("bill_usd", "fed_in_mwh", "nse_mwh", "first_cars"), float("nan")
             )
             return Result(words | nothing | {"note": str(error)[:200]})
-        load = case.reference_day().load_p_mw.sum(axis=1)
+        load = paper().day.load_p_mw.sum(axis=1)
         return Result(
             words
             | {
@@ -182,7 +180,7 @@ class HingeTask:
         return problems, trade_of_plans(problems, plans)
 
     def _operated(self, problems: list[AggregatorProblem], trade: Trade) -> Operation:
-        return operate(case.reference_day(), trade.sample_mw, problems[0].probability)
+        return operate(paper().day, trade.sample_mw, problems[0].probability)
 
     def _first(self) -> float:
         """First of `COUNTS` at which half of the days run short, by bisection; inf if none."""
@@ -214,7 +212,7 @@ def run(
 
 def hinges_key() -> str:
     """Fingerprint of the code and the data."""
-    return run_key(__name__, BASE)
+    return run_key(__name__, BASE, paper())
 
 
 def load(out: Path) -> pd.DataFrame:

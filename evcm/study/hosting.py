@@ -11,18 +11,18 @@ scales with the fleet, so one linear program per aggregator gives it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from evcm import inputs
 from evcm.arrays import FloatArray
 from evcm.coordination.regimes import RULES
 from evcm.errors import Checks
-from evcm.inputs import PERIOD_H, PERIODS
-from evcm.network import case, opf
+from evcm.inputs.folder import paper
+from evcm.inputs.study import Inputs
+from evcm.network import opf
 from evcm.store import fingerprint
 from evcm.store.each import Jobs, Progress, each
 from evcm.store.result import Result
@@ -96,8 +96,31 @@ class Grid:
         c.done()
 
 
+def grid_for(inputs: Inputs) -> Grid:
+    """The default grid with its counts scaled by the load, and enough groups for every bus.
+
+    For the paper's inputs that is `Grid()`.
+    """
+    grid = Grid()
+    ours = paper().network.load_p_mw.sum()
+    scale = max(1, round(float(inputs.network.load_p_mw.sum() / ours)))
+    groups = max(grid.groups, -(-4 * len(inputs.buses) // 100) * 100)
+
+    def scaled(counts: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(max(1, round(n * scale / groups)) * groups for n in counts))
+
+    low, high = (max(1, round(n * scale / groups)) * groups for n in grid.threshold_range)
+    kw = float(inputs.vehicles[0].charger.power_kw)
+    return replace(
+        grid, groups=groups, counts=scaled(grid.counts), sweep_counts=scaled(grid.sweep_counts),
+        most_slow=grid.most_slow * scale, threshold_range=(low, max(high, low + groups)),
+        block=grid.block * scale, most=grid.most * scale,
+        uncontrolled_charger_kw=(*(k for k in grid.uncontrolled_charger_kw if k < kw), kw),
+    )  # fmt: skip
+
+
 def run(
-    grid: Grid, out: Path, jobs: Jobs = 2, progress: Progress = quiet
+    grid: Grid, out: Path, jobs: Jobs = 2, progress: Progress = quiet, inputs: Inputs | None = None
 ) -> dict[str, pd.DataFrame]:
     """Compute what is not stored yet; return the tables of ``hosting/`` by name.
 
@@ -117,40 +140,43 @@ def run(
     ``outages``
         Uncontrolled, first counts after the loss of each branch.
     """
-    key, names = hosting_key(grid), {name: f"hosting/{name}.parquet" for name in TABLES}
+    told = inputs or paper()
+    key, names = hosting_key(grid, told), {name: f"hosting/{name}.parquet" for name in TABLES}
     with Store(out).locked("evcm hosting") as store:
         if all(store.is_fresh(name, key) for name in names.values()):
-            return load(out, grid)
-        curves, first = _uncontrolled_tables(grid, store, jobs, progress)
+            return load(out, grid, told)
+        curves, first = _uncontrolled_tables(grid, store, jobs, progress, told)
         tables = {
             "uncontrolled": curves,
             "uncontrolled_first": first,
-            "points": points.solve_points(_points(grid), store, jobs, progress),
-            "first": points.first_shortages(_thresholds(grid), store, jobs, progress),
-            "caps": points.largest_fleets(_fleets(grid), store, jobs, progress),
-            **_limit_tables(grid, store, jobs, progress),
+            "points": points.solve_points(_points(grid, told), store, jobs, progress, told),
+            "first": points.first_shortages(_thresholds(grid, told), store, jobs, progress),
+            "caps": points.largest_fleets(_fleets(grid, told), store, jobs, progress, told),
+            **_limit_tables(grid, store, jobs, progress, told),
         }
         for name, table in tables.items():
             store.save_table(names[name], key, table)
     return tables
 
 
-def load(out: Path, grid: Grid | None = None) -> dict[str, pd.DataFrame]:
+def load(
+    out: Path, grid: Grid | None = None, inputs: Inputs | None = None
+) -> dict[str, pd.DataFrame]:
     """The stored tables; raises `StaleError` where one is missing or made by other code."""
-    store, key = Store(out), hosting_key(grid or Grid())
+    store, key = Store(out), hosting_key(grid or Grid(), inputs)
     return {name: store.load_table(f"hosting/{name}.parquet", key) for name in TABLES}
 
 
-def hosting_key(grid: Grid) -> str:
-    """Fingerprint of the code, the data and the grid."""
-    return run_key(__name__, grid)
+def hosting_key(grid: Grid, inputs: Inputs | None = None) -> str:
+    """Fingerprint of the code, the inputs (the paper's if left out) and the grid."""
+    return run_key(__name__, grid, inputs or paper())
 
 
-def _points(grid: Grid) -> list[points.Point]:
+def _points(grid: Grid, inputs: Inputs) -> list[points.Point]:
     def make(regime: str, seed: int, count: int, kw: float, share: float) -> points.Point:
         return points.Point(regime, count, seed, kw, share, grid.groups, grid.samples, grid.gap)
 
-    kw, found = inputs.charger().power_kw, []
+    kw, found = float(inputs.vehicles[0].charger.power_kw), []
     for regime in grid.regimes:
         slow = regime in ("equilibrium", "joint")
         counts = [n for n in grid.counts if not slow or n <= grid.most_slow]
@@ -162,11 +188,12 @@ def _points(grid: Grid) -> list[points.Point]:
     return found
 
 
-def _thresholds(grid: Grid) -> list[points.ThresholdTask]:
-    kw = inputs.charger().power_kw
+def _thresholds(grid: Grid, inputs: Inputs) -> list[points.ThresholdTask]:
+    kw = float(inputs.vehicles[0].charger.power_kw)
     return [
         points.ThresholdTask(
             points.Point("apart", grid.groups, s, kw, 1.0, grid.groups, grid.samples, grid.gap),
+            inputs,
             grid.threshold_range,
         )
         for s in grid.seeds
@@ -174,10 +201,11 @@ def _thresholds(grid: Grid) -> list[points.ThresholdTask]:
 
 
 def _limit_tables(
-    grid: Grid, store: Store, jobs: Jobs, progress: Progress
+    grid: Grid, store: Store, jobs: Jobs, progress: Progress, inputs: Inputs
 ) -> dict[str, pd.DataFrame]:
     clamps = [
-        LimitsTask(latest, grid.counts, grid.days, grid.block, grid.most) for latest in LATEST_H
+        LimitsTask(latest, grid.counts, grid.days, grid.block, grid.most, inputs)
+        for latest in LATEST_H
     ]
     found = each(clamps, store, "limits", jobs, progress, "Uncontrolled, limit by limit")
     tables = {
@@ -191,15 +219,15 @@ def _limit_tables(
         for name, table in (("limits", "first"), ("clamp", "curve"), ("added", "added"))
     }
     losses = [
-        OutageTask(branch, grid.outage_days, grid.block, grid.most)
-        for branch in range(case.ieee14().branch_from.size)
+        OutageTask(branch, grid.outage_days, grid.block, grid.most, inputs)
+        for branch in range(inputs.network.branch_from.size)
     ]
     found = each(losses, store, "outages", jobs, progress, "Loss of a branch")
     return tables | {"outages": pd.DataFrame([r.record for r in found])}
 
 
-def _fleets(grid: Grid) -> list[points.Point]:
-    kw = inputs.charger().power_kw
+def _fleets(grid: Grid, inputs: Inputs) -> list[points.Point]:
+    kw = float(inputs.vehicles[0].charger.power_kw)
     return [
         points.Point(rule, grid.groups, seed, kw, 1.0, grid.groups, grid.samples, grid.gap)
         for rule in RULES
@@ -213,6 +241,7 @@ class UncontrolledTask:
 
     grid: Grid
     kw: float
+    inputs: Inputs = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -220,30 +249,32 @@ class UncontrolledTask:
         return f"{self.kw:g}kw"
 
     def key(self) -> str:
-        """Fingerprint of the code, the data and the parts of the grid that count here."""
-        g, data = self.grid, fingerprint.of_data(*fingerprint.STUDY_DATA)
+        """Fingerprint of the code, the inputs and the parts of the grid that count here."""
+        g, told = self.grid, self.inputs.fingerprint
         asked = g.counts, g.days, g.curve_days, g.block, g.most, self.kw
-        return fingerprint.of_content(fingerprint.of_code(UncontrolledTask), data, asked)
+        return fingerprint.of_content(fingerprint.of_code(UncontrolledTask), told, asked)
 
     def run(self) -> Result:
         """The curve over counts, and the first count that lacks power on each day."""
-        curve, first = _uncontrolled(self.grid, self.kw)
+        curve, first = _uncontrolled(self.grid, self.kw, self.inputs)
         return Result.of_tables(curve=curve, first=first)
 
 
 def _uncontrolled_tables(
-    grid: Grid, store: Store, jobs: Jobs, progress: Progress
+    grid: Grid, store: Store, jobs: Jobs, progress: Progress, inputs: Inputs
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    tasks = [UncontrolledTask(grid, kw) for kw in grid.uncontrolled_charger_kw]
+    tasks = [UncontrolledTask(grid, kw, inputs) for kw in grid.uncontrolled_charger_kw]
     found = each(tasks, store, "uncontrolled", jobs, progress, "Uncontrolled")
     curves, firsts = ([result.table(name) for result in found] for name in ("curve", "first"))
     return pd.concat(curves, ignore_index=True), pd.concat(firsts, ignore_index=True)
 
 
-def _uncontrolled(grid: Grid, kw: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    site = case.reference_day()
-    charger = replace(inputs.charger(), power_kw=kw)
-    fleets = [growing_fleet_mw(drawn_day(grid.most, d), grid.block, charger)
+def _uncontrolled(
+    grid: Grid, kw: float, inputs: Inputs
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    site, periods, dt = inputs.day, inputs.periods, inputs.period_h
+    charger = replace(inputs.vehicles[0].charger, power_kw=kw)
+    fleets = [growing_fleet_mw(drawn_day(grid.most, d, inputs=inputs), grid.block, charger)
               for d in range(grid.days)]  # fmt: skip
     power = np.stack([p for p, _ in fleets])
     block = first_shortage(site, power)
@@ -253,12 +284,12 @@ def _uncontrolled(grid: Grid, kw: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     wide = site.repeated(few)
     for n in sorted({0, *grid.counts}):
         ev = power[:few, min(n, grid.most) // grid.block]
-        state = opf.assess(wide, ev.reshape(few * PERIODS, -1))
-        total = wide.load_p_mw.sum(axis=1) + ev.reshape(few * PERIODS, -1).sum(axis=1)
-        by_day = total.reshape(few, PERIODS)
-        nse = PERIOD_H * state.short_mw.reshape(few, PERIODS).sum(axis=1)
-        losses = PERIOD_H * state.losses_mw.reshape(few, PERIODS).sum(axis=1)
-        lowest = state.v_min_pu.reshape(few, PERIODS).min(axis=1)
+        state = opf.assess(wide, ev.reshape(few * periods, -1))
+        total = wide.load_p_mw.sum(axis=1) + ev.reshape(few * periods, -1).sum(axis=1)
+        by_day = total.reshape(few, periods)
+        nse = dt * state.short_mw.reshape(few, periods).sum(axis=1)
+        losses = dt * state.losses_mw.reshape(few, periods).sum(axis=1)
+        lowest = state.v_min_pu.reshape(few, periods).min(axis=1)
         rows.append({
             "charger_kw": kw, "cars": n, "nse_mwh": nse.mean(),
             "nse_low_mwh": np.quantile(nse, 0.05), "nse_high_mwh": np.quantile(nse, 0.95),
@@ -292,14 +323,14 @@ def first_count(first_cars: FloatArray) -> dict[str, float]:
     }  # fmt: skip
 
 
-def first_counts(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """First count at which half of the days run short, by regime at the paper's charger.
+def first_counts(tables: dict[str, pd.DataFrame], inputs: Inputs | None = None) -> pd.DataFrame:
+    """First count at which half of the days run short, by regime at the inputs' own charger.
 
     One row per regime: `draws` (days, or fleets), median with its interval, and spread. For
     ``proportional`` it is the count at which the first aggregator cannot live with its cap. `limit`
     names what runs out.
     """
-    kw = inputs.charger().power_kw
+    kw = float((inputs or paper()).vehicles[0].charger.power_kw)
     free, own, caps = tables["uncontrolled_first"], tables["first"], tables["caps"]
     least = caps.groupby(["rule", "seed"])["most_cars"].min()
     draws = {

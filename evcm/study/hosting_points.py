@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import pandas as pd
 
-from evcm import inputs
 from evcm.aggregator import methods, of_fleet
 from evcm.aggregator import model as m
 from evcm.aggregator.plugged import list_plugged
@@ -21,9 +20,10 @@ from evcm.coordination.capped import under_cap
 from evcm.coordination.equilibrium import find_equilibrium
 from evcm.coordination.joint import solve_joint, trade_of_joint
 from evcm.errors import InfeasibleError, SolverError
-from evcm.inputs import LOAD_BUSES, PERIOD_H
+from evcm.inputs.folder import paper
+from evcm.inputs.study import Inputs
 from evcm.inputs.values import Scenario
-from evcm.network import case
+from evcm.network.case import Day
 from evcm.store import fingerprint
 from evcm.store.each import Jobs, Progress, each
 from evcm.store.result import Result
@@ -55,10 +55,17 @@ class Point:
     gap: float
 
 
-def grouped_problems(point: Point) -> list[AggregatorProblem]:
-    """The aggregators' problems of a fleet whose groups all stand for equally many cars."""
-    law = inputs.trip_law()
-    drawn = cars.draw_cars(Scenario(number=DRAW, cars=point.groups, samples=1), law, point.seed, 0)
+def grouped_problems(
+    point: Point, inputs: Inputs | None = None
+) -> tuple[list[AggregatorProblem], Day]:
+    """The aggregators' problems of a fleet whose groups all stand for equally many cars.
+
+    The day has an aggregator at every bus where there are cars.
+    """
+    told = inputs or paper()
+    law = told.law()
+    one = Scenario(number=DRAW, cars=point.groups, samples=1)
+    drawn = cars.draw_cars(one, law, point.seed, 0, told)
     size = np.full(point.groups, point.cars // point.groups)
     keys = (point.seed, DRAW, 0)
     grouped = fleet.real_time_fleet(
@@ -67,26 +74,32 @@ def grouped_problems(point: Point) -> list[AggregatorProblem]:
     feeds = np.arange(point.groups) < round(point.v2g_share * point.groups)
     cost = np.where(feeds, grouped.storage_cost_usd_per_kwh, NO_FEED_IN_USD_PER_KWH)
     grouped = replace(grouped, storage_cost_usd_per_kwh=cost)
-    charger = replace(inputs.charger(), power_kw=point.charger_kw)
-    return [of_fleet.aggregator_problem(grouped, bus, charger=charger) for bus in LOAD_BUSES]
+    problems = of_fleet.aggregator_problems(grouped)
+    chargers = [replace(p.charger, power_kw=point.charger_kw) for p in problems]
+    changed = zip(problems, chargers, strict=True)
+    return [p.with_options(charger=c) for p, c in changed], of_fleet.site(grouped)
 
 
-def plan_point(point: Point) -> tuple[list[AggregatorProblem], Trade, dict[str, float]]:
-    """Problems of a point, what its regime trades, and what was proven of the plans.
+def plan_point(
+    point: Point, inputs: Inputs | None = None
+) -> tuple[list[AggregatorProblem], Day, Trade, dict[str, float]]:
+    """Problems and day of a point, what its regime trades, and what was proven of the plans.
 
     Raises
     ------
     InfeasibleError
         An aggregator has no plan, under its cap for example.
     """
-    problems = grouped_problems(point)
+    problems, site = grouped_problems(point, inputs)
     if point.regime == "joint":
-        joint = solve_joint(problems, gap=point.gap)
+        joint = solve_joint(problems, site, gap=point.gap)
         found = {"cost_usd": joint.plan.cost_usd, "gap_found": joint.plan.gap}
-        return problems, trade_of_joint(problems, joint.plan), found
+        return problems, site, trade_of_joint(problems, joint.plan), found
     asked = problems
     if point.regime == "proportional":
-        caps = allocation.allocate("proportional", np.array([p.cars for p in problems], float))
+        caps = allocation.allocate(
+            "proportional", np.array([p.cars for p in problems], float), site
+        )
         asked = [under_cap(p, caps[:, k]) for k, p in enumerate(problems)]
     plans = [methods.solve(p, gap=point.gap) for p in asked]
     if point.regime == "equilibrium":
@@ -95,10 +108,10 @@ def plan_point(point: Point) -> tuple[list[AggregatorProblem], Trade, dict[str, 
         "cost_usd": float(sum(plan.cost_usd for plan in plans)),
         "gap_found": max(plan.gap for plan in plans),
     }
-    return problems, trade_of_plans(problems, plans), found
+    return problems, site, trade_of_plans(problems, plans), found
 
 
-def solve_point(point: Point) -> dict[str, Any]:
+def solve_point(point: Point, inputs: Inputs | None = None) -> dict[str, Any]:
     """Solve all aggregators of a point and put their real-time days through the OPF; one row.
 
     `nse_mwh`, `days_short`, `losses_mwh` and `peak_mw` are means over the days, `v_min_pu` the
@@ -107,17 +120,17 @@ def solve_point(point: Point) -> dict[str, Any]:
     """
     row: dict[str, Any] = asdict(point) | {"feasible": True, "note": "", "power_mw": []}
     try:
-        problems, trade, found = plan_point(point)
+        problems, site, trade, found = plan_point(point, inputs)
     except (InfeasibleError, SolverError) as error:
         nothing = dict.fromkeys(
             ("cost_usd", "gap_found", "energy_mwh", "peak_ev_mw", "nse_day_ahead_mwh", "nse_mwh",
              "days_short", "losses_mwh", "peak_mw", "v_min_pu"), np.nan,
         )  # fmt: skip
         return row | nothing | {"feasible": False, "note": str(error)[:300]}
-    site, total = case.reference_day(), trade.total_mw
+    total = trade.total_mw
     schedule = operate(site, trade.day_ahead_mw[:, :, None], np.ones(1))
     return row | found | {
-        "energy_mwh": float(PERIOD_H * total.sum()),
+        "energy_mwh": float(site.period_h * total.sum()),
         "peak_ev_mw": float(total.max()),
         "power_mw": total.tolist(),
         "nse_day_ahead_mwh": schedule.nse_mwh,
@@ -165,6 +178,7 @@ class PointTask:
     """A point to solve."""
 
     point: Point
+    inputs: Inputs = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -174,14 +188,13 @@ class PointTask:
         return f"{p.regime}-{p.cars}cars-seed{p.seed}-{p.charger_kw:g}kw-v2g{p.v2g_share:g}-{rest}"
 
     def key(self) -> str:
-        """Fingerprint of the point, the data and the solving code."""
+        """Fingerprint of the point, the inputs and the solving code."""
         code = fingerprint.of_code(type(self)), methods.code(*methods.AUTO)
-        data = fingerprint.of_data(*fingerprint.STUDY_DATA)
-        return fingerprint.of_content(code, data, self.point)
+        return fingerprint.of_content(code, self.inputs.fingerprint, self.point)
 
     def run(self) -> Result:
         """Solve the point; all that is found is in the record."""
-        return Result(solve_point(self.point))
+        return Result(solve_point(self.point, self.inputs))
 
 
 class LimitTask(PointTask):
@@ -189,11 +202,12 @@ class LimitTask(PointTask):
 
     def run(self) -> Result:
         """One linear program per aggregator; the point's regime is the rule."""
-        point, problems = self.point, grouped_problems(self.point)
+        point = self.point
+        problems, site = grouped_problems(point, self.inputs)
         met = np.array([p.cars for p in problems], float)
-        caps = allocation.allocate(point.regime, met)  # type: ignore[arg-type]
+        caps = allocation.allocate(point.regime, met, site)  # type: ignore[arg-type]
         most = [largest_fleet(p, caps[:, k]) / p.cars * point.cars for k, p in enumerate(problems)]
-        return Result({"bus": list(LOAD_BUSES), "most_cars": most})
+        return Result({"bus": [p.bus for p in problems], "most_cars": most})
 
 
 @dataclass(frozen=True)
@@ -212,7 +226,7 @@ class ThresholdTask(PointTask):
         return f"{super().name}-{self.between[0]}to{self.between[1]}"
 
     def key(self) -> str:
-        """Fingerprint of the point, the range, the data and the solving code."""
+        """Fingerprint of the point, the range, the inputs and the solving code."""
         return fingerprint.of_content(super().key(), self.between)
 
     def run(self) -> Result:
@@ -235,16 +249,17 @@ class ThresholdTask(PointTask):
                 high = middle
             else:
                 low = middle
-        problems, trade, _ = plan_point(replace(self.point, cars=high * step))
-        nse = limits.nse_by_limit(case.reference_day(), trade.sample_mw, problems[0].probability)
+        point = replace(self.point, cars=high * step)
+        problems, site, trade, _ = plan_point(point, self.inputs)
+        nse = limits.nse_by_limit(site, trade.sample_mw, problems[0].probability)
         if nse["all limits"] == 0:
             return Result({"first_cars": float("inf"), "limit": "none"})
         worst = max(limits.LIMITS[1:], key=lambda limit: nse[limit])
         return Result({"first_cars": float(high * step), "limit": worst})
 
     def _days_short(self, count: int) -> float:
-        problems, trade, _ = plan_point(replace(self.point, cars=count))
-        site, weight = case.reference_day(), problems[0].probability
+        problems, site, trade, _ = plan_point(replace(self.point, cars=count), self.inputs)
+        weight = problems[0].probability
         return operate(site, trade.sample_mw, weight).days_short
 
 
@@ -261,16 +276,20 @@ def first_shortages(
     )
 
 
-def solve_points(todo: list[Point], store: Store, jobs: Jobs, progress: Progress) -> pd.DataFrame:
+def solve_points(
+    todo: list[Point], store: Store, jobs: Jobs, progress: Progress, inputs: Inputs
+) -> pd.DataFrame:
     """Every point of the optimised regimes, one row each."""
-    tasks = [PointTask(point) for point in todo]
+    tasks = [PointTask(point, inputs) for point in todo]
     found = each(tasks, store, "hosting", jobs, progress, "Hosting, optimised fleets")
     return pd.DataFrame([result.record for result in found])
 
 
-def largest_fleets(todo: list[Point], store: Store, jobs: Jobs, progress: Progress) -> pd.DataFrame:
+def largest_fleets(
+    todo: list[Point], store: Store, jobs: Jobs, progress: Progress, inputs: Inputs
+) -> pd.DataFrame:
     """Limits of every rule's caps; `regime` of a point is the rule."""
-    tasks = [LimitTask(point) for point in todo]
+    tasks = [LimitTask(point, inputs) for point in todo]
     found = each(tasks, store, "hosting-limits", jobs, progress, "Hosting, limits of caps")
     rows = [
         pd.DataFrame({"rule": point.regime, "seed": point.seed, **result.record})

@@ -7,17 +7,17 @@ cars at which power goes unsupplied is the hosting capacity, and the network tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from evcm import inputs
 from evcm.arrays import FloatArray
 from evcm.coordination.account import operate
 from evcm.errors import Checks
-from evcm.network import case, opf
+from evcm.inputs.study import Inputs
+from evcm.network import opf
 from evcm.network.case import Day, Network
 from evcm.store import fingerprint
 from evcm.store.result import Result
@@ -140,6 +140,7 @@ class LimitsTask:
     days: int
     block: int
     most: int
+    inputs: Inputs = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -147,18 +148,19 @@ class LimitsTask:
         return f"latest{self.latest_h:g}h-{self.days}days-{self.block}to{self.most}"
 
     def key(self) -> str:
-        """Fingerprint of the code, the data and what is asked."""
-        data = fingerprint.of_data(*fingerprint.STUDY_DATA)
-        return fingerprint.of_content(fingerprint.of_code(LimitsTask), data, self)
+        """Fingerprint of the code, the inputs and what is asked."""
+        return fingerprint.of_content(fingerprint.of_code(LimitsTask), self)
 
     def run(self) -> Result:
         """Tables ``first`` (limit, day, first_cars), ``curve`` and ``added`` (MW by period)."""
-        site = case.reference_day()
-        law = replace(inputs.trip_law(), departure_latest_h=self.latest_h)
+        site, charger = self.inputs.day, self.inputs.vehicles[0].charger
+        law = replace(self.inputs.law(), departure_latest_h=self.latest_h)
         power = np.stack(
             [
                 growing.growing_fleet_mw(
-                    growing.drawn_day(self.most, day, law=law), self.block, inputs.charger()
+                    growing.drawn_day(self.most, day, law=law, inputs=self.inputs),
+                    self.block,
+                    charger,
                 )[0]
                 for day in range(self.days)
             ]
@@ -203,6 +205,7 @@ class OutageTask:
     days: int
     block: int
     most: int
+    inputs: Inputs = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -210,26 +213,25 @@ class OutageTask:
         return f"branch{self.branch + 1}-{self.days}days-{self.block}to{self.most}"
 
     def key(self) -> str:
-        """Fingerprint of the code, the data and what is asked."""
-        data = fingerprint.of_data(*fingerprint.STUDY_DATA)
-        return fingerprint.of_content(fingerprint.of_code(OutageTask), data, self)
+        """Fingerprint of the code, the inputs and what is asked."""
+        return fingerprint.of_content(fingerprint.of_code(OutageTask), self)
 
     def run(self) -> Result:
         """Buses of the branch, energy not supplied without cars, first counts by day."""
-        whole = case.reference_day()
+        whole, charger = self.inputs.day, self.inputs.vehicles[0].charger
         net, site = whole.network, outage_day(whole, self.branch)
         nothing = np.zeros((site.load_p_mw.shape[0], net.ev_bus.size))
         power = np.stack(
             [
                 growing.growing_fleet_mw(
-                    growing.drawn_day(self.most, day), self.block, inputs.charger()
+                    growing.drawn_day(self.most, day, inputs=self.inputs), self.block, charger
                 )[0]
                 for day in range(self.days)
             ]
         )
         block = growing.first_shortage(site, power)
         first = np.where(block * self.block > self.most, np.inf, block * float(self.block))
-        base = inputs.PERIOD_H * opf.assess(site, nothing).short_mw.sum()
+        base = site.period_h * opf.assess(site, nothing).short_mw.sum()
         first = np.where(base > 0, 0.0, first)
         return Result(
             {

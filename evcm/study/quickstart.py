@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from evcm import inputs
 from evcm.aggregator import of_fleet
 from evcm.aggregator.plan import plan_of_arrays
 from evcm.aggregator.problem import save_problem
 from evcm.coordination.account import account, trade_of_plans, trade_of_uncontrolled
 from evcm.coordination.regimes import Case
-from evcm.inputs import LOAD_BUSES
+from evcm.inputs.folder import paper
 from evcm.network import caps as operator_caps
 from evcm.network import opf, tables
 from evcm.network.case import reference_day
@@ -54,13 +53,14 @@ def of_scenario(number: int, out: Path, jobs: Jobs, progress: Progress) -> First
     """
     with Store(out).locked("evcm quickstart") as store:
         progress("Trips", 0, 1)
-        drawn = montecarlo.simulate(inputs.scenario(number))
+        told = paper()
+        drawn = montecarlo.simulate(told.scenario(number))
         at_once_mw = uncontrolled.charge_at_once(drawn.cars(SIDE)).mean_mw
         cars = fleet.build_fleet(drawn, SIDE, CARS_PER_GROUP)
-        problems = [of_fleet.aggregator_problem(cars, bus) for bus in LOAD_BUSES]
+        problems = of_fleet.aggregator_problems(cars)
         progress("Trips", 1, 1)
         # the operator's day is first of the tasks: it compiles beside the aggregators
-        day = DayTask(Case(number, SIDE, "uncontrolled"), at_once_mw)
+        day = DayTask(Case(number, SIDE, "uncontrolled"), told.day, at_once_mw)
         plans = [PlanTask(Case(number, SIDE, "apart"), p, GAP) for p in problems]
         tasks: list[Task] = [day, *plans]
         found = each(tasks, store, "quickstart", jobs, progress, "Aggregators, network")
@@ -75,7 +75,9 @@ def of_scenario(number: int, out: Path, jobs: Jobs, progress: Progress) -> First
         bills = {n: account(problems[0], t).total_usd for n, t in trades.items()}
         powers = {"no cars": np.zeros_like(at_once_mw), "uncontrolled": at_once_mw}
         powers["apart"] = trades["apart"].day_ahead_mw
-        days = {regime: opf.study_day(ev_mw) for regime, ev_mw in powers.items()}
+        days = {
+            regime: opf.solve_day(told.day.with_cars(ev_mw)) for regime, ev_mw in powers.items()
+        }
         highest = {regime: float(ev_mw.sum(axis=1).max()) for regime, ev_mw in powers.items()}
         numbers = {
             "energy that the cars need, MWh a day": float(drawn.gchr_mwh.max()),
@@ -84,10 +86,10 @@ def of_scenario(number: int, out: Path, jobs: Jobs, progress: Progress) -> First
             "cost of charging at once, USD a day": bills["uncontrolled"],
             "cost where aggregators plan apart, USD a day": bills["apart"],
         }
-        power = pd.DataFrame(at_once_mw, columns=[tables.bus_column(b) for b in LOAD_BUSES])
+        power = pd.DataFrame(at_once_mw, columns=[tables.bus_column(b) for b in told.buses])
         power.insert(0, "period", np.arange(1, len(power) + 1))
         files.write_csv(out / "ev.csv", power)
-        save_problem(out / "instance-bus14.npz", problems[LOAD_BUSES.index(14)])
+        save_problem(out / "instance-bus14.npz", problems[told.buses.index(14)])
         return _written(out, numbers, days, "uncontrolled", ["ev.csv", "instance-bus14.npz"])
 
 

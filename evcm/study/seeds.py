@@ -8,7 +8,7 @@ larger than the study's, which is cheaper: their spread is of use then, not thei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,14 +21,14 @@ from evcm.coordination.equilibrium import find_equilibrium
 from evcm.coordination.joint import solve_joint, trade_of_joint
 from evcm.coordination.regimes import Regime
 from evcm.errors import Checks
-from evcm.network.caps import study_caps
+from evcm.inputs.folder import paper
+from evcm.inputs.study import Inputs
 from evcm.store import fingerprint
 from evcm.store.each import Progress, each
 from evcm.store.result import Result
 from evcm.store.results import Store
-from evcm.study.comparison import WHOLE_GAP, Planned, build_cases, regime_row
-from evcm.study.flow import Settings, quiet
-from evcm.trips import uncontrolled
+from evcm.study.comparison import WHOLE_GAP, Planned, at_once, build_cases, regime_row
+from evcm.study.flow import Settings, quiet, study_caps
 
 TABLE = "seeds/regimes.parquet"
 
@@ -38,34 +38,40 @@ class SeedTask:
     """One seed of one scenario and side; `settings` names exactly one of each."""
 
     settings: Settings
+    inputs: Inputs = field(repr=False)
 
     @property
     def name(self) -> str:
         """Name in the step ``seeds``."""
         s = self.settings
+        assert s.scenarios is not None
         return f"scenario{s.scenarios[0]}-{s.sides[0]}-seed{s.seed}-groups{s.cars_per_group}"
 
     def key(self) -> str:
-        """Fingerprint of the settings, the data and the solving code."""
+        """Fingerprint of the settings, the inputs and the solving code."""
         code = fingerprint.of_code(SeedTask), methods.code(*methods.AUTO)
-        data = fingerprint.of_data(*fingerprint.STUDY_DATA)
-        return fingerprint.of_content(code, data, replace(self.settings, jobs=1))
+        asked = replace(self.settings, jobs=1)
+        return fingerprint.of_content(code, self.inputs.fingerprint, asked)
 
     def run(self) -> Result:
         """Rows of `evcm.study.comparison.regime_row`, one per regime, with the seed."""
-        (case,), gap = build_cases(self.settings), self.settings.gap
+        (case,), gap = build_cases(self.settings, self.inputs), self.settings.gap
         apart = [methods.solve(p, gap=gap) for p in case.problems]
         answers = find_equilibrium(case.problems, apart, gap=WHOLE_GAP, tolerance=WHOLE_GAP)
         plans = {"apart": apart, "equilibrium": list(answers.plans)}
         for rule in ("maximum total", "proportional"):
             most = rule == "maximum total"
-            cap = study_caps().cap_mw if most else allocation.allocate(rule, case.cars_met)
+            cap = (
+                study_caps(case.site)
+                if most
+                else allocation.allocate(rule, case.cars_met, case.site)
+            )
             plans[rule] = [
                 solve_under_cap(p, cap[:, k], gap=gap).plan for k, p in enumerate(case.problems)
             ]
-        joint = solve_joint(case.problems, gap=WHOLE_GAP)
+        joint = solve_joint(case.problems, case.site, gap=WHOLE_GAP)
         planned: dict[Regime, Planned] = {
-            "uncontrolled": Planned(trade_of_uncontrolled(uncontrolled.charge_at_once(case.fleet))),
+            "uncontrolled": Planned(trade_of_uncontrolled(at_once(case))),
             "joint": Planned(
                 trade_of_joint(case.problems, joint.plan), joint.plan.cost_usd, joint.bound_usd
             ),
@@ -80,8 +86,9 @@ class SeedTask:
 
 
 def run(
-    settings: Settings, seeds: Sequence[int], out: Path, progress: Progress = quiet
-) -> pd.DataFrame:
+    settings: Settings, seeds: Sequence[int], out: Path, progress: Progress = quiet,
+    inputs: Inputs | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Every seed of every scenario and side of `settings`; compute what is not stored yet.
 
     Returns
@@ -97,9 +104,11 @@ def run(
     c.require(len(seeds) > 0, "seeds", list(seeds), "at least one")
     c.require(len(set(seeds)) == len(seeds), "seeds", list(seeds), "each once")
     c.done()
+    told = inputs or paper()
+    settings = settings.of(told)
     tasks = [
-        SeedTask(replace(settings, scenarios=(n,), sides=(side,), seed=seed))
-        for n in settings.scenarios
+        SeedTask(replace(settings, scenarios=(n,), sides=(side,), seed=seed), told)
+        for n in settings.scenarios or ()
         for side in settings.sides
         for seed in seeds
     ]

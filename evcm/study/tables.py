@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from evcm.inputs import PERIOD_H
 from evcm.trips.montecarlo import SIDES
 
 SYSTEM_ROWS = {
@@ -29,21 +28,25 @@ def energy_by_bus(aggregators: pd.DataFrame, regime: str) -> pd.DataFrame:
 
 
 def system_summary(system: pd.DataFrame, transmission: pd.DataFrame) -> pd.DataFrame:
-    """Tables 3 and 5 in tidy form: one row per scenario, side and regime, the day's totals."""
+    """Tables 3 and 5 in tidy form: one row per scenario, side and regime, the day's totals.
+
+    `system` has the length of its periods in the column ``period_h``.
+    """
     keys = ["scenario", "side", "regime"]
     rows = []
     short = transmission[transmission["nsp_mw"] > NEGLIGIBLE_MW]
     for case, day in system.groupby(keys, sort=False):
         mine = short[(short[keys] == list(case)).all(axis=1)]
+        dt = float(day["period_h"].iloc[0])
         rows.append(
             {
                 **dict(zip(keys, case, strict=True)),
-                "energy_demand_mwh": day["load_mw"].sum() * PERIOD_H,
+                "energy_demand_mwh": day["load_mw"].sum() * dt,
                 "peak_load_mw": day["load_mw"].max(),
                 "load_factor": day["load_mw"].mean() / day["load_mw"].max(),
-                "power_supplied_mwh": day["generation_mw"].sum() * PERIOD_H,
-                "losses_mwh": day["losses_mw"].sum() * PERIOD_H,
-                "nse_mwh": mine["nsp_mw"].sum() * PERIOD_H,
+                "power_supplied_mwh": day["generation_mw"].sum() * dt,
+                "losses_mwh": day["losses_mw"].sum() * dt,
+                "nse_mwh": mine["nsp_mw"].sum() * dt,
                 "max_nsp_mw": mine.groupby("period")["nsp_mw"].sum().max() if len(mine) else 0.0,
                 "nsp_buses": ", ".join(map(str, sorted(mine["bus"].unique()))),
                 "v_min_pu": day["v_min_pu"].min(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import capped as coordination
 from evcm.coordination.regimes import Case
-from evcm.inputs import LOAD_BUSES
+from evcm.inputs.study import Inputs
 from evcm.network import opf
+from evcm.network.case import Day
 from evcm.network.tables import bus_table, system_table
 from evcm.store import fingerprint
 from evcm.store.each import Jobs, Progress, each, required
@@ -101,23 +102,26 @@ def stored_plan(store: Store, task: PlanTask) -> AggregatorPlan:
     return plan_of_arrays(result.arrays, problem, task.name)
 
 
-def schedules_mw(rows: pd.DataFrame) -> dict[Case, FloatArray]:
-    """Day-ahead power by period and load bus (T, 11) of every case."""
+def schedules_mw(rows: pd.DataFrame, buses: Sequence[int]) -> dict[Case, FloatArray]:
+    """Day-ahead power by period and bus (T, K) of every case; 0 at a bus without cars."""
     powers: dict[Case, dict[int, list[float]]] = {}
     for row in rows.to_dict("records"):
         found = powers.setdefault(Case(row["scenario"], row["side"], row["regime"]), {})
         found[row["bus"]] = row["day_ahead_mw"]
     return {
-        case: np.column_stack([by_bus[bus] for bus in LOAD_BUSES])
+        case: np.column_stack(
+            [by_bus.get(bus, np.zeros(len(next(iter(by_bus.values()))))) for bus in buses]
+        )
         for case, by_bus in powers.items()
     }
 
 
 @dataclass(frozen=True, eq=False)
 class DayTask:
-    """A day of AC OPFs under the aggregators' power (T, 11) of one case."""
+    """A day of AC OPFs under the aggregators' power (T, K) of one case."""
 
     case: Case
+    site: Day
     ev_mw: FloatArray
 
     @property
@@ -126,23 +130,22 @@ class DayTask:
         return f"{self.case.regime}/scenario{self.case.scenario}-{self.case.side}"
 
     def key(self) -> str:
-        """Fingerprint of the power, the network's data and the code."""
-        code, data = fingerprint.of_code(DayTask), fingerprint.of_data("network", "load")
-        return fingerprint.of_content(code, data, self.ev_mw)
+        """Fingerprint of the power, the network with its load, and the code."""
+        return fingerprint.of_content(fingerprint.of_code(DayTask), self.site, self.ev_mw)
 
     def run(self) -> Result:
         """System totals by period, and the state by period and bus, as arrays by column."""
-        day = opf.study_day(self.ev_mw)
+        day = opf.solve_day(self.site.with_cars(self.ev_mw))
         system, buses = system_table(day), bus_table(day, self.ev_mw)
         return Result.of_tables({"seconds": day.seconds}, system=system, buses=buses)
 
 
 def solve_days(
-    powers_mw: Mapping[Case, FloatArray], store: Store, progress: Progress, step: str,
+    powers_mw: Mapping[Case, FloatArray], site: Day, store: Store, progress: Progress, step: str,
     jobs: Jobs = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """AC OPF days for every case: system totals by period, and state by period and bus."""
-    tasks = [DayTask(case, ev_mw) for case, ev_mw in powers_mw.items()]
+    tasks = [DayTask(case, site, ev_mw) for case, ev_mw in powers_mw.items()]
     found = each(tasks, store, "days", jobs, progress, step)
 
     def joined(name: str) -> pd.DataFrame:
@@ -152,14 +155,16 @@ def solve_days(
         ]
         return pd.concat(labelled, ignore_index=True)
 
-    return joined("system"), joined("buses")
+    return joined("system").assign(period_h=site.period_h), joined("buses").assign(
+        period_h=site.period_h
+    )
 
 
-def run_key(module: str, asked: object) -> str:
-    """Fingerprint of a whole run: its module, every method of the plans, the data, what is asked.
+def run_key(module: str, asked: object, inputs: Inputs) -> str:
+    """Fingerprint of a whole run: its module, every method of the plans, inputs, what is asked.
 
     The number of jobs is no part of it.
     """
     values = {k: v for k, v in vars(asked).items() if k != "jobs"}
     code = fingerprint.of_modules(module), methods.code(*methods.AUTO)
-    return fingerprint.of_content(code, fingerprint.of_data(*fingerprint.STUDY_DATA), values)
+    return fingerprint.of_content(code, inputs.fingerprint, values)

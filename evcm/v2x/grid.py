@@ -17,7 +17,7 @@ import pandas as pd
 from evcm.arrays import FloatArray
 from evcm.errors import Checks
 from evcm.feeder.states import FeederModel, FeederStates, run_day, spread_of
-from evcm.inputs import LOAD_BUSES, PERIOD_H, PERIODS, check_bus
+from evcm.inputs.folder import paper
 from evcm.network.opf import OpfDay, study_day
 from evcm.v2x.station import Case, Run
 
@@ -31,8 +31,8 @@ class Stations:
     count: float = 1.0
 
     def __post_init__(self) -> None:
-        check_bus(self.bus, "stations")
-        c = Checks("stations")
+        c, buses = Checks("stations"), paper().buses
+        c.require(self.bus in buses, "bus", self.bus, ", ".join(map(str, buses)))
         c.require(self.count >= 0, "count", self.count, ">= 0")
         c.done()
 
@@ -52,7 +52,7 @@ def half_hour_kw(run: Run) -> FloatArray:
     """
     series = run.case.series
     hours = len(series) * series.step_h
-    first = series.start_hour % 24.0 / PERIOD_H
+    first = series.start_hour % 24.0 / paper().period_h
     checks = Checks("stations on the grid")
     checks.require(abs(hours - 24.0) < 1e-9, "length of the run, h", hours, "24")
     whole = abs(first - round(first)) < 1e-9
@@ -60,15 +60,18 @@ def half_hour_kw(run: Run) -> FloatArray:
     checks.done()
     energy = np.concatenate([[0.0], np.cumsum(run.grid_kwh.sum(axis=1))])
     edges = np.arange(len(series) + 1) * series.step_h
-    mean = np.diff(np.interp(np.arange(PERIODS + 1) * PERIOD_H, edges, energy)) / PERIOD_H
+    mean = (
+        np.diff(np.interp(np.arange(paper().periods + 1) * paper().period_h, edges, energy))
+        / paper().period_h
+    )
     return np.roll(mean, round(first))
 
 
 def bus_power_mw(stations: Sequence[Stations]) -> FloatArray:
     """Power of all stations by half hour and load bus, (48, 11) MW."""
-    total = np.zeros((PERIODS, len(LOAD_BUSES)))
+    total = np.zeros((paper().periods, len(paper().buses)))
     for group in stations:
-        total[:, LOAD_BUSES.index(group.bus)] += group.power_mw
+        total[:, paper().buses.index(group.bus)] += group.power_mw
     return total
 
 
@@ -87,11 +90,11 @@ def feeder_table(stations: Sequence[Stations], day: OpfDay) -> pd.DataFrame:
         rows.append(
             pd.DataFrame(
                 {
-                    "period": np.arange(1, PERIODS + 1),
+                    "period": np.arange(1, paper().periods + 1),
                     "bus": bus,
                     "v_pu": day.v_pu[:, column],
                     "load_mw": day.load_p_mw[:, column],
-                    "ev_mw": power[:, LOAD_BUSES.index(bus)],
+                    "ev_mw": power[:, paper().buses.index(bus)],
                     "nsp_mw": day.nsp_mw[:, column],
                 }
             )
@@ -150,7 +153,9 @@ def under_cap(case: Case, cap_mw: FloatArray, stations: float = 1.0, transformer
     """
     cap = np.asarray(cap_mw, dtype=float)
     checks = Checks("cap of a station")
-    if checks.require(cap.shape == (PERIODS,), "cap_mw, shape", cap.shape, f"({PERIODS},)"):
+    if checks.require(
+        cap.shape == (paper().periods,), "cap_mw, shape", cap.shape, f"({paper().periods},)"
+    ):
         good = bool((np.isfinite(cap) & (cap >= 0)).all())
         checks.require(good, "cap_mw", cap[~(cap >= 0)][:1], "numbers >= 0")
     checks.require(stations > 0, "stations", stations, "> 0")
@@ -159,10 +164,10 @@ def under_cap(case: Case, cap_mw: FloatArray, stations: float = 1.0, transformer
     checks.done()
     series = case.series
     start = series.start_hour % 24.0 + series.step_h * np.arange(len(series))
-    first = np.floor(start / PERIOD_H + 1e-9).astype(int)
-    last = np.ceil((start + series.step_h) / PERIOD_H - 1e-9).astype(int)
+    first = np.floor(start / paper().period_h + 1e-9).astype(int)
+    last = np.ceil((start + series.step_h) / paper().period_h - 1e-9).astype(int)
     least = np.array(
-        [cap[np.arange(a, b) % PERIODS].min() for a, b in zip(first, last, strict=True)]
+        [cap[np.arange(a, b) % paper().periods].min() for a, b in zip(first, last, strict=True)]
     )
     limit = series.base_kw[:, transformer] + 1000.0 * least / stations
     return replace(case, series=series.with_import_cap(limit, transformer))
