@@ -128,7 +128,7 @@ def test_a_first_shortage_is_a_step_between_served_and_short(stored):
     task = points.ThresholdTask(
         points.Point("apart", SMALL.groups, int(row["seed"]), 150.0, 1.0, SMALL.groups,
                      SMALL.samples, SMALL.gap),
-        SMALL.threshold_range,
+        inputs.paper(), SMALL.threshold_range,
     )  # fmt: skip
     found = {}
     for count in (int(row["first_cars"]) - SMALL.groups, int(row["first_cars"])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.errors import Checks
+from evcm.inputs.study import Inputs
 from evcm.network.case import Day
 from evcm.trips.fleet import Fleet, batteries, chargers, feeds_in
 
@@ -22,8 +24,17 @@ def buses_with_cars(fleet: Fleet) -> tuple[int, ...]:
 
 def site(fleet: Fleet) -> Day:
     """The network and its load, with an aggregator at every bus where the fleet has cars."""
-    day, there = fleet.inputs.day, buses_with_cars(fleet)
-    if there == fleet.inputs.buses:
+    return _only(fleet.inputs, buses_with_cars(fleet))
+
+
+def site_of(problems: Sequence[AggregatorProblem], inputs: Inputs) -> Day:
+    """The network and its load, with the aggregators of some problems alone."""
+    return _only(inputs, tuple(p.bus for p in problems if p.bus is not None))
+
+
+def _only(inputs: Inputs, there: tuple[int, ...]) -> Day:
+    day = inputs.day
+    if there == inputs.buses:
         return day
     net = day.network
     keep = np.isin(net.bus_number[net.ev_bus], there)

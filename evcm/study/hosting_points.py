@@ -55,12 +55,10 @@ class Point:
     gap: float
 
 
-def grouped_problems(
-    point: Point, inputs: Inputs | None = None
-) -> tuple[list[AggregatorProblem], Day]:
+def grouped_problems(point: Point, inputs: Inputs | None = None) -> list[AggregatorProblem]:
     """The aggregators' problems of a fleet whose groups all stand for equally many cars.
 
-    The day has an aggregator at every bus where there are cars.
+    Buses without cars have none.
     """
     told = inputs or paper()
     law = told.law()
@@ -77,7 +75,7 @@ def grouped_problems(
     problems = of_fleet.aggregator_problems(grouped)
     chargers = [replace(p.charger, power_kw=point.charger_kw) for p in problems]
     changed = zip(problems, chargers, strict=True)
-    return [p.with_options(charger=c) for p, c in changed], of_fleet.site(grouped)
+    return [p.with_options(charger=c) for p, c in changed]
 
 
 def plan_point(
@@ -90,7 +88,8 @@ def plan_point(
     InfeasibleError
         An aggregator has no plan, under its cap for example.
     """
-    problems, site = grouped_problems(point, inputs)
+    problems = grouped_problems(point, inputs)
+    site = of_fleet.site_of(problems, inputs or paper())
     if point.regime == "joint":
         joint = solve_joint(problems, site, gap=point.gap)
         found = {"cost_usd": joint.plan.cost_usd, "gap_found": joint.plan.gap}
@@ -203,7 +202,8 @@ class LimitTask(PointTask):
     def run(self) -> Result:
         """One linear program per aggregator; the point's regime is the rule."""
         point = self.point
-        problems, site = grouped_problems(point, self.inputs)
+        problems = grouped_problems(point, self.inputs)
+        site = of_fleet.site_of(problems, self.inputs)
         met = np.array([p.cars for p in problems], float)
         caps = allocation.allocate(point.regime, met, site)  # type: ignore[arg-type]
         most = [largest_fleet(p, caps[:, k]) / p.cars * point.cars for k, p in enumerate(problems)]
