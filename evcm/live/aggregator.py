@@ -18,7 +18,7 @@ from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, clipped, reachable_steps
 from evcm.arrays import FloatArray
-from evcm.inputs import PriceSteps, Scenario
+from evcm.inputs.values import PriceSteps, Scenario
 from evcm.live.page import Page
 from evcm.live.program import Answer, Part, Payment, Program, Setting, Slider, check_setting
 from evcm.trips import cars as drawn_cars

@@ -25,7 +25,7 @@ from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray, IntArray
 from evcm.coordination.equilibrium import find_equilibrium
 from evcm.coordination.joint import joint_problem, split_mw
-from evcm.inputs import PriceSteps
+from evcm.inputs.values import PriceSteps
 from evcm.live.aggregator import reference, scaled, vehicle_rules
 from evcm.live.page import Page
 from evcm.live.program import Answer, Part, Program, Setting, Slider, check_setting

@@ -23,7 +23,7 @@ import scipy.sparse as sp
 
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, InfeasibleError, SolverError
-from evcm.inputs import PriceSteps
+from evcm.inputs.values import PriceSteps
 
 Setting = Mapping[str, float]
 """Place of every slider by its name."""
