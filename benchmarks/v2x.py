@@ -17,7 +17,7 @@ import numpy as np
 
 import evcm.v2x
 from evcm.store import measured
-from evcm.v2x.optimum import optimum
+from evcm.v2x.solve import optimum
 from evcm.v2x.station import make_case
 from evcm.v2x.vector import ChargingStations
 from evcm.v2x.world import example_world

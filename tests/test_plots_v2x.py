@@ -7,8 +7,8 @@ import pytest
 from evcm import data
 from evcm.errors import InputError
 from evcm.plots import v2x as plots_v2x
-from evcm.v2x.baselines import as_fast_as_possible, least_laxity
-from evcm.v2x.optimum import optimum
+from evcm.v2x.rules import as_fast_as_possible, least_laxity
+from evcm.v2x.solve import optimum
 from evcm.v2x.station import make_case, run
 from evcm.v2x.world import example_world
 

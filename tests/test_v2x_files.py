@@ -8,10 +8,10 @@ from evcm.building.inputs import Horizon
 from evcm.cli import app
 from evcm.errors import InputError
 from evcm.v2x import trace
-from evcm.v2x.baselines import first_come
 from evcm.v2x.certificate import certify
 from evcm.v2x.files import read_case, read_prices, read_sessions, read_station
-from evcm.v2x.optimum import optimum
+from evcm.v2x.rules import first_come
+from evcm.v2x.solve import optimum
 from evcm.v2x.station import run
 
 STATION = """

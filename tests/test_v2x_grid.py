@@ -8,9 +8,9 @@ import pytest
 from evcm.errors import InputError
 from evcm.inputs import LOAD_BUSES
 from evcm.network.opf import study_day
-from evcm.v2x.baselines import as_fast_as_possible, baselines
 from evcm.v2x.grid import Stations, bus_power_mw, half_hour_kw, on_feeder, operate, under_cap
-from evcm.v2x.optimum import optimum
+from evcm.v2x.rules import as_fast_as_possible, baselines
+from evcm.v2x.solve import optimum
 from evcm.v2x.station import make_case, run
 from evcm.v2x.world import example_world
 

@@ -15,7 +15,10 @@ from evcm.cli import app
 from evcm.errors import InfeasibleError, InputError, SolverError
 from evcm.v2x import trace
 from evcm.v2x.arrivals import Sessions
-from evcm.v2x.baselines import (
+from evcm.v2x.certificate import certify
+from evcm.v2x.mpc import ModelPredictive
+from evcm.v2x.rewards import PROFIT, SERVICE, TRACKING_ONLY, Weights
+from evcm.v2x.rules import (
     as_fast_as_possible,
     baselines,
     earliest_deadline,
@@ -23,11 +26,8 @@ from evcm.v2x.baselines import (
     least_laxity,
     round_robin,
 )
-from evcm.v2x.certificate import certify
-from evcm.v2x.mpc import ModelPredictive
-from evcm.v2x.optimum import optimum
-from evcm.v2x.rewards import PROFIT, SERVICE, TRACKING_ONLY, Weights
 from evcm.v2x.series import Series, week_series
+from evcm.v2x.solve import optimum
 from evcm.v2x.station import Case, make_case, run
 from evcm.v2x.world import (
     PLACES,

@@ -9,9 +9,9 @@ import pytest
 from evcm.errors import InputError, SolverError
 from evcm.v2x import kernel
 from evcm.v2x.arrivals import FIELDS, Sessions
-from evcm.v2x.baselines import as_fast_as_possible, baselines, least_laxity
 from evcm.v2x.certificate import certify
 from evcm.v2x.rewards import BALANCED
+from evcm.v2x.rules import as_fast_as_possible, baselines, least_laxity
 from evcm.v2x.series import Series
 from evcm.v2x.station import Case, Run, Station, make_case, replay, run
 from evcm.v2x.world import PLACES, ChargerType, Lot, Transformer, World, example_world

@@ -121,7 +121,7 @@ def optimum_command(
 ) -> None:
     """Prove the best run of TRACE's sessions, prices and loads, and replay it."""
     from evcm.v2x import trace
-    from evcm.v2x.optimum import optimum
+    from evcm.v2x.solve import optimum
 
     saved = trace.load(trace_file)
     best = optimum(saved.case, hard_limits=hard_limits, time_limit_s=time_limit)
@@ -165,7 +165,7 @@ def compare_command(
     ] = False,
 ) -> None:
     """Run every rule and the optimum on the same day, side by side."""
-    from evcm.v2x.baselines import baselines
+    from evcm.v2x.rules import baselines
 
     case = _case(chargers, place, seed, steps, minutes, day, station, sessions, prices)
     names = [*baselines(), *(["model_predictive"] if predictive else []), "optimum"]
@@ -178,7 +178,7 @@ def compare_command(
 
 def _run(case: Case, rule: str) -> Run:
     from evcm.errors import Checks
-    from evcm.v2x.baselines import baselines
+    from evcm.v2x.rules import baselines
     from evcm.v2x.station import run
 
     rules = baselines()
@@ -187,7 +187,7 @@ def _run(case: Case, rule: str) -> Run:
     checks.require(rule in known, "--rule", rule, ", ".join(known))
     checks.done()
     if rule == "optimum":
-        from evcm.v2x.optimum import optimum
+        from evcm.v2x.solve import optimum
 
         return optimum(case).run
     if rule == "model_predictive":

@@ -15,7 +15,7 @@ from evcm.errors import Checks
 from evcm.plots import SERIES, describe
 from evcm.v2x.arrivals import ARRIVAL, CAPACITY, DEPARTURE, FIELDS, TARGET
 from evcm.v2x.battery import charge_kwh
-from evcm.v2x.optimum import Optimum
+from evcm.v2x.solve import Optimum
 from evcm.v2x.station import Run
 
 IDLE, CHARGING, GIVING = "#7f8794", "#1a8a7d", "#d98e04"

@@ -11,7 +11,7 @@ Both parts have closed forms, so the result does not depend on the length of the
 
 The energy taken up in a step, φ(e, c), is jointly concave in content and command: it is the
 largest energy over a convex set (power below c and below the concave a(e) at every instant). The
-exact optimum in `evcm.v2x.optimum` rests on this, with the slopes from `charge_slopes`.
+exact optimum in `evcm.v2x.solve` rests on this, with the slopes from `charge_slopes`.
 
 Efficiencies are losses, not derates: charging draws battery / η from the grid, discharging gives
 battery · η to the grid.

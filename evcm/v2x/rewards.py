@@ -1,7 +1,7 @@
 """Rewards: weights on what a step reports, so that the same reward has an exact optimum.
 
 A reward is any callable from a `StepResult` to a number. `Weights` is the family that the batched
-kernel computes and that `evcm.v2x.optimum` maximises exactly: every weight is at least 0 and
+kernel computes and that `evcm.v2x.solve` maximises exactly: every weight is at least 0 and
 each term is concave in the schedule.
 """
 
