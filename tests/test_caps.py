@@ -1,5 +1,6 @@
 """Caps (54), (55): the published table, PYPOWER's optimum, and what a cap promises."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,50 @@ def test_least_caps_that_do_not_fit_are_infeasible():
 def test_shares_out_of_order_are_named():
     with pytest.raises(InputError, match="share_min"):
         caps.solve_caps(case.reference_day(), share_min=0.5, share_max=0.1)
+
+
+@pytest.fixture(scope="module")
+def both_ways():
+    day = case.reference_day()
+    return caps.solve_caps(day), caps.solve_exports(day)
+
+
+def test_export_limits_are_certified_and_within_their_range(both_ways):
+    _, out = both_ways
+    assert certify_caps(out).holds
+    assert (out.cap_mw <= out.day.aggregator_load_mw + 1e-6).all()
+    assert out.total_mw.min() > 150
+
+
+def test_feeding_in_within_the_import_caps_alone_is_no_promise():
+    """Eleven buses that feed in 20 MW each are more than the generators can fall."""
+    states = opf.assess(case.reference_day(), np.full((48, 11), -20.0))
+    assert np.isinf(states.nsp_mw).sum() == 15
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_plan_within_both_limits_is_served(both_ways, seed):
+    """Random plans of both signs, corners of the box and its two extremes among them."""
+    bought, fed = (c.cap_mw for c in both_ways)
+    rng = np.random.default_rng(seed)
+    share = rng.random(bought.shape) if seed % 2 else (rng.random(bought.shape) < 0.7) * 1.0
+    buys = rng.random(bought.shape) < (0.0, 1.0, 0.5, 0.5, 0.2, 0.8)[seed]
+    plan = np.where(buys, share * bought, -share * fed)
+    assert opf.assess(case.reference_day(), plan).short_mw.max() == 0
+
+
+def test_what_a_cap_is_worth_is_what_the_others_lose():
+    day = case.reference_day().at([7])
+    found = caps.solve_caps(day)
+    step = np.zeros((1, 11))
+    step[0, 3] = 0.1
+    less = caps.solve_caps(replace(day, load_p_mw=day.with_cars(step).load_p_mw), share_max=1.0)
+    # the bus's own cap may grow with its load; take that out
+    own = less.cap_mw[0, 3] - found.cap_mw[0, 3] if found.cap_mw[0, 3] > 6.5 else 0.0
+    lost = found.total_mw[0] - less.total_mw[0] + own * (1 - found.worth[0, 3])
+    assert lost == pytest.approx(0.1 * found.worth[0, 3], rel=0.2)
+
+
+def test_a_negative_share_is_named():
+    with pytest.raises(InputError, match="share_max"):
+        caps.solve_exports(case.reference_day(), share_max=-1.0)

@@ -5,7 +5,7 @@ Names to use, by the module that holds them:
 - `case`: `Day`, `Network`, `reference_day`, `ieee14`, `published_variant`
 - `readers`: `from_case`
 - `opf`: `OpfDay`, `assess`, `solve_day`, `study_day`
-- `caps`: `Caps`, `solve_caps`, `study_caps`
+- `caps`: `Caps`, `solve_caps`, `solve_exports`, `study_caps`
 - `outages`: `OutageDays`, `assess_outages`
 - `certificate`: `certify_caps`, `certify_day`
 """

@@ -1,5 +1,6 @@
 from .caps import Caps as Caps
 from .caps import solve_caps as solve_caps
+from .caps import solve_exports as solve_exports
 from .caps import study_caps as study_caps
 from .case import Day as Day
 from .case import Network as Network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from evcm.network.injections import Part
 from evcm.network.opf import Method, as_method, solve_injections
 from evcm.network.status import Status
 
+Side = Literal["import", "export"]
+
 GAP = 2e-9
 """Relative gap of the caps: the optimum is flat, so a looser one shows at single buses."""
 
@@ -23,9 +26,11 @@ GAP = 2e-9
 class Caps:
     """Caps of T periods, with the operating point that serves the load and all caps at once.
 
-    `day` is the load without the cars that the caps are for. `cap_mw` is (period, aggregator),
-    columns as `network.ev_bus`; the state is as in `evcm.network.opf.OpfDay`. `price` (T, n_bus) is
-    by how much the total falls for one MW more of load at a bus.
+    `day` is the load without the cars that the caps are for. `side` says what they bound:
+    ``import``, what an aggregator may buy (2.4.1), or ``export``, what it may feed in. `cap_mw` is
+    (period, aggregator), positive either way, columns as `network.ev_bus`; the state is as in
+    `evcm.network.opf.OpfDay`. `price` (T, n_bus) is by how much the total falls for one MW more of
+    load at a bus.
     """
 
     day: Day
@@ -35,6 +40,7 @@ class Caps:
     v_pu: FloatArray = field(repr=False)
     angle_deg: FloatArray = field(repr=False)
     price: FloatArray = field(repr=False)
+    side: Side
     share_min: float
     share_max: float
     status: tuple[Status, ...] = field(repr=False)
@@ -59,6 +65,11 @@ class Caps:
     def load_q_mvar(self) -> FloatArray:
         """Reactive load at each bus. (T, n_bus)"""
         return self.day.load_q_mvar
+
+    @property
+    def ev_mw(self) -> FloatArray:
+        """Power of each aggregator that uses its whole cap, negative for export. (T, K)"""
+        return self.cap_mw if self.side == "import" else -self.cap_mw
 
     @property
     def total_mw(self) -> FloatArray:
@@ -117,19 +128,63 @@ def solve_caps(
     c = Checks("caps")
     c.require(0 <= low <= high, "share_min, share_max", (low, high), "0 <= share_min <= share_max")
     c.done()
+    return _solve(day, injections.caps(day, low, high), "import", low, high, method)
+
+
+def solve_exports(day: Day, *, share_max: float = 1.0, method: Method = "fast") -> Caps:
+    """Maximise what all aggregators may feed in at once, beside the load.
+
+    The import caps alone promise nothing to a plan that feeds in: generators cannot fall below
+    their least power. The mirror image of (54), (55): a limit is at most a share of its bus's load,
+    so that no bus turns into a source unless `share_max` is above 1.
+
+    Parameters
+    ----------
+    day : Day
+        The load without the cars that the limits are for.
+    share_max
+        Largest limit as a share of its bus's load.
+    method
+        ``fast`` or ``pypower``.
+
+    Raises
+    ------
+    InputError
+        A negative share, an unknown method.
+    InfeasibleError
+        The network cannot serve the load alone.
+    SolverError
+        A period did not converge.
+
+    See Also
+    --------
+    solve_caps : what aggregators may buy. A plan within both is served.
+    """
+    as_method(method)
+    c = Checks("export limits")
+    c.require(0 <= share_max < np.inf, "share_max", share_max, ">= 0")
+    c.done()
+    return _solve(day, injections.exports(day, share_max), "export", 0.0, share_max, method)
+
+
+def _solve(
+    day: Day, caps: injections.Injections, side: Side, low: float, high: float, method: Method
+) -> Caps:
+    """The operating point with the largest sum of `caps`."""
     started = time.perf_counter()
-    inj = injections.generation(day.network, day.n_periods).free_of_cost()
-    inj += injections.caps(day, low, high)
-    state = solve_injections(day, inj, method, gap=GAP).require("caps")
+    inj = injections.generation(day.network, day.n_periods).free_of_cost() + caps
+    what = "caps" if side == "import" else "export limits"
+    state = solve_injections(day, inj, method, gap=GAP).require(what)
     power = inj.unpack(state.injection)
     return Caps(
         day=day,
-        cap_mw=power[Part.CAP],
+        cap_mw=power[Part.CAP if side == "import" else Part.EXPORT],
         generation_p_mw=power[Part.ACTIVE_GENERATION],
         generation_q_mvar=power[Part.REACTIVE_GENERATION],
         v_pu=state.v_pu,
         angle_deg=np.rad2deg(state.angle_rad),
         price=state.price[:, :, 0],
+        side=side,
         share_min=low,
         share_max=high,
         status=tuple(Status(s) for s in state.status),

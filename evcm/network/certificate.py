@@ -179,7 +179,7 @@ def certify_caps(caps: Caps, tolerance_pu: float = TOLERANCE_PU) -> FlowCertific
     --------
     ac_opf : the equations; (54) is (45) with the caps as demand and nothing unsupplied.
     """
-    demand = caps.day.with_cars(caps.cap_mw).load_p_mw
+    demand = caps.day.with_cars(caps.ev_mw).load_p_mw
     found = ac_opf(caps, demand, np.zeros_like(demand))
     found["54"], found["55"] = found.pop("45"), cap_limit(caps)
     del found["NSP"]

@@ -128,6 +128,14 @@ def caps(day: Day, share_min: float, share_max: float) -> Injections:
     )  # fmt: skip
 
 
+def exports(day: Day, share_max: float) -> Injections:
+    """Limits on feeding in: supply in the balance, each at most a share of its bus's load."""
+    load = day.aggregator_load_mw
+    return Injections.of(
+        Part.EXPORT, day.network.ev_bus, np.zeros_like(load), share_max * load, cost_per_mw=-1.0
+    )
+
+
 def elastic(network: Network, periods: int) -> Injections:
     """Power from or to nowhere at every bus, at cost 1: finds the nearest operating point."""
     n = network.n_bus
