@@ -23,6 +23,7 @@ def stored(tmp_path_factory):
         # an edit of the code while the tests run would make the stored tables stale
         patch.setattr(fingerprint, "of_modules", cache(fingerprint.of_modules))
         patch.setattr(comparison, "WHOLE_GAP", 0.05)
+        patch.setattr(comparison, "FREE_GAP", 0.05)
         yield folder, comparison.run(SMALL, folder)
 
 

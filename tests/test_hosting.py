@@ -131,7 +131,7 @@ def test_a_first_shortage_is_a_step_between_served_and_short(stored):
         inputs.paper(), SMALL.threshold_range,
     )  # fmt: skip
     found = {}
-    for count in (int(row["first_cars"]) - SMALL.groups, int(row["first_cars"])):
+    for count in (int(row["first_cars"]) - 2 * SMALL.groups, int(row["first_cars"])):
         found[count] = points.solve_point(replace(task.point, cars=count))["days_short"]
     small, large = found.values()
     assert small < 0.5 <= large

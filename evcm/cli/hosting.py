@@ -70,7 +70,7 @@ def hosting(
 
     own = tuple(range(1, seeds + 1))
     told, few = which_inputs(inputs), min(20, days)
-    grid = replace(grid_for(told), seeds=own, capped_seeds=own[:8], days=days, curve_days=few,
+    grid = replace(grid_for(told), seeds=own, capped_seeds=own[:4], days=days, curve_days=few,
                    outage_days=few)  # fmt: skip
     if counts is not None:
         asked = _numbers(counts, "--counts")

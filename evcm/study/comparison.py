@@ -60,6 +60,9 @@ TABLES = ("regimes", "allocation", "loop", "equilibrium", "totals")
 WHOLE_GAP = 1e-2
 """Gap of the joint optimum and of every answer, as a share of turnover."""
 
+FREE_GAP = 5e-3
+"""Gap of plans without caps, under fair rules and in the loop: a cap's cost shows above it."""
+
 
 @dataclass(frozen=True, eq=False)
 class CaseRun:
@@ -94,9 +97,9 @@ class CaseRun:
         """Plan of aggregator k as a stored task."""
         return PlanTask(Case(self.number, self.side, regime), self.problems[k], gap, cap_mw)
 
-    def free(self, k: int, gap: float) -> PlanTask:
+    def free(self, k: int) -> PlanTask:
         """Plan of aggregator k without any cap."""
-        return self.task(k, "free", gap, no_cap_mw(self.problems[k]))
+        return self.task(k, "free", FREE_GAP, no_cap_mw(self.problems[k]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,16 +259,16 @@ def _solve_own(cases: list[CaseRun], store: Store, settings: Settings, progress:
         cap = study_caps(c.site)
         one_shot += [c.task(k, "maximum total", gap, cap[:, k]) for k in c.every]
     solve_plans(one_shot, store, settings.jobs, progress, "Aggregators under caps")
-    free = [c.free(k, gap) for c in cases for k in c.every]
+    free = [c.free(k) for c in cases for k in c.every]
     solve_plans(free, store, settings.jobs, progress, "Aggregators without caps")
     tasks = []
     for c in cases:
         for rule in RULES[1:]:
             caps = allocation.allocate(rule, c.cars_met, c.site)
             tasks += [
-                c.task(k, rule, gap, caps[:, k])
+                c.task(k, rule, FREE_GAP, caps[:, k])
                 for k in c.every
-                if not fits(stored_plan(store, c.free(k, gap)), caps[:, k])
+                if not fits(stored_plan(store, c.free(k)), caps[:, k])
             ]
     solve_plans(tasks, store, settings.jobs, progress, "Aggregators by rule")
 
@@ -379,7 +382,7 @@ def _compare(
 ) -> dict[str, pd.DataFrame]:
     """Tables of one case."""
     case, every = joint_task.case, joint_task.case.every
-    free = [stored_plan(store, case.free(k, gap)) for k in every]
+    free = [stored_plan(store, case.free(k)) for k in every]
     plans: dict[Regime, list[AggregatorPlan]] = {
         "apart": list(answer.start),
         "equilibrium": answer.plans(store),
@@ -392,7 +395,7 @@ def _compare(
             plan, raised = _rule_plan(case, k, rule, caps[:, k], free[k], store, gap)
             plans[rule].append(plan)
             by_bus.append(allocation_row(case, k, rule, caps[:, k], plan, raised, free[k]))
-    loop = _loop(case, plans["maximum total"], free, store, gap)
+    loop = _loop(case, plans["maximum total"], free, store)
     plans["re-allocated"] = list(loop.plans)
     for k in every:
         cap = loop.cap_mw[:, k]
@@ -454,29 +457,28 @@ def _rule_plan(
     """The plan under a rule's cap and by how many percent the cap had to rise for one to exist."""
     if rule != "maximum total" and fits(free, cap_mw):
         return free, 0.0
-    task = case.task(k, rule, gap, cap_mw)
+    task = case.task(k, rule, gap if rule == "maximum total" else FREE_GAP, cap_mw)
     return stored_plan(store, task), float(
         required(store, "plans", task).record["cap_raised_percent"]
     )
 
 
 def _loop(
-    case: CaseRun, one_shot: list[AggregatorPlan], free: list[AggregatorPlan], store: Store,
-    gap: float,
-) -> Reallocation:  # fmt: skip
+    case: CaseRun, one_shot: list[AggregatorPlan], free: list[AggregatorPlan], store: Store
+) -> Reallocation:
     """Re-allocate from the paper's caps; plans at hand are not solved again."""
     caps = study_caps(case.site)
 
     def solve(k: int, cap_mw: FloatArray) -> AggregatorPlan:
         if np.array_equal(cap_mw, no_cap_mw(case.problems[k])):
             return free[k]
-        task = case.task(k, f"re-allocated/{fingerprint.of_content(cap_mw)}", gap, cap_mw)
+        task = case.task(k, f"re-allocated/{fingerprint.of_content(cap_mw)}", FREE_GAP, cap_mw)
         raised = solve_plans([task], store, 1, quiet, "")["cap_raised_percent"].iloc[0]
         if raised > 0:
             methods.solve(
-                task.problem.with_options(system_cap_mw=None, trading_cap_mw=cap_mw), gap=gap
+                task.problem.with_options(system_cap_mw=None, trading_cap_mw=cap_mw), gap=FREE_GAP
             )
             raise InfeasibleError(f"bus {task.problem.bus}: the cap had to rise by {raised:.3g} %")
         return stored_plan(store, task)
 
-    return reallocate(case.problems, caps, case.site, gap=gap, solve=solve, start_plans=one_shot)
+    return reallocate(case.problems, caps, case.site, gap=FREE_GAP, solve=solve, start_plans=one_shot)

@@ -38,7 +38,7 @@ GROUPS, SAMPLES, GAP = 200, 4, 0.03
 CARS = 4000
 """Cars at which bill, energy not supplied and feeding-in are told: about the paper's scenario 3."""
 
-COUNTS = tuple(range(2000, 32_001, 1000))
+COUNTS = tuple(range(2000, 32_001, 2000))
 """Counts between which the first shortage is bisected."""
 
 TABLE = "hinges/hinges.parquet"
@@ -92,7 +92,6 @@ HINGES: tuple[Hinge, ...] = (
     Hinge("seed", "3", seed=3),
     Hinge("seed", "4", seed=4),
     Hinge("others' plans", "known", regime="equilibrium"),
-    Hinge("others' plans", "known, wear 10 times", regime="equilibrium", wear=10.0),
 )
 
 

@@ -55,10 +55,10 @@ class Grid:
         2000, 4000, 5000, 6000, 7000, 8000, 10_000, 15_000, 20_000, 30_000,
     )  # fmt: skip
     regimes: tuple[str, ...] = ("apart", "equilibrium", "proportional", "joint")
-    most_slow: int = 20_000
+    most_slow: int = 15_000
     seeds: tuple[int, ...] = tuple(range(1, 41))
-    threshold_range: tuple[int, int] = (3000, 12_000)
-    capped_seeds: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    threshold_range: tuple[int, int] = (4000, 10_400)
+    capped_seeds: tuple[int, ...] = (1, 2, 3, 4)
     sweep_counts: tuple[int, ...] = (8000, 15_000, 30_000)
     sweep_charger_kw: tuple[float, ...] = (22.0,)
     sweep_v2g_share: tuple[float, ...] = (0.25, 0.5)

@@ -214,8 +214,8 @@ class LimitTask(PointTask):
 class ThresholdTask(PointTask):
     """The first count at which half of a fleet's real-time days run short, by bisection.
 
-    Between the two counts of `between`, in steps of one car per group; the point's own count is not
-    used.
+    Between the two counts of `between`, in steps of two cars per group; the point's own count is
+    not used.
     """
 
     between: tuple[int, int]
@@ -241,26 +241,21 @@ class ThresholdTask(PointTask):
             return Result({"first_cars": float("nan"), "limit": "no plan"})
 
     def _bisect(self) -> Result:
-        step = self.point.groups
+        step, nse = 2 * self.point.groups, None
         low, high = (n // step for n in self.between)
         while high - low > 1:
             middle = (low + high) // 2
-            if self._days_short(middle * step) >= 0.5:
-                high = middle
+            point = replace(self.point, cars=middle * step)
+            problems, site, trade, _ = plan_point(point, self.inputs)
+            weight = problems[0].probability
+            if operate(site, trade.sample_mw, weight).days_short >= 0.5:
+                high, nse = middle, limits.nse_by_limit(site, trade.sample_mw, weight)
             else:
                 low = middle
-        point = replace(self.point, cars=high * step)
-        problems, site, trade, _ = plan_point(point, self.inputs)
-        nse = limits.nse_by_limit(site, trade.sample_mw, problems[0].probability)
-        if nse["all limits"] == 0:
+        if nse is None:
             return Result({"first_cars": float("inf"), "limit": "none"})
         worst = max(limits.LIMITS[1:], key=lambda limit: nse[limit])
         return Result({"first_cars": float(high * step), "limit": worst})
-
-    def _days_short(self, count: int) -> float:
-        problems, site, trade, _ = plan_point(replace(self.point, cars=count), self.inputs)
-        weight = problems[0].probability
-        return operate(site, trade.sample_mw, weight).days_short
 
 
 def first_shortages(

@@ -56,8 +56,9 @@ class SeedTask:
     def run(self) -> Result:
         """Rows of `evcm.study.comparison.regime_row`, one per regime, with the seed."""
         (case,), gap = build_cases(self.settings, self.inputs), self.settings.gap
+        whole = max(gap, WHOLE_GAP)
         apart = [methods.solve(p, gap=gap) for p in case.problems]
-        answers = find_equilibrium(case.problems, apart, gap=WHOLE_GAP, tolerance=WHOLE_GAP)
+        answers = find_equilibrium(case.problems, apart, gap=whole, tolerance=whole)
         plans = {"apart": apart, "equilibrium": list(answers.plans)}
         for rule in ("maximum total", "proportional"):
             most = rule == "maximum total"
@@ -69,7 +70,7 @@ class SeedTask:
             plans[rule] = [
                 solve_under_cap(p, cap[:, k], gap=gap).plan for k, p in enumerate(case.problems)
             ]
-        joint = solve_joint(case.problems, case.site, gap=WHOLE_GAP)
+        joint = solve_joint(case.problems, case.site, gap=whole)
         planned: dict[Regime, Planned] = {
             "uncontrolled": Planned(trade_of_uncontrolled(at_once(case))),
             "joint": Planned(
