@@ -481,4 +481,6 @@ def _loop(
             raise InfeasibleError(f"bus {task.problem.bus}: the cap had to rise by {raised:.3g} %")
         return stored_plan(store, task)
 
-    return reallocate(case.problems, caps, case.site, gap=FREE_GAP, solve=solve, start_plans=one_shot)
+    return reallocate(
+        case.problems, caps, case.site, gap=FREE_GAP, solve=solve, start_plans=one_shot
+    )
