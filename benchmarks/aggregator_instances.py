@@ -66,7 +66,7 @@ def published(name):
 
 def measure(name, problem, gap):
     from evcm.aggregator.certificate import certify_plan
-    from evcm.aggregator.decomposition.solve import solve_decomposition
+    from evcm.aggregator.interior.solve import solve_interior
     from evcm.errors import InfeasibleError
 
     trace = []
@@ -76,7 +76,7 @@ def measure(name, problem, gap):
         "plugged": int(problem.available.sum()),
     }  # fmt: skip
     try:
-        plan = solve_decomposition(problem, gap=gap, trace=trace)
+        plan = solve_interior(problem, gap=gap, trace=trace)
     except InfeasibleError as error:
         seconds = time.process_time() - cpu
         return row | {"cpu s": seconds, "gap %": "infeasible", "note": str(error)}
@@ -84,8 +84,8 @@ def measure(name, problem, gap):
     certify_plan(problem, plan)
     run = dict(zip(("published s", "published gap %"), published(name), strict=True))
     return row | {
-        "columns": trace[-1].columns, "rows": trace[-1].rows, "hulls": trace[-1].blocks,
-        "nodes": trace[-1].nodes, "LPs": trace[-1].solves, "cost $": plan.cost_usd,
+        "hulls": trace[-1].blocks, "nodes": trace[-1].node, "programs": trace[-1].programs,
+        "cost $": plan.cost_usd,
         "gap %": 100 * plan.gap, **run,
     }  # fmt: skip
 

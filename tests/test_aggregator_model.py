@@ -368,7 +368,7 @@ def test_methods_are_checked_and_options_choose_the_model() -> None:
         solve(p, "guess")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="gap"):
         solve(p, "model", gap=0.0)
-    method, reason = choose_method(p.with_options(risk_weight=0.5), "decomposition")
+    method, reason = choose_method(p.with_options(risk_weight=0.5), "interior")
     assert method == "model"
     assert "CVaR" in reason
     plan = solve(p.with_options(risk_weight=0.5), "auto", gap=1e-3)

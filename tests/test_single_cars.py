@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import linprog
 
 from evcm.aggregator.certificate import certify_plan
-from evcm.aggregator.decomposition.solve import solve_decomposition
+from evcm.aggregator.interior.solve import solve_interior
 from evcm.aggregator.problem import load_problem
 from evcm.aggregator.single_cars import master
 from evcm.aggregator.single_cars import storage as dp
@@ -108,7 +108,7 @@ def test_clusters_cover_every_visit_once():
 
 def test_every_price_gives_a_valid_bound():
     problem = random_problem(11, vehicles=5, samples=3)
-    known = solve_decomposition(problem, gap=1e-6)
+    known = solve_interior(problem, gap=1e-6)
     market = _market(problem)
     visits = priced_visits(problem, 8, market.unit_mw)
     mixer = master.new_master(visits, problem.periods, 1.0)
@@ -129,7 +129,7 @@ def test_every_price_gives_a_valid_bound():
 def agree(problem, gap=1e-3):
     """Both methods certify, and their intervals of cost overlap."""
     one = solve_single_cars(problem, gap=gap, threads=1, time_limit_s=60)
-    other = solve_decomposition(problem, gap=gap)
+    other = solve_interior(problem, gap=gap)
     certify_plan(problem, one)
     assert one.bound_usd <= other.objective_usd + 1e-7
     assert other.bound_usd <= one.objective_usd + 1e-7
@@ -148,7 +148,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_agrees_with_the_decomposition(name):
+def test_agrees_with_the_interior_point_method(name):
     plan = agree(random_problem(21, vehicles=6, group_size=1, **OPTIONS[name]))
     assert plan.gap <= 1e-3
 

@@ -5,11 +5,8 @@
 ``interior``
     Exact: a structured interior-point method inside branch and bound, for groups of cars and for
     single cars.
-``decomposition``
-    Exact, on HiGHS alone: convex hulls of the price steps, branching on periods. For groups of
-    cars and small fleets.
 ``single-cars``
-    Prices the totals and solves each car alone; its work grows about linearly in cars.
+    Column generation: prices the totals and solves each car alone; for thousands of cars.
 ``model``
     The readable CVXPY model, equation by equation; knows every option of the problem.
 """
@@ -31,14 +28,13 @@ from evcm.errors import Checks, SolverError
 from evcm.inputs.prices import PriceSeries
 from evcm.store import fingerprint
 
-Method = Literal["auto", "interior", "decomposition", "single-cars", "model"]
+Method = Literal["auto", "interior", "single-cars", "model"]
 METHODS: tuple[Method, ...] = (
-    "auto", "interior", "decomposition", "single-cars", "model",
+    "auto", "interior", "single-cars", "model",
 )  # fmt: skip
 
 SOLVERS = {
     "interior": "evcm.aggregator.interior.solve:solve_interior",
-    "decomposition": "evcm.aggregator.decomposition.solve:solve_decomposition",
     "single-cars": "evcm.aggregator.single_cars.solve:solve_single_cars",
     "model": "evcm.aggregator.model_solver:solve_model",
 }
@@ -51,9 +47,7 @@ AUTO: tuple[Method, ...] = ("interior", "single-cars")
 LARGE_FLEET = 400_000
 """Plugged-in (period, group, sample) triples above which `auto` prices clusters of cars."""
 
-NEXT: dict[Method, Method] = {
-    "single-cars": "interior", "interior": "model", "decomposition": "model"
-}  # fmt: skip
+NEXT: dict[Method, Method] = {"single-cars": "interior", "interior": "model"}
 """Who solves what a method gives up: every plan that `solve` returns is certified."""
 
 
@@ -115,7 +109,7 @@ def solve(
     Parameters
     ----------
     problem : AggregatorProblem
-    method : {"auto", "interior", "decomposition", "single-cars", "model"}
+    method : {"auto", "interior", "single-cars", "model"}
         An option that a fast method does not know sends the problem to the model; the plan's
         status says so.
     gap : float

@@ -18,7 +18,6 @@ class MethodName(StrEnum):
 
     auto = "auto"
     interior = "interior"
-    decomposition = "decomposition"
     single_cars = "single-cars"
     model = "model"
 
@@ -62,7 +61,9 @@ def solve_command(
         ),
     ] = None,
     method: Annotated[MethodName, typer.Option(help="How to solve it.")] = MethodName.auto,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of single-cars.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads; no bit of the plan depends on it.")
+    ] = 1,
     real_time_limit: Annotated[
         RealTimeLimitName, typer.Option(help=_LIMIT_HELP)
     ] = RealTimeLimitName.v2g,

@@ -9,8 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from evcm.aggregator.decomposition.search import Trace
-from evcm.aggregator.market import Steps, lower_envelope
+from evcm.aggregator.interior.search import Event, Search
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.value import FreshDays, StochasticValue
@@ -18,18 +17,19 @@ from evcm.inputs.values import PriceSteps
 from evcm.plots import REGIME_COLOURS, SERIES, clock_axis, describe
 
 
-def period_cost(problem: AggregatorProblem, steps: Steps, t: int) -> go.Figure:
+def period_cost(search: Search, t: int) -> go.Figure:
     """Cost of day-ahead power in period `t` (0-based), and its convex envelope."""
-    points = lower_envelope(steps, t)
+    steps, mw, usd = search.steps, search.units.mw, search.units.usd
+    power, cost = search.envelope(t)
     figure = go.Figure()
-    for a in np.flatnonzero(steps.day_ahead[t]):
-        power = np.array([steps.day_ahead_low[t, a], steps.day_ahead_high[t, a]])
+    for a in np.flatnonzero(steps.day[t]):
+        ends = np.array([steps.day_low[t, a], steps.day_high[t, a]])
         figure.add_scatter(
-            x=power, y=steps.price_usd_per_mw[a] * power, mode="lines+markers",
+            x=mw * ends, y=usd * steps.price[t, a] * ends, mode="lines+markers",
             name=f"step {a + 1}", line={"color": SERIES[a % len(SERIES)], "width": 3},
         )  # fmt: skip
     figure.add_scatter(
-        x=points[:, 0], y=points[:, 1], mode="lines", name="convex envelope",
+        x=power, y=cost, mode="lines", name="convex envelope",
         line={"color": REGIME_COLOURS["limit"], "dash": "dash"},
     )  # fmt: skip
     figure.update_layout(
@@ -43,7 +43,7 @@ def period_cost(problem: AggregatorProblem, steps: Steps, t: int) -> go.Figure:
     )
 
 
-def bounds(trace: Sequence[Trace]) -> go.Figure:
+def bounds(trace: Sequence[Event]) -> go.Figure:
     """Best plan and proven bound against time, one mark for each event of the search."""
     seconds = [event.seconds for event in trace]
     figure = go.Figure()

@@ -251,13 +251,13 @@ def _corners(steps, probability, block, near, centre, corner, x, cost, point, y,
 
 
 def market_data(
-    steps: Steps, probability: FloatArray, blocks: Collection[int], near: int | None = None,
-    centre: IntArray | None = None,
+    steps: Steps, probability: FloatArray, blocks: Collection[int],
+    near: int | None = None, centre: IntArray | None = None,
 ) -> MarketData:  # fmt: skip
     """Corners and points of the open steps, blocks in some periods.
 
-    `near` keeps only the day-ahead steps within so many of `centre` (T,) in blocks: no relaxation
-    then, but a smaller program that finds plans.
+    Ranges without an interior are widened by `TIGHT`. `near` keeps only the day-ahead steps within
+    so many of `centre` (T,) in blocks: no relaxation then, but a smaller program that finds plans.
     """
     T, N, S = steps.real.shape
     block = np.zeros(T, bool)
@@ -273,10 +273,10 @@ def market_data(
     low = np.where(steps.real, steps.real_low, np.inf).min(axis=2)
     high = np.where(steps.real, steps.real_high, -np.inf).max(axis=2)
     low, high = np.where(block[:, None], -1e5, low), np.where(block[:, None], 1e5, high)
-    tight = TIGHT * (high - low < 2 * TIGHT)
+    wider = TIGHT * (high - low < 2 * TIGHT)
     return MarketData(
         corner, x[:c].copy(), cost[:c].copy(), block, point[: c * N + 1].copy(), y[:k].copy(),
-        f[:k].copy(), low - tight, high + tight, e_cost,
+        f[:k].copy(), low - wider, high + wider, e_cost,
     )  # fmt: skip
 
 

@@ -721,7 +721,7 @@ def solve_program(
     pairs = (6 if chains.limited else 4) * chains.low.size + 5 * T * N
     pairs += 2 * int((~d.block).sum()) * N + S + d.y.size
     run(ch.step, N, (T, chains, levels, work, e, 0.0, 0.0, total))
-    ended, iterations, slow = "failed", 0, 0
+    ended, iterations, slow, least = "failed", 0, 0, np.inf
     for it in range(MAX_ITERATIONS):
         iterations = it
         _totals(T, N, d, s, x)
@@ -730,9 +730,10 @@ def solve_program(
         residual, objective = float(found[1]), float(found[2] + work.reach[3].sum())
         if not np.isfinite(comp + residual):
             break
-        if comp < tolerance and residual < (allowed if comp > 0.1 * tolerance else 30 * allowed):
-            ended = "optimal"
+        if comp < tolerance and (residual < allowed or least < residual < 1e-2):
+            ended = "optimal"  # or as good as its digits allow: bounds and plans are checked
             break
+        least = min(least, 3 * residual)
         if watch is not None and watch(it, comp, residual, objective, s.y, s.y4):
             ended = "stopped"
             break

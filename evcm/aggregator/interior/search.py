@@ -39,9 +39,23 @@ from evcm.errors import SolverError
 Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
 
-MOST_NODES = 2000
+MOST_NODES = 400
 NEAR = 3
 """Day-ahead steps on either side of the root's that a first dive looks at."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened in a search: when, at which node, and what is then known (USD)."""
+
+    seconds: float
+    node: int
+    action: str
+    bound_usd: float
+    lower_usd: float
+    best_usd: float
+    blocks: int
+    programs: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +99,7 @@ class Search:
         self.programs, self.iterations, self.nodes = 0, 0, 0
         self.tried: set[bytes] = set()
         self.centre: IntArray | None = None
+        self.trace: list[Event] = []
         middle = self.steps.price * np.where(self.steps.day, 1.0, np.nan)
         self.price = np.nan_to_num(np.nanmean(middle, axis=1), nan=10.0) if (
             self.steps.open
@@ -114,6 +129,16 @@ class Search:
             now = time.perf_counter() - self.began
             self.progress(self.upper * usd, self.lower * usd, now)
 
+    def note(self, action: str, bound: float = np.nan, blocks: int = 0) -> None:
+        """Keep what happened."""
+        usd, seconds = self.units.usd, time.perf_counter() - self.began
+        self.trace.append(
+            Event(
+                seconds, self.nodes, action, bound * usd, self.lower * usd, self.upper * usd,
+                blocks, self.programs,
+            )
+        )  # fmt: skip
+
     def offer(self, c: Candidate) -> float:
         """Keep a plan if it holds and is the best; returns its true cost."""
         found = read(self.steps, self.problem.probability, c.P, c.E, self.edge)
@@ -122,8 +147,15 @@ class Search:
             parts = abs(found.day_cost.sum()) + abs(found.real_cost.sum()) + c.wear
             self.upper, self.best = cost, c
             self.turnover = max(1.0 / self.units.usd, float(parts))
+            self.note("a better plan, all steps fixed")
             self.tell()
         return cost
+
+    def envelope(self, t: int) -> tuple[FloatArray, FloatArray]:
+        """Corners of the envelope of period `t`'s day-ahead cost: power (MW) and cost (USD)."""
+        d = market_data(self.steps, self.problem.probability, ())
+        at = slice(d.corner[t], d.corner[t + 1])
+        return d.x[at] * self.units.mw, d.cost[at] * self.units.usd
 
     # --- programs ------------------------------------------------------------------------
 
@@ -134,7 +166,11 @@ class Search:
         """Solve a program to a share of the gap; `watch`: end it when its bound closes the node."""
         steps = self.steps.only(day, real)
         data = market_data(
-            steps, self.problem.probability, blocks, NEAR if near else None, self.centre
+            steps,
+            self.problem.probability,
+            blocks,
+            NEAR if near else None,
+            self.centre,
         )
         cutoff, hopeless = self.cutoff, self._hopeless() if watch else np.inf
 
@@ -185,7 +221,9 @@ class Search:
         if not np.isfinite(bound.value):
             raise SolverError(f"{self.problem.label}: the interior-point method lost its digits")
         if np.isinf(self.upper) and bound.value > self._hopeless():
-            raise NoPlanError
+            if day is self.steps.day and real is self.steps.real:
+                raise NoPlanError
+            bound = bound._replace(value=np.inf)  # no plan has these steps
         found = self.loose(answer.P, answer.E)
         gaps = found.day_cost + found.real_cost - answer.paid
         return Relaxed(answer, data, bound, found, gaps)
@@ -396,6 +434,7 @@ class Search:
             for _ in range(3):
                 r = self.relax(day, real, blocks)
                 bound = max(bound, r.bound.value)
+                self.note(f"relaxation with {len(blocks)} hulls", r.bound.value, len(blocks))
                 outside = np.where(r.data.block, 0.0, r.gaps)
                 new = {int(t) for t in np.flatnonzero(outside > 0.03 * self.target)}
                 if bound >= self.cutoff or outside.sum() < 0.3 * self.target or not new:
@@ -421,6 +460,7 @@ class Search:
                 made += 1
                 heapq.heappush(heap, (bound, made, d, q))
         self.lower = min(closed, heap[0][0] if heap else np.inf, self.upper)
+        self.note("the search ends", self.lower, len(blocks))
         self.tell()
 
     def _root(self, day: BoolArray, real: BoolArray) -> Relaxed:
@@ -432,6 +472,7 @@ class Search:
         self.turnover = max(1.0 / self.units.usd, float(parts))
         self.lower = root.bound.value
         self.centre = found.day
+        self.note("relaxation without real-time trade", root.bound.value)
         self.tell()
         return root
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from evcm.aggregator.infeasible import raise_infeasible, require_reachable
 from evcm.aggregator.interior.plans import make_plan
-from evcm.aggregator.interior.search import NoPlanError, Progress, Search
+from evcm.aggregator.interior.search import Event, NoPlanError, Progress, Search
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.errors import SolverError
@@ -31,6 +31,7 @@ def solve_interior(
     time_limit_s: float | None = None,
     progress: Progress | None = None,
     threads: int = 1,
+    trace: list[Event] | None = None,
 ) -> AggregatorPlan:
     """Solve an aggregator problem to a proven gap.
 
@@ -49,6 +50,9 @@ def solve_interior(
     threads : int
         Samples are spread over so many threads; the result has the same bits for any number.
 
+    trace : list, optional
+        Receives one `Event` for each thing that happened.
+
     Raises
     ------
     InfeasibleError
@@ -64,6 +68,8 @@ def solve_interior(
         search.run()
     except NoPlanError:
         raise_infeasible(problem)
+    if trace is not None:
+        trace.extend(search.trace)
     usd, seconds = search.units.usd, time.perf_counter() - began
     best = search.best
     if best is None:

@@ -1,6 +1,6 @@
 """Fleets of single cars, solved to proof at a cost that grows about linearly with the cars.
 
-The linear programs of `decomposition` hold every group of cars in every period and sample. With
+The linear programs of `interior` hold every group of cars in every period and sample. With
 single cars that is millions of rows. But cars meet the market only in their totals: the power of
 all, and the power fed back, per period and sample. So the problem is split (Dantzig and Wolfe):
 
@@ -113,7 +113,7 @@ def solve_single_cars(
     Raises
     ------
     InputError
-        `risk_weight` is set: a risk measure ties the samples together, use `decomposition`.
+        `risk_weight` is set: a risk measure ties the samples together: use the model.
     InfeasibleError
         A visit is too short, or the caps cannot be met.
     SolverError
@@ -162,7 +162,7 @@ def _check(
     c = Checks(f"{problem.label}, method {METHOD}")
     c.require(
         problem.risk_weight == 0, "risk_weight", problem.risk_weight,
-        "0 (a risk measure ties the samples together: use the decomposition method)",
+        "0 (a risk measure ties the samples together: use the model)",
     )  # fmt: skip
     c.require(0 < gap < 1, "gap", gap, "0 < gap < 1")
     c.require(time_limit_s is None or time_limit_s > 0, "time_limit_s", time_limit_s, "> 0")

@@ -1,4 +1,4 @@
-"""The fast exact method: hand-solved cases, traps, agreement with the model, safe bounds."""
+"""The door `solve`: hand-solved cases, traps, agreement with the model, safe bounds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evcm.aggregator import market, vehicle_lp
+from evcm.aggregator import methods
 from evcm.aggregator.certificate import certify_plan
-from evcm.aggregator.decomposition import relaxation
-from evcm.aggregator.decomposition.solve import solve_decomposition
 from evcm.aggregator.infeasible import least_cap
+from evcm.aggregator.interior import market
+from evcm.aggregator.interior.search import Search
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import save_plan
 from evcm.aggregator.problem import AggregatorProblem, load_problem
@@ -72,7 +72,7 @@ def small_problem(
 
 
 def solved(problem, gap=1e-6, **options):
-    plan = solve_decomposition(problem, gap=gap, **options)
+    plan = methods.solve(problem, gap=gap, **options)
     certify_plan(problem, plan)
     assert plan.bound_usd <= plan.objective_usd
     return plan
@@ -116,7 +116,7 @@ def test_two_samples_trade_their_difference_and_waste_what_rule_10_asks_for():
     free = solved(problem.with_options(real_time_limit="plug"))
     assert free.cost_usd == pytest.approx(0.1 * 20.0, rel=1e-6)
     with pytest.raises(InfeasibleError):
-        solve_decomposition(problem.with_options(allow_v2g=False))
+        methods.solve(problem.with_options(allow_v2g=False))
 
 
 def test_real_time_trade_across_an_edge_costs_the_price_difference():
@@ -151,13 +151,12 @@ def test_equal_prices_are_one_step_and_no_wear_is_no_cost():
     problem = small_problem(18.0, 2, 4, edge=(50.0, 100.01, 200.0), price=(0.1, 0.1, 0.1), wear=0.0)
     plan = solved(problem)
     assert plan.cost_usd == pytest.approx(0.1 * 20.0, rel=1e-6)
-    lp = vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
-    assert lp.steps.price_usd_per_mw.size == 1
+    assert Search(problem, 1e-3, np.inf, 1, None).steps.price.shape[1] == 1
 
 
 def test_a_visit_too_short_names_the_car_and_what_it_lacks():
     with pytest.raises(InfeasibleError, match="car 1, sample 1, periods 4 to 4") as raised:
-        solve_decomposition(small_problem(48.0, 3, 3, charger_kw=20.0))
+        methods.solve(small_problem(48.0, 3, 3, charger_kw=20.0))
     assert raised.value.details["lacking_kwh"] == pytest.approx(48.0 - 18.0)
 
 
@@ -165,7 +164,7 @@ def test_caps_that_cannot_be_met_name_periods_and_least_caps():
     # 20 kWh at the grid in two periods of at most 8 kWh: 25 % more does.
     problem = small_problem(18.0, 2, 3, trading_cap_mw=np.full(6, 0.008)).with_options(bus=7)
     with pytest.raises(InfeasibleError, match=r"25\.0 %") as raised:
-        solve_decomposition(problem)
+        methods.solve(problem)
     assert raised.value.details["bus"] == 7
     assert raised.value.details["needed_mwh"] == pytest.approx([0.02])
     assert raised.value.details["extra_energy_mwh"] == pytest.approx(0.004, abs=1e-6)
@@ -178,23 +177,21 @@ def test_caps_that_cannot_be_met_name_periods_and_least_caps():
 def test_no_power_keeps_to_a_cap_far_below_zero():
     problem = small_problem(18.0, 2, 3, trading_cap_mw=np.full(6, -5.0))
     with pytest.raises(InfeasibleError):
-        solve_decomposition(problem)
+        methods.solve(problem)
 
 
 def test_input_is_checked():
     problem = small_problem(18.0, 2, 4)
     with pytest.raises(InputError, match="gap"):
-        solve_decomposition(problem, gap=0.0)
+        methods.solve(problem, gap=0.0)
     with pytest.raises(InputError, match="time_limit_s"):
-        solve_decomposition(problem, time_limit_s=-1.0)
-    with pytest.raises(InputError, match="risk_weight"):
-        solve_decomposition(problem.with_options(risk_weight=0.5))
+        methods.solve(problem, time_limit_s=-1.0)
 
 
 def test_a_time_limit_returns_a_certified_plan_and_says_so():
     problem = random_problem(11, periods=24, vehicles=12, samples=4, steps=8, charger_kw=30.0)
     seen = []
-    plan = solve_decomposition(
+    plan = methods.solve(
         problem, gap=1e-9, time_limit_s=1e-6, progress=lambda *now: seen.append(now)
     )
     certify_plan(problem, plan)
@@ -228,12 +225,12 @@ def test_agrees_with_the_model_within_the_gaps(seed, kind, limit, midnight, v2g)
     if not v2g and limit == "plug" and not kind["forced_v2g"]:
         problem = problem.with_options(allow_v2g=False)
     try:
-        plan = solve_decomposition(problem, gap=1e-4)
+        plan = methods.solve(problem, gap=1e-4)
     except InfeasibleError as error:
         if "raised_mw" in error.details:
             raised = problem.cap_mw + least_cap(problem).raised_mw + 1e-6
             wider = problem.with_options(trading_cap_mw=raised, system_cap_mw=None)
-            certify_plan(wider, solve_decomposition(wider, gap=1e-2))
+            certify_plan(wider, methods.solve(wider, gap=1e-2))
         return
     certify_plan(problem, plan)
     model = solve_model(problem, gap=1e-4)
@@ -242,59 +239,45 @@ def test_agrees_with_the_model_within_the_gaps(seed, kind, limit, midnight, v2g)
     assert model.bound_usd <= plan.objective_usd + 1e-6
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0.0, 30.0))
-def test_any_duals_give_a_valid_bound(seed, scale):
-    problem = random_problem(seed % 7)
-    lp = vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
-    duals = scale * np.random.default_rng(seed).standard_normal(lp.row_low.size)
-    bound = relaxation.safe_bound(lp, duals, lp.steps)
-    assert bound.value <= solve_decomposition(problem, gap=1e-3).objective_usd + 1e-9
-    assert bound.value == pytest.approx(bound.day_ahead.min(axis=1).max(), abs=1e-9)
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
 def test_cheapest_market_is_never_above_a_sampled_one(seed):
     rng = np.random.default_rng(seed)
     problem = random_problem(seed % 11, steps=5)
-    lp = vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
-    steps, T, N = lp.steps, problem.periods, problem.samples
+    search = Search(problem, 1e-3, np.inf, 1, None)
+    steps, T, N = search.steps, problem.periods, problem.samples
     q, r = rng.normal(0, 5, T), rng.normal(0, 2, (T, N))
-    by_a, by_b = market.cheapest(problem.probability, steps, q, r)
-    kernel = market._cheapest.py_func
+    by_a, by_b = np.empty(steps.day.shape), np.empty(steps.real.shape)
+    market._cheapest(steps, problem.probability, q, r, by_a, by_b)
     again_a, again_b = np.empty_like(by_a), np.empty_like(by_b)
-    kernel(
-        steps.price_usd_per_mw, problem.probability, steps.day_ahead_low, steps.day_ahead_high,
-        steps.real_time_low, steps.real_time_high, steps.day_ahead, steps.real_time,
-        q, r, again_a, again_b,
-    )  # fmt: skip
+    market._cheapest.py_func(steps, problem.probability, q, r, again_a, again_b)
     np.testing.assert_allclose(again_a, by_a)
     np.testing.assert_allclose(again_b, by_b)
-    low, high = steps.range_of_day_ahead()
-    e_low, e_high = steps.range_of_real_time()
+    low, high = (
+        np.where(steps.day, a, b) for a, b in ((steps.day_low, np.inf), (steps.day_high, -np.inf))
+    )
+    e_low = np.where(steps.real, steps.real_low, np.inf).min(axis=2)
+    e_high = np.where(steps.real, steps.real_high, -np.inf).max(axis=2)
     for _ in range(20):
-        power = rng.uniform(low, high)
-        traded = rng.uniform(e_low, e_high)
-        cost = sum(market.cost_by_period(problem, steps, power, traded))
-        value = cost + q * power + (r * traded).sum(axis=1)
+        P = rng.uniform(low.min(axis=1), high.max(axis=1))
+        E = rng.uniform(e_low, e_high)
+        found = market.read(steps, problem.probability, P, E, 1e-9)
+        value = found.day_cost + found.real_cost + q * P + (r * E).sum(axis=1)
         assert (by_a.min(axis=1) <= value + 1e-9).all()
-        a, b = market.choose_steps(problem, steps, power, traded)
-        assert (by_a[np.arange(T), a] <= value + 1e-9).all()
-        assert (np.take_along_axis(by_b, b[..., None], 2)[..., 0] <= value[:, None] + 1e-9).all()
+        assert (by_a[np.arange(T), found.day] <= value + 1e-9).all()
+        enforced = np.take_along_axis(by_b, found.real[..., None], 2)[..., 0]
+        assert (enforced <= value[:, None] + 1e-9).all()
 
 
 def test_the_envelope_is_convex_and_below_the_cost():
     problem = random_problem(5, steps=6)
-    lp = vehicle_lp.build_vehicle_lp(problem, problem.cap_mw)
+    search = Search(problem, 1e-3, np.inf, 1, None)
     for t in range(problem.periods):
-        points = market.lower_envelope(lp.steps, t)
-        slope = np.diff(points[:, 1]) / np.diff(points[:, 0])
-        assert (np.diff(slope) >= -1e-9).all()
-        power = np.linspace(points[0, 0], points[-1, 0], 101)
-        load = problem.system_load_mw[t] + power
-        cost = problem.period_h * problem.price.payment(load, power)
-        assert (np.interp(power, *points.T) <= cost + 1e-9).all()
+        x, cost = search.envelope(t)
+        assert (np.diff(np.diff(cost) / np.diff(x)) >= -1e-9).all()
+        power = np.linspace(x[0], x[-1], 101)
+        true = problem.period_h * problem.price.payment(problem.system_load_mw[t] + power, power)
+        assert (np.interp(power, x, cost) <= true + 1e-9).all()
 
 
 def test_the_same_problem_gives_the_same_plan():
@@ -304,7 +287,7 @@ def test_the_same_problem_gives_the_same_plan():
 
 
 def check_reference(path: Path, tmp_path: Path) -> None:
-    plan = solve_decomposition(load_problem(path))
+    plan = methods.solve(load_problem(path))
     save_plan(tmp_path / "plan.npz", plan)
     done = subprocess.run(
         [sys.executable, SHARED / "tools" / "check_plan.py", path, tmp_path / "plan.npz"],
