@@ -36,11 +36,11 @@ def instances(arguments):
     from evcm.aggregator import of_fleet
     from evcm.trips import fleet, montecarlo
 
-    law = inputs.trip_law()
-    draw = montecarlo.grouped_draw(inputs.scenario(arguments.study), law, seed=1)
+    law = inputs.paper().law()
+    draw = montecarlo.grouped_draw(inputs.paper().scenario(arguments.study), law, seed=1)
     for side in ("min", "max"):
         cars = fleet.weighted_fleet(draw, side)
-        for bus in inputs.LOAD_BUSES:
+        for bus in inputs.paper().buses:
             name = f"sc{arguments.study}-{side}-bus{bus:02d}"
             if arguments.only in name:
                 yield name, of_fleet.aggregator_problem(cars, bus)

@@ -41,7 +41,7 @@ def main() -> None:
     ask.add_argument("--days", type=int, default=10)
     ask.add_argument("--cars", type=int, default=12_000)
     given = ask.parse_args()
-    site, charger = case.reference_day(), inputs.charger()
+    site, charger = case.reference_day(), inputs.paper().vehicles[0].charger
     opf.study_day()  # compile
 
     drawn, draw_s = timed(lambda: np.stack([

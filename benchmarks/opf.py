@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from evcm.inputs import LOAD_BUSES
+from evcm.inputs import paper
 from evcm.network import case, opf, readers
 from evcm.network.certificate import certify_day
 from evcm.store import measured
@@ -23,9 +23,9 @@ from evcm.store import measured
 def stressed_day(net):
     """The reference day; on the study's network with power not supplied and net exporters in it."""
     ev = np.zeros((48, net.ev_bus.size))
-    if net.ev_bus_number == LOAD_BUSES:
-        ev[23:30, LOAD_BUSES.index(14)] = 13.0
-        ev[40:44, LOAD_BUSES.index(13)] = -25.0
+    if net.ev_bus_number == paper().buses:
+        ev[23:30, paper().buses.index(14)] = 13.0
+        ev[40:44, paper().buses.index(13)] = -25.0
     return case.reference_day(network=net).with_cars(ev)
 
 

@@ -74,12 +74,12 @@ def scaled_problem(cars, seed=1, samples=10):
     from evcm.trips import fleet
 
     share = cars / SCENARIO_CARS_AT_A_BUS
-    steps = inputs.price_steps()
+    steps = inputs.paper().market.price
     return of_fleet.aggregator_problem(
         fleet.single_bus_fleet(cars, BUS, seed, samples), BUS,
-        system_load_mw=inputs.load_profile().aggregator_forecast_mw * share,
+        system_load_mw=inputs.paper().forecast_mw * share,
         price=inputs.PriceSteps(steps.edge_mw * share, steps.price_usd_per_kwh),
-        system_cap_mw=inputs.system_cap_mw() * share,
+        system_cap_mw=inputs.paper().market.system_cap_mw * share,
     )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def scenario_problem(bus):
     from evcm.aggregator import of_fleet
     from evcm.trips import fleet, montecarlo
 
-    result = montecarlo.simulate(inputs.scenario(3), seed=1, threads=1)
+    result = montecarlo.simulate(inputs.paper().scenario(3), seed=1, threads=1)
     return of_fleet.aggregator_problem(fleet.build_fleet(result, "min", cars_per_group=1), bus)
 
 
@@ -121,12 +121,12 @@ def solve_bus(bus):
 
 def scenario():
     """Eleven aggregators, two at a time."""
-    from evcm.inputs import LOAD_BUSES
+    from evcm.inputs import paper
 
     begin = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         rows = []
-        for row in pool.imap_unordered(solve_bus, LOAD_BUSES):
+        for row in pool.imap_unordered(solve_bus, paper().buses):
             rows.append(row)
             print(line(row), flush=True)
     rows.sort(key=lambda row: row["bus"])

@@ -36,8 +36,8 @@ def all_scenarios(threads):
     from evcm import inputs
     from evcm.trips import montecarlo
 
-    law = inputs.trip_law()
-    return [montecarlo.simulate(s, law, 1, threads) for s in inputs.scenarios()]
+    law = inputs.paper().law()
+    return [montecarlo.simulate(s, law, 1, threads) for s in inputs.paper().scenarios]
 
 
 def first_call(folder):
@@ -102,8 +102,8 @@ def plain_python(cars, samples):
         setattr(kernels, name, value.py_func)
     try:
         with np.errstate(over="ignore"):
-            few = replace(inputs.scenario(1), cars=cars, samples=samples)
-            wall, cpu = timed(lambda: montecarlo.simulate(few, inputs.trip_law(), 1, 1), 3)
+            few = replace(inputs.paper().scenario(1), cars=cars, samples=samples)
+            wall, cpu = timed(lambda: montecarlo.simulate(few, inputs.paper().law(), 1, 1), 3)
     finally:
         for name, value in compiled.items():
             setattr(kernels, name, value)
@@ -118,15 +118,15 @@ def main():
         cold, warm = first_call(folder), first_call(folder)
     all_scenarios(1)
     one, two = timed(lambda: all_scenarios(1)), timed(lambda: all_scenarios(2))
-    law = inputs.trip_law()
-    arrays = timed(lambda: [numpy_day(s, law, 1) for s in inputs.scenarios()], 3)
+    law = inputs.paper().law()
+    arrays = timed(lambda: [numpy_day(s, law, 1) for s in inputs.paper().scenarios], 3)
     python = plain_python(250, 4)
     same = all(
         a.gchr_mwh.tobytes() == b.gchr_mwh.tobytes()
         and a.energy_mwh.tobytes() == b.energy_mwh.tobytes()
         for a, b in zip(all_scenarios(1), all_scenarios(2), strict=True)
     )
-    car_days = sum(s.car_days for s in inputs.scenarios())
+    car_days = sum(s.car_days for s in inputs.paper().scenarios)
     print(f"{car_days:,} car-days, best of {REPEATS}; {os.cpu_count()} processors")
     rows = [
         ("kernels, 1 thread", *one),
@@ -139,7 +139,7 @@ def main():
     print(f"first call of a new process: {cold:.2f} s compiling, {warm:.2f} s from the cache")
     print(f"same bits on 1 and 2 threads: {same}")
     means = [r.gchr_mwh.mean() for r in all_scenarios(1)]
-    theirs = [numpy_day(s, law, 1)[0].mean() for s in inputs.scenarios()]
+    theirs = [numpy_day(s, law, 1)[0].mean() for s in inputs.paper().scenarios]
     print(f"mean GChR, MWh: kernels {np.round(means, 3)}, numpy {np.round(theirs, 3)}")
     figures = {"one_thread_s": one[0], "two_threads_s": two[0], "numpy_s": arrays[0]}
     print(

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from evcm.coordination.regimes import STUDY
-from evcm.inputs import LOAD_BUSES, PERIODS
+from evcm.inputs import paper
 
 PEAK_MW = dict(
-    zip(LOAD_BUSES, (21.7, 94.2, 47.8, 7.6, 11.2, 29.5, 9.0, 3.5, 6.1, 13.5, 14.9), strict=True)
+    zip(paper().buses, (21.7, 94.2, 47.8, 7.6, 11.2, 29.5, 9.0, 3.5, 6.1, 13.5, 14.9), strict=True)
 )
 REGIMES = STUDY
 
@@ -18,12 +18,12 @@ def transmission(
     scenarios: tuple[int, ...] = (1,),
     sides: tuple[str, ...] = ("min", "max"),
     regimes: tuple[str, ...] = REGIMES,
-    buses: tuple[int, ...] = LOAD_BUSES,
+    buses: tuple[int, ...] = paper().buses,
     seed: int = 1,
 ) -> pd.DataFrame:
     """Daily load with a morning and an evening peak; voltage falls with load; cars by regime."""
     rng = np.random.default_rng(seed)
-    hour = np.arange(PERIODS) / 2
+    hour = np.arange(paper().periods) / 2
     factor = (
         0.85 + 0.08 * np.sin((hour - 8) / 24 * 2 * np.pi) + 0.07 * np.exp(-((hour - 19) ** 2) / 6)
     )
@@ -31,7 +31,7 @@ def transmission(
     for scenario in scenarios:
         for side in sides:
             for bus in buses:
-                plug = rng.normal(0, 0.25, PERIODS) * scenario
+                plug = rng.normal(0, 0.25, paper().periods) * scenario
                 for regime in regimes:
                     ev = {
                         "no cars": 0 * hour,
@@ -47,7 +47,7 @@ def transmission(
                                 "scenario": scenario,
                                 "side": side,
                                 "regime": regime,
-                                "period": np.arange(1, PERIODS + 1),
+                                "period": np.arange(1, paper().periods + 1),
                                 "bus": bus,
                                 "v_pu": v,
                                 "load_mw": load + ev,

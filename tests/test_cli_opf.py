@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 
 from evcm.cli import app
 from evcm.errors import EvcmError, InfeasibleError, InputError
-from evcm.inputs import LOAD_BUSES
+from evcm.inputs import paper
 
 runner = CliRunner()
 
 
 def ev_table(value=0.0):
     table = pd.DataFrame({"period": np.arange(1, 49)})
-    for bus in LOAD_BUSES:
+    for bus in paper().buses:
         table[f"bus{bus:02d}_mw"] = value
     return table
 
@@ -69,7 +69,7 @@ def test_caps_writes_one_column_per_aggregator(tmp_path):
     result = run("caps", "--out", tmp_path / "caps.csv", "--as-published")
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "caps.csv")
-    assert list(table.columns) == ["period", *(f"bus{b:02d}_mw" for b in LOAD_BUSES)]
+    assert list(table.columns) == ["period", *(f"bus{b:02d}_mw" for b in paper().buses)]
     assert len(table) == 48
     assert table.iloc[29, 1:].sum() == pytest.approx(8.656, rel=0.005)
 

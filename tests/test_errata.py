@@ -71,8 +71,8 @@ def test_power_factor_of_table_3_is_a_load_factor():
 
 
 def test_storage_cost_per_mwh_would_make_a_battery_cost_ten_dollars():
-    low, high = inputs.wear_law().storage_cost_range_usd_per_kwh
-    pack_kwh = inputs.battery().capacity_kwh
+    low, high = inputs.paper().vehicles[0].wear.storage_cost_range_usd_per_kwh
+    pack_kwh = inputs.paper().vehicles[0].battery.capacity_kwh
     assert (low, high) == (100.0, 140.0)
     assert 5_000 < low * pack_kwh < high * pack_kwh < 15_000  # per kWh: thousands of dollars
     assert high / 1000 * pack_kwh < 12  # per MWh, as printed: less than a meal for two
@@ -80,11 +80,11 @@ def test_storage_cost_per_mwh_would_make_a_battery_cost_ten_dollars():
 
 def test_system_capacity_is_the_nominal_load():
     bus = data.read_table("network/bus.csv")
-    assert bus["load_mw"].sum() == pytest.approx(inputs.system_cap_mw())
+    assert bus["load_mw"].sum() == pytest.approx(inputs.paper().market.system_cap_mw)
 
 
 def test_published_columns_cover_all_buses():
-    assert np.array_equal(np.unique(TABLE_2["bus"]), inputs.LOAD_BUSES)
+    assert np.array_equal(np.unique(TABLE_2["bus"]), inputs.paper().buses)
     assert len(TABLE_2) == 11 * 6
 
 

@@ -38,13 +38,13 @@ def test_content():
     assert fingerprint.of_content(a) != fingerprint.of_content(a.reshape(3, 1))
     assert fingerprint.of_content({"x": 1, "y": 2}) == fingerprint.of_content({"y": 2, "x": 1})
     assert fingerprint.of_content(1, None) != fingerprint.of_content(1)
-    assert fingerprint.of_content(inputs.price_steps()) == fingerprint.of_content(
-        inputs.price_steps()
+    assert fingerprint.of_content(inputs.paper().market.price) == fingerprint.of_content(
+        inputs.paper().market.price
     )
     cheaper = inputs.PriceSteps(
-        inputs.price_steps().edge_mw, inputs.price_steps().price_usd_per_kwh * 0.9
+        inputs.paper().market.price.edge_mw, inputs.paper().market.price.price_usd_per_kwh * 0.9
     )
-    assert fingerprint.of_content(inputs.price_steps()) != fingerprint.of_content(cheaper)
+    assert fingerprint.of_content(inputs.paper().market.price) != fingerprint.of_content(cheaper)
 
 
 @pytest.mark.parametrize("folder", ["market", "trips"])

@@ -21,7 +21,7 @@ def test_every_hinge_differs_from_the_paper_in_one_assumption():
 
 
 def test_prices_stretch_about_their_mean_and_stay_above_zero():
-    price = inputs.price_steps()
+    price = inputs.paper().market.price
     double = hinges.stretched(price, 2.0)
     assert double.price_usd_per_kwh.min() >= 0.0
     assert (np.diff(double.price_usd_per_kwh) >= 0).all()

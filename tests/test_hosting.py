@@ -36,7 +36,7 @@ def test_the_first_cars_of_a_day_do_not_depend_on_how_many_follow():
 
 
 def test_a_growing_fleet_is_the_fleet_of_its_first_cars():
-    day, charger = growing.drawn_day(2000, 0), inputs.charger()
+    day, charger = growing.drawn_day(2000, 0), inputs.paper().vehicles[0].charger
     power, unserved = growing.growing_fleet_mw(day, 500, charger)
     assert power.shape == (5, 48, 11)
     whole = uncontrolled.charge_at_once(growing.first_cars(day, 0, 1500), charger)
@@ -46,7 +46,8 @@ def test_a_growing_fleet_is_the_fleet_of_its_first_cars():
 
 def test_the_first_shortage_is_where_a_scan_finds_it():
     site = case.reference_day()
-    days = [growing.growing_fleet_mw(growing.drawn_day(12_000, d), 2000, inputs.charger())[0]
+    charger = inputs.paper().vehicles[0].charger
+    days = [growing.growing_fleet_mw(growing.drawn_day(12_000, d), 2000, charger)[0]
             for d in (0, 1)]  # fmt: skip
     days.append(np.zeros_like(days[0]))
     power = np.stack(days)

@@ -20,15 +20,15 @@ from evcm.store import files
 
 
 def test_scenarios_are_the_papers():
-    assert [(s.number, s.cars, s.samples, s.market_share) for s in inputs.scenarios()] == [
+    assert [(s.number, s.cars, s.samples, s.market_share) for s in inputs.paper().scenarios] == [
         (1, 2000, 200, 0.08), (2, 2500, 120, 0.10), (3, 3750, 80, 0.15),
     ]  # fmt: skip
-    assert all(s.real_time_samples == 10 for s in inputs.scenarios())
-    assert inputs.scenario(2) is inputs.scenarios()[1]
+    assert all(s.real_time_samples == 10 for s in inputs.paper().scenarios)
+    assert inputs.paper().scenario(2) is inputs.paper().scenarios[1]
 
 
 def test_trip_law_presets():
-    published, printed = inputs.trip_law(), inputs.trip_law("printed")
+    published, printed = inputs.paper().law(), inputs.paper().law("printed")
     assert published.name == "published"
     assert published.arrival_mean_h == pytest.approx(19.9)  # 19:54
     assert printed.arrival_mean_h == pytest.approx(22 + 4 / 60)  # 22:04
@@ -49,22 +49,22 @@ def test_printed_arrival_is_the_share_before_midnight_read_as_a_time():
 
 
 def test_vehicle_and_market():
-    assert inputs.battery() == Battery(80.0, 12.0, 76.0, 60.0)
-    assert inputs.charger() == Charger(150.0, 0.9, 0.9)
-    law = inputs.wear_law()
+    assert inputs.paper().vehicles[0].battery == Battery(80.0, 12.0, 76.0, 60.0)
+    assert inputs.paper().vehicles[0].charger == Charger(150.0, 0.9, 0.9)
+    law = inputs.paper().vehicles[0].wear
     assert law.slope(np.array([100.0, 120.0, 140.0])) == pytest.approx([0.0006, 0.00115, 0.0017])
-    price = inputs.price_steps()
+    price = inputs.paper().market.price
     assert len(price) == 19
-    assert price.edge_mw[-1] == inputs.system_cap_mw() == 259.0
+    assert price.edge_mw[-1] == inputs.paper().market.system_cap_mw == 259.0
     assert price.price_usd_per_kwh[0] == pytest.approx(0.0125842 / 4.08)
 
 
 def test_load_profile_is_the_reference_day():
-    factor = inputs.load_profile().load_factor
+    factor = inputs.paper().load_factor
     assert factor.sum() * 0.5 * 259 == pytest.approx(5486.083, abs=0.005)
     assert int(np.argmax(factor)) + 1 == 30
     assert factor.max() * 259 == pytest.approx(250.114, abs=0.001)
-    above = np.flatnonzero(inputs.load_profile().aggregator_forecast_mw > 259) + 1
+    above = np.flatnonzero(inputs.paper().forecast_mw > 259) + 1
     assert above.tolist() == [23, 24]
 
 
@@ -79,16 +79,16 @@ def test_price_at_an_edge_admits_both_neighbours():
 
 def test_inputs_are_frozen_and_their_arrays_read_only():
     with pytest.raises(FrozenInstanceError):
-        inputs.battery().capacity_kwh = 1.0
+        inputs.paper().vehicles[0].battery.capacity_kwh = 1.0
     with pytest.raises(ValueError, match="read-only"):
-        inputs.price_steps().edge_mw[0] = 1.0
+        inputs.paper().market.price.edge_mw[0] = 1.0
     source = np.array([1.0, 2.0])
     price = PriceSteps(source, source)
     source[0] = 99.0
     assert price.edge_mw[0] == 1.0
 
 
-LAW = inputs.trip_law()
+LAW = inputs.paper().law()
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ LAW = inputs.trip_law()
         (lambda: Scenario(1, 0, 5), "cars", ">= 1"),
         (lambda: Scenario(1, 5, 0), "samples", ">= 1"),
         (lambda: Scenario(1, 5, 5, market_share=1.5), "market_share", "0..1"),
-        (lambda: inputs.scenario(4), "number", "1, 2, 3"),
-        (lambda: inputs.trip_law("guess"), "law", "published, printed"),
+        (lambda: inputs.paper().scenario(4), "number", "1, 2, 3"),
+        (lambda: inputs.paper().law("guess"), "law", "published, printed"),
         (lambda: replace(LAW, departure_sd_h=-1.0), "departure_sd_h", ">= 0"),
         (lambda: replace(LAW, departure_latest_h=24), "departure_latest_h", "< 24"),
         (lambda: replace(LAW, arrival_range_h=(25, 20)), "arrival_range_h", "low <="),

@@ -17,17 +17,17 @@ from evcm.trips import legs as trips
 from evcm.trips.cars import edge_distance_km, roads
 from evcm.trips.uncontrolled import one_day
 
-LAW = inputs.trip_law()
-SMALL = replace(inputs.scenario(1), cars=150, samples=12)
+LAW = inputs.paper().law()
+SMALL = replace(inputs.paper().scenario(1), cars=150, samples=12)
 
 
 @pytest.fixture(scope="module")
 def result():
-    return montecarlo.simulate(inputs.scenario(1), LAW, seed=1, threads=2)
+    return montecarlo.simulate(inputs.paper().scenario(1), LAW, seed=1, threads=2)
 
 
 def test_the_three_scenarios_are_a_million_car_days():
-    assert [s.car_days for s in inputs.scenarios()] == [400_000, 300_000, 300_000]
+    assert [s.car_days for s in inputs.paper().scenarios] == [400_000, 300_000, 300_000]
 
 
 def test_gchr_is_the_energy_of_the_cars_drawn_again(result):
@@ -99,7 +99,7 @@ def test_mean_and_spread_are_those_of_independent_cars(result):
 
 
 def test_the_law_of_times_does_not_move_the_energy(result):
-    printed = montecarlo.simulate(inputs.scenario(1), inputs.trip_law("printed"), 1)
+    printed = montecarlo.simulate(inputs.paper().scenario(1), inputs.paper().law("printed"), 1)
     assert printed.gchr_mwh.mean() == pytest.approx(result.gchr_mwh.mean(), rel=0.005)
     hours = np.arange(48)
     assert printed.energy_mwh.sum(0) @ hours != pytest.approx(result.energy_mwh.sum(0) @ hours)
@@ -123,7 +123,7 @@ def test_table_1_counts_every_car(result):
     assert table.groupby("side")[["departures", "arrivals"]].sum().to_numpy().tolist() == [
         [2000, 2000], [2000, 2000],
     ]  # fmt: skip
-    assert table["bus"].tolist() == list(inputs.LOAD_BUSES) * 2
+    assert table["bus"].tolist() == list(inputs.paper().buses) * 2
     drawn = result.cars("max")
     row = table[(table["side"] == "max") & (table["bus"] == 13)].iloc[0]
     assert row["departures"] == (drawn.from_bus == 13).sum()
@@ -134,15 +134,15 @@ def test_published_table_1_columns_are_sides_with_departures_and_arrivals():
     """Buses 2 to 5 and the others are two islands of the branch list: no trip crosses."""
     table = data.read_table("published/table1.csv")
     for (scenario, _), rows in table.groupby(["scenario", "side"]):
-        assert rows["departures"].sum() == inputs.scenario(scenario).cars
-        assert rows["arrivals"].sum() == inputs.scenario(scenario).cars
+        assert rows["departures"].sum() == inputs.paper().scenario(scenario).cars
+        assert rows["arrivals"].sum() == inputs.paper().scenario(scenario).cars
         south = rows[rows["bus"] <= 5]
         assert south["departures"].sum() == south["arrivals"].sum()
 
 
 def test_weighted_groups_spread_as_the_published_runs():
     published = {1: (14.5867, 20.4740), 2: (18.2669, 25.8659), 3: (27.5256, 37.9537)}
-    for scenario in inputs.scenarios():
+    for scenario in inputs.paper().scenarios:
         single = montecarlo.simulate(scenario, LAW, 1)
         low, high = published[scenario.number]
         assert low < single.gchr_mwh.min() < single.gchr_mwh.max() < high

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evcm.errors import InputError
-from evcm.inputs import LOAD_BUSES, load_profile
+from evcm.inputs import paper
 from evcm.network import case as network
 from evcm.network import opf, readers
 from evcm.network.certificate import certify_day
@@ -20,7 +20,7 @@ def test_study_network_has_the_papers_totals():
     net = network.ieee14()
     assert net.load_p_mw.sum() == pytest.approx(259.0)
     assert net.load_q_mvar.sum() == pytest.approx(73.5)
-    assert net.ev_bus_number == LOAD_BUSES
+    assert net.ev_bus_number == paper().buses
     assert net.bus_number[net.sheddable].tolist() == [4, 5, 7, 9, 10, 11, 12, 13, 14]
     assert net.limit_mva.tolist() == [175] + [150] * 6 + [100] * 13
     assert net.p_max_mw.tolist() == [232.4, 40, 0, 0, 0]
@@ -38,9 +38,9 @@ def test_published_variant_is_series_admittance_alone():
 
 def test_bus_loads_add_what_aggregators_buy():
     ev = np.zeros((48, 11))
-    ev[3, LOAD_BUSES.index(14)] = 2.5
-    ev[4, LOAD_BUSES.index(2)] = -30.0
-    factor = load_profile().load_factor
+    ev[3, paper().buses.index(14)] = 2.5
+    ev[4, paper().buses.index(2)] = -30.0
+    factor = paper().load_factor
     day = network.reference_day()
     load = day.with_cars(ev).load_p_mw
     assert load.shape == (48, 14)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from evcm.errors import InfeasibleError, InputError, SolverError
-from evcm.inputs import LOAD_BUSES
+from evcm.inputs import paper
 from evcm.network import case as network
 from evcm.network import certificate as flows
 from evcm.network import opf, pypower, readers
@@ -130,9 +130,9 @@ def test_published_schedules_give_the_papers_states(side):
 def _stressed(as_published, rows=(23, 27, 30, 46)):
     """Periods with power not supplied and with net-exporting buses."""
     ev = np.zeros((48, 11))
-    ev[23, LOAD_BUSES.index(14)] = 15.97
-    ev[27, LOAD_BUSES.index(9)] = 18.0
-    ev[30, LOAD_BUSES.index(13)] = -20.0
+    ev[23, paper().buses.index(14)] = 15.97
+    ev[27, paper().buses.index(9)] = 18.0
+    ev[30, paper().buses.index(13)] = -20.0
     ev[46, [0, 5, 8]] = -30.0, -35.0, 12.0
     return network.reference_day(as_published).with_cars(ev).at(list(rows))
 

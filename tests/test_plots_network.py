@@ -11,7 +11,7 @@ from evcm.plots import network as plots_network
 @pytest.fixture(scope="module")
 def day():
     ev = np.zeros((48, 11))
-    ev[29, inputs.LOAD_BUSES.index(14)] = 15.0
+    ev[29, inputs.paper().buses.index(14)] = 15.0
     return opf.study_day(ev)
 
 

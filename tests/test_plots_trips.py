@@ -13,18 +13,18 @@ from evcm.trips import montecarlo
 from evcm.trips.montecarlo import one_day
 from evcm.trips.uncontrolled import charge_at_once
 
-LAW = inputs.trip_law()
+LAW = inputs.paper().law()
 
 
 @pytest.fixture(scope="module")
 def result():
-    return montecarlo.simulate(inputs.scenario(2), LAW, 1)
+    return montecarlo.simulate(inputs.paper().scenario(2), LAW, 1)
 
 
 def test_roads_show_every_branch_and_bus():
     figure = plots_trips.roads(LAW)
     assert len(figure.layout.annotations) == 13
-    assert list(figure.data[-1].text) == [str(b) for b in inputs.LOAD_BUSES]
+    assert list(figure.data[-1].text) == [str(b) for b in inputs.paper().buses]
 
 
 def test_cars_by_bus_stand_beside_the_published(result):
@@ -62,7 +62,7 @@ def test_gchr_shows_every_sample_and_both_published_extremes(result):
 
 
 def test_day_has_one_place_per_car_and_period():
-    cars = montecarlo.cars(replace(inputs.scenario(1), cars=3), LAW, 1, 0)
+    cars = montecarlo.cars(replace(inputs.paper().scenario(1), cars=3), LAW, 1, 0)
     figure = plots_trips.day(cars, one_day(cars))
     assert sum(len(trace.base) for trace in figure.data[:3]) == 3 * 48
     legs = 2 * cars.distance_km * cars.consumption_kwh_per_km / 0.9
@@ -71,7 +71,7 @@ def test_day_has_one_place_per_car_and_period():
 
 def test_uncontrolled_sums_over_buses(result):
     day = charge_at_once(result.cars("max"))
-    load = inputs.load_profile().load_factor * inputs.system_cap_mw()
+    load = inputs.paper().load_factor * inputs.paper().market.system_cap_mw
     figure = plots_trips.uncontrolled({"baseline": day}, load)
     assert figure.data[0].y.sum() * 0.5 == pytest.approx(day.energy_mwh[0])
     assert np.array_equal(figure.data[1].y, load)

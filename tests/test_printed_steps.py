@@ -7,7 +7,7 @@ from evcm import inputs
 from evcm.aggregator.bigm import least_cost_usd
 from evcm.errors import InputError
 
-PRICES = inputs.price_steps()
+PRICES = inputs.paper().market.price
 
 
 def step_price(load_mw: float) -> float:

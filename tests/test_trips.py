@@ -18,8 +18,8 @@ from evcm.trips import kernels
 from evcm.trips import legs as trips
 from evcm.trips.cars import draw_cars, draw_speeds, edge_distance_km, law_numbers, roads
 
-LAW = inputs.trip_law("published")
-SCENARIO = inputs.scenario(1)
+LAW = inputs.paper().law("published")
+SCENARIO = inputs.paper().scenario(1)
 
 
 def day(departure, arrival, km=10.0, consumption=0.2, speed=40.0, **options):
@@ -37,7 +37,7 @@ def periods(mask):
 def test_roads_are_the_branch_list_both_ways():
     net, table = roads(), data.read_table("trips/roads.csv")
     assert len(net) == 2 * len(table)
-    buses = np.array(inputs.LOAD_BUSES)
+    buses = np.array(inputs.paper().buses)
     pairs = set(zip(buses[net.from_index].tolist(), buses[net.to_index].tolist(), strict=True))
     for a, b in zip(table.from_bus, table.to_bus, strict=True):
         assert {(a, b), (b, a)} <= pairs
@@ -117,7 +117,7 @@ def test_consumption_scales_energy_and_nothing_else():
 
 def test_drawn_cars_keep_the_law():
     drawn = draw_cars(SCENARIO, LAW, 5, 3)
-    assert set(drawn.from_bus.tolist()) == set(inputs.LOAD_BUSES)
+    assert set(drawn.from_bus.tolist()) == set(inputs.paper().buses)
     table = data.read_table("trips/roads.csv")
     length = {}
     for a, b, km in table.itertuples(index=False):
@@ -157,7 +157,7 @@ def normal_cdf(x, mean, sd):
 def test_frequencies_are_those_of_the_rounded_then_clamped_normal():
     origin, destination, departure, arrival, consumption = many()
     n = departure.size
-    for bus in inputs.LOAD_BUSES:
+    for bus in inputs.paper().buses:
         share = np.mean(origin == bus)
         assert share == pytest.approx(1 / 11, abs=5 * sqrt(1 / 11 / n))
         reached, count = np.unique(destination[origin == bus], return_counts=True)
@@ -204,7 +204,7 @@ def test_nearest_rounding_is_closest_to_the_histograms():
 
 def test_printed_law_returns_later_and_less_regularly():
     _, _, _, published, _ = many(samples=5)
-    _, _, _, printed, _ = many(inputs.trip_law("printed"), samples=5)
+    _, _, _, printed, _ = many(inputs.paper().law("printed"), samples=5)
     assert printed.mean() > published.mean() + 3
     assert np.mean(printed == 56) > 0.05 > np.mean(published == 56)
 
@@ -215,7 +215,7 @@ def test_a_sample_does_not_depend_on_others_and_seeds_matter():
     assert np.array_equal(a.speed_kmh, again.speed_kmh)
     for other in (draw_cars(SCENARIO, LAW, 2, 7), draw_cars(SCENARIO, LAW, 1, 8)):
         assert not np.array_equal(a.arrival, other.arrival)
-    other = draw_cars(inputs.scenario(2), LAW, 1, 7)
+    other = draw_cars(inputs.paper().scenario(2), LAW, 1, 7)
     assert not np.array_equal(a.from_bus, other.from_bus[:2000])
     few = draw_cars(replace(SCENARIO, cars=10), LAW, 1, 7)
     assert np.array_equal(few.arrival, a.arrival[:10])

@@ -9,12 +9,12 @@ import pytest
 
 from evcm import inputs
 from evcm.errors import InputError
-from evcm.inputs import LOAD_BUSES, Charger
+from evcm.inputs import Charger, paper
 from evcm.trips import fleet, montecarlo
 from evcm.trips.cars import Cars
 from evcm.trips.uncontrolled import bus_index, charge_at_once
 
-LAW = inputs.trip_law()
+LAW = inputs.paper().law()
 
 
 def car(departure=16, arrival=40, km=20.0, consumption=0.225, speed=40.0):
@@ -27,7 +27,7 @@ def car(departure=16, arrival=40, km=20.0, consumption=0.225, speed=40.0):
 
 
 def hits(day, bus):
-    return (np.flatnonzero(day.power_mw[:, LOAD_BUSES.index(bus), 0]) + 1).tolist()
+    return (np.flatnonzero(day.power_mw[:, paper().buses.index(bus), 0]) + 1).tolist()
 
 
 def test_one_car_by_hand():
@@ -35,7 +35,7 @@ def test_one_car_by_hand():
     day = charge_at_once(car())
     assert hits(day, 4) == [17]  # the period after the outbound leg
     assert hits(day, 2) == [41]  # the period after the arrival period, in which it still drives
-    assert day.power_mw[16, LOAD_BUSES.index(4), 0] == pytest.approx(0.005 / 0.9 / 0.5)
+    assert day.power_mw[16, paper().buses.index(4), 0] == pytest.approx(0.005 / 0.9 / 0.5)
     assert day.energy_mwh == pytest.approx([0.010 / 0.9])
     assert day.unserved_kwh.tolist() == [0.0]
 
@@ -72,7 +72,7 @@ def test_without_a_visit_both_legs_are_recharged_at_home():
 
 
 def test_scenario_energy_is_gchr_over_charge_efficiency():
-    result = montecarlo.simulate(inputs.scenario(3), LAW, 1)
+    result = montecarlo.simulate(inputs.paper().scenario(3), LAW, 1)
     day = charge_at_once(result.cars("max"))
     assert day.power_mw.shape == (48, 11, 1)
     assert day.energy_mwh == pytest.approx([result.gchr_mwh.max() / 0.9], rel=1e-12)
@@ -85,10 +85,10 @@ def test_scenario_energy_is_gchr_over_charge_efficiency():
 
 
 def test_each_bus_gets_its_own_legs():
-    cars = montecarlo.cars(inputs.scenario(1), LAW, 1, 0)
+    cars = montecarlo.cars(inputs.paper().scenario(1), LAW, 1, 0)
     day = charge_at_once(cars)
     leg = cars.distance_km * cars.consumption_kwh_per_km / 0.9 / 0.9 / 1000
-    for k, bus in enumerate(LOAD_BUSES):
+    for k, bus in enumerate(paper().buses):
         expected = leg[cars.from_bus == bus].sum() + leg[cars.to_bus == bus].sum()
         assert day.power_mw[:, k, 0].sum() * 0.5 == pytest.approx(expected)
 
@@ -98,7 +98,7 @@ def test_table_is_tidy():
     table = day.table()
     assert len(table) == 48 * 11
     at = table[(table["period"] == 17) & (table["bus"] == 4)]
-    assert at["power_mw"].item() == pytest.approx(day.power_mw[16, LOAD_BUSES.index(4), 0])
+    assert at["power_mw"].item() == pytest.approx(day.power_mw[16, paper().buses.index(4), 0])
     assert table["power_mw"].sum() * 0.5 == pytest.approx(day.energy_mwh[0])
 
 
@@ -109,7 +109,7 @@ def test_bus_index():
 def test_kernel_runs_as_plain_python(monkeypatch):
     from evcm.trips import kernels
 
-    cars = montecarlo.cars(replace(inputs.scenario(1), cars=40), LAW, 1, 0)
+    cars = montecarlo.cars(replace(inputs.paper().scenario(1), cars=40), LAW, 1, 0)
     fast = charge_at_once(cars)
     for name, value in vars(kernels).items():
         if hasattr(value, "py_func"):

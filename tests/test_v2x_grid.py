@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evcm.errors import InputError
-from evcm.inputs import LOAD_BUSES
+from evcm.inputs import paper
 from evcm.network.opf import study_day
 from evcm.v2x.grid import Stations, bus_power_mw, half_hour_kw, on_feeder, operate, under_cap
 from evcm.v2x.rules import as_fast_as_possible, baselines
@@ -41,7 +41,7 @@ def test_stations_load_the_bus_and_the_generation_follows(case):
     groups = [Stations(finished, 9, 60), Stations(finished, 14, 20), Stations(finished, 9, 10)]
     power = bus_power_mw(groups)
     one = half_hour_kw(finished) / 1000
-    np.testing.assert_allclose(power[:, LOAD_BUSES.index(9)], 70 * one)
+    np.testing.assert_allclose(power[:, paper().buses.index(9)], 70 * one)
     day, base = operate(groups), study_day()
     assert day.load_mwh - base.load_mwh == pytest.approx(90 * finished.grid_kwh.sum() / 1000)
     assert day.generation_mwh > base.generation_mwh

@@ -211,7 +211,6 @@ mean. Then
     evcm study --inputs FOLDER --out RESULTS
     evcm compare --inputs FOLDER --out RESULTS
     evcm hosting --inputs FOLDER --out RESULTS
-    evcm report RESULTS --inputs FOLDER
 
 | file | content |
 | --- | --- |

@@ -11,13 +11,14 @@ import numpy as np
 import plotly.graph_objects as go
 import scipy.sparse as sp
 
-from evcm import inputs, plots
+from evcm import plots
 from evcm.aggregator import model as m
 from evcm.aggregator.of_fleet import aggregator_problem
 from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, clipped, reachable_steps
 from evcm.arrays import FloatArray
+from evcm.inputs.folder import paper
 from evcm.inputs.values import PriceSteps, Scenario
 from evcm.live.page import Page
 from evcm.live.program import Answer, Part, Payment, Program, Setting, Slider, check_setting
@@ -55,7 +56,7 @@ class Parametrised:
 @cache
 def reference(bus: int = BUS, groups: int = GROUPS, samples: int = SAMPLES) -> AggregatorProblem:
     """An aggregator of a page: the first groups of a drawn fleet that meet a bus, one car each."""
-    told = inputs.paper()
+    told = paper()
     law, count = told.law(), 300
     drawn = drawn_cars.draw_cars(Scenario(number=101, cars=count, samples=1), law, SEED, 0)
     every = fleets.real_time_fleet(
