@@ -5,8 +5,8 @@
 Methods: the interior-point method; the readable CVXPY model and the paper's own big-M form
 (corrected), both on HiGHS; on the same instance and machine. Without instances, the script draws
 the smallest bus of scenario 1. The last column is the time relative to the interior-point method.
-Both wall and processor seconds are printed: the ratio is of processor seconds, which other load on the
-machine does not change much. With --store the rows go to
+Both wall and processor seconds are printed: the ratio is of processor seconds, which other load on
+the machine does not change much. With --store the rows go to
 benchmarks/results/aggregator_methods.json, which the book shows.
 """
 

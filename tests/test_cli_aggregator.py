@@ -39,6 +39,23 @@ def test_solve_and_check(tmp_path: Path) -> None:
     assert evcm("check", instance, out).returncode in (1, 2)
 
 
+def test_a_plan_of_another_problem_is_refused(tmp_path: Path) -> None:
+    instance, other, out = tmp_path / "a.npz", tmp_path / "b.npz", tmp_path / "plan.npz"
+    save_problem(instance, random_problem(3))
+    save_problem(other, random_problem(3).with_options(system_cap_mw=1e5))
+    options = ("--no-v2g", "--real-time-limit", "plug")
+    assert evcm("solve", instance, "--out", out, *options).returncode == 0
+    checked = evcm("check", instance, out)  # the plan tells its options
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "no V2G" in checked.stdout
+    assert "word of the method" in checked.stdout
+    refused = evcm("check", other, out)
+    assert refused.returncode == 2
+    assert "another one" in refused.stderr
+    for gap in ("inf", "nan", "2"):
+        assert evcm("check", instance, out, "--gap", gap).returncode != 0
+
+
 def test_no_plan_no_file(tmp_path: Path) -> None:
     p = random_problem(7, cap="trading")
     instance, out = tmp_path / "tight-bus10.npz", tmp_path / "plan.npz"

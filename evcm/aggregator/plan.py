@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -301,9 +302,41 @@ def plan_arrays(plan: AggregatorPlan) -> dict[str, np.ndarray]:
     return {name: getattr(plan, name) for name in _ARRAYS} | numbers | words
 
 
-def save_plan(path: str | Path, plan: AggregatorPlan) -> None:
-    """Write a plan (.npz), whole or not at all."""
-    files.write_npz(path, **plan_arrays(plan))
+_OPTIONS = ("real_time_limit", "allow_v2g", "risk_weight", "risk_alpha")
+"""Options of a problem that its instance does not hold; (20) is one more."""
+
+
+def save_plan(
+    path: str | Path, plan: AggregatorPlan, problem: AggregatorProblem | None = None
+) -> None:
+    """Write a plan (.npz), whole or not at all; with its problem's fingerprint and options."""
+    asked: dict[str, Any] = {}
+    if problem is not None:
+        asked = {name: np.array(getattr(problem, name)) for name in _OPTIONS}
+        asked |= {
+            "midnight_soc": np.array(problem.midnight_soc_kwh is not None),
+            "problem_fingerprint": np.array(problem.fingerprint),
+        }
+    files.write_npz(path, **plan_arrays(plan), **asked)
+
+
+def plan_options(path: str | Path) -> dict[str, Any]:
+    """Options that a plan (.npz) was made with, for `load_problem`; none in a plan without them.
+
+    Raises
+    ------
+    InputError
+        The file is not a plan, or an option is out of range.
+    """
+    a = files.read_npz(path, list(_ARRAYS))
+    if "problem_fingerprint" not in a:
+        return {}
+    c, found = Checks(str(path)), {}
+    for name in (*_OPTIONS, "midnight_soc"):
+        if c.require(name in a and a[name].size == 1, name, "missing or many", "one value"):
+            found[name] = a[name].reshape(()).item()
+    c.done()
+    return found
 
 
 def load_plan(path: str | Path, problem: AggregatorProblem) -> AggregatorPlan:
@@ -312,10 +345,19 @@ def load_plan(path: str | Path, problem: AggregatorProblem) -> AggregatorPlan:
     Raises
     ------
     InputError
-        The file is not a plan, its arrays do not fit the problem, or it states another cost than
-        its schedules have.
+        The file is not a plan, was made for another problem, does not fit this one, or states
+        another cost than its schedules have.
     """
-    return plan_of_arrays(files.read_npz(path, [*_ARRAYS, *_NUMBERS]), problem, str(path))
+    a = files.read_npz(path, [*_ARRAYS, *_NUMBERS])
+    made_for = str(a.get("problem_fingerprint", problem.fingerprint))
+    c = Checks(str(path))
+    c.require(
+        made_for == problem.fingerprint, "problem_fingerprint", made_for,
+        f"that of this problem and its options, {problem.fingerprint}: the plan was made for "
+        "another one",
+    )  # fmt: skip
+    c.done()
+    return plan_of_arrays(a, problem, str(path))
 
 
 def plan_of_arrays(

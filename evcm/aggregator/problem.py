@@ -16,7 +16,7 @@ from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import Checks, Fault, InputError
 from evcm.inputs.prices import PriceSeries
 from evcm.inputs.values import Battery, Charger, PriceSteps
-from evcm.store import files
+from evcm.store import files, fingerprint
 
 VECTORS = (
     ("probability", ("N",)),
@@ -380,6 +380,20 @@ class AggregatorProblem:
         return find_visits(
             self.available, self.travelling, self.trip_energy_kwh, self.figures.departure_soc_kwh
         )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that is asked, but for the name and the bus: options included."""
+        parts: dict[str, Any] = {}
+        for f in fields(self):
+            if f.name in ("name", "bus"):
+                continue
+            value = getattr(self, f.name)
+            if f.name in ("battery", "charger", "price"):
+                inner = {g.name: getattr(value, g.name) for g in fields(value)}
+                value = {k: None if v is None else np.asarray(v, float) for k, v in inner.items()}
+            parts[f.name] = value
+        return fingerprint.of_content(parts)
 
     def with_options(self, **changes: Any) -> AggregatorProblem:
         """A copy with some fields changed, checked again."""
