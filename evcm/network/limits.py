@@ -75,18 +75,19 @@ def _injections(net: Network, inj: Injections, t: int, mult: Multipliers) -> lis
         if part in (Part.LACK, Part.EXCESS):
             continue
         free = np.flatnonzero(high - low > 1e-6)
-        if part is Part.ACTIVE_GENERATION and free.size and (worth_high[free] > FELT).all():
-            least = float(worth_high[free].min())
+        felt = part is Part.ACTIVE_GENERATION and bool((worth_high[free] > FELT).all())
+        if felt and free.size:
             text = f"generation of all buses at most {high[free].sum():.6g} MW"
-            found.append(Limit("all generation", text, least))
+            found.append(Limit("all generation", text, float(worth_high[free].min())))
         for j in free:
             unit = "Mvar" if kind[j] == REACTIVE else "MW"
             at = f"{part.value.removeprefix('reactive ')} at bus {net.bus_number[bus[j]]}"
             if part is not Part.NOT_SUPPLIED:  # that nothing need be shed holds nothing back
                 text = f"{at} at least {low[j]:.6g} {unit}"
                 found.append(Limit(part.value, text, float(worth_low[j])))
-            text = f"{at} at most {high[j]:.6g} {unit}"
-            found.append(Limit(part.value, text, float(worth_high[j])))
+            if not felt:
+                text = f"{at} at most {high[j]:.6g} {unit}"
+                found.append(Limit(part.value, text, float(worth_high[j])))
     return found
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pypower import api, idx_brch, idx_bus, idx_cost, idx_gen
 
 from evcm.arrays import FloatArray
 from evcm.errors import Checks
-from evcm.network.case import Day
+from evcm.network.case import Day, Network
 from evcm.network.injections import Injections, Part
 from evcm.network.interior.solve import State
 from evcm.network.limits import Multipliers
@@ -102,6 +104,19 @@ def period_case(day: Day, inj: Injections, period: int) -> dict[str, Any]:
     gencost[:, idx_cost.MODEL], gencost[:, idx_cost.NCOST] = idx_cost.POLYNOMIAL, 2
     gencost[:, idx_cost.COST] = cost
     return case | {"gen": gen, "gencost": gencost}
+
+
+def gen_table(case: Mapping[str, Any], network: Network) -> pd.DataFrame:
+    """The rows of ``gen`` and ``gencost`` of a `period_case`, with limits and cost by name."""
+    gen, first = case["gen"], network.generator_bus.size
+    columns = {
+        "bus": idx_gen.GEN_BUS, "Pmin, MW": idx_gen.PMIN, "Pmax, MW": idx_gen.PMAX,
+        "Qmin, Mvar": idx_gen.QMIN, "Qmax, Mvar": idx_gen.QMAX,
+    }  # fmt: skip
+    table = pd.DataFrame({name: gen[:, column] for name, column in columns.items()})
+    table["cost per MW"] = case["gencost"][:, idx_cost.COST]
+    table.index = pd.Index(["generator" if i < first else "NSE" for i in range(len(gen))])
+    return table
 
 
 def solve(day: Day, inj: Injections) -> State:

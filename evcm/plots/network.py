@@ -114,6 +114,23 @@ def voltages(days: Mapping[str, OpfDay], period: int) -> go.Figure:
     return describe(figure, f"Voltage at each bus at {clock(period)}, with limits 0.95 and 1.05 pu")
 
 
+def price_map(day: OpfDay) -> go.Figure:
+    """Marginal price by bus and clock: what one MW more would add to (44), MW at the slack."""
+    figure = go.Figure(
+        go.Heatmap(
+            x=np.arange(day.day.n_periods) * day.day.period_h, z=day.price.T,
+            y=[str(b) for b in day.network.bus_number], colorscale="Viridis",
+            colorbar={"title": "MW per MW"},
+            hovertemplate="%{x:.1f} h, bus %{y}: %{z:.4f}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_layout(
+        title="What one MW more costs", xaxis=clock_axis(),
+        yaxis={"title": "bus", "type": "category"},
+    )  # fmt: skip
+    return describe(figure, "Marginal price of power by bus and clock, MW at the slack per MW")
+
+
 def not_supplied(day: OpfDay) -> go.Figure:
     """Power not supplied at each bus over the clock."""
     figure = go.Figure()
