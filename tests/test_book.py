@@ -555,3 +555,10 @@ def test_no_page_leaves_a_directive_in_its_notebook(tmp_path):
     made[0].write_text("{}")
     assert made[0] not in notebook.write_all(tmp_path)
     assert made[0].read_text() == "{}"
+
+
+@pytest.mark.slow
+def test_start_here_of_the_reference_runs(capsys):
+    code = re.search(r"```python\n(.*?)```", chapter("api").read_text("utf-8"), re.DOTALL)
+    exec(compile(code[1], "api.md", "exec"), {})
+    assert "optimal within the gap" in capsys.readouterr().out
