@@ -20,7 +20,7 @@ def packed(tmp_path):
     """An archive of two tables, and the folder that it was made from."""
     results = tmp_path / "results"
     table = pd.DataFrame({"bus": [2, 3], "energy_mwh": [1.5, 2.5]})
-    for name in ("system.parquet", "hosting/points.parquet", "plans/1.parquet"):
+    for name in ("system.parquet", "hosting/points.parquet", f"{archive.STEPS}/1.parquet"):
         Store(results).save_table(name, "key", table)
     target = tmp_path / "site" / archive.NAME
     assert archive.pack(results, target) == 2
