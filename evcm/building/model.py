@@ -197,7 +197,7 @@ def ramp_up(q: Quantities, n: Numbers) -> list[cp.Constraint]:
     """PV groups rise no faster than their ramp, from zero before the day (12).
 
     Written with `on` and `start`, so that it is the hull of two periods of one group
-    (Damci-Kurt, Kucukyavuz, Rajan, Atamturk, Math. Program. 158 (2016) 417-444).
+    (Damci-Kurt, Kucukyavuz, Rajan and Atamturk, Math. Program. 158 (2016) 175-205).
     """
     least, rise = _rows(n.least, q), _rows(n.up, q)
     on, before, start = q.on[1:, :-1], q.on[:-1, :-1], q.start[1:, :-1]
