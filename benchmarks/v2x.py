@@ -105,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--envs", type=int, default=1024)
+    parser.add_argument("--threads", type=int, default=1, help="measure the batch on 1 to so many")
     parser.add_argument("--ev2gym", metavar="PYTHON", help="interpreter that has ev2gym")
     parser.add_argument("--store", action="store_true", help="keep the rows for the book")
     options = parser.parse_args()
@@ -118,14 +119,13 @@ def main() -> None:
               f"one environment here {cpu / other:.1f} times that by CPU time")  # fmt: skip
         rows.append({"what": f"EV2Gym, {CHARGERS} chargers", "steps_per_s": other,
                      "charger_steps_per_s": other * CHARGERS})  # fmt: skip
-    most = numba.config.NUMBA_NUM_THREADS
-    for threads in sorted({1, most}):
+    for threads in range(1, options.threads + 1):
         wall, cpu = batched(options.envs, threads, options.episodes)
         print(
             f"{options.envs} environments, {threads} thread(s), best of {options.episodes} days: "
             f"{wall:,.0f} charger-steps/s ({cpu:,.0f} for each core by CPU time)"
         )
-        rows.append({"what": f"{options.envs} environments, for each of {threads} cores",
+        rows.append({"what": f"{options.envs} environments, {threads} thread(s), for each core",
                      "steps_per_s": cpu / CHARGERS, "charger_steps_per_s": cpu})  # fmt: skip
     if options.store:
         measured.store("speed", "charging stations", rows)

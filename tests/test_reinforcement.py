@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from mutations import refused_or_done
 from typer.testing import CliRunner
 
 from evcm import cli, reinforcement
@@ -174,3 +175,29 @@ def test_command_line_refuses_bad_files(tmp_path, change, message):
     assert code == 2
     assert message in output
     assert not target.exists()
+
+
+def fuzz(path, seeds):
+    table = pd.DataFrame({"period": range(1, 49), "bus13_mw": 0.0, "bus14_mw": deficit(4.2905)})
+    if path.stem == "day":
+        rest = dict.fromkeys(("load_mw", "generation_mw", "nsp_mw", "losses_mw", "v_min_pu"), 1.0)
+        table = table.rename(columns=lambda n: f"nsp_{n}" if n.startswith("bus") else n)
+        table = table.assign(**rest, status="solved")
+    table.to_csv(path, index=False)
+
+    def use():
+        for built in reinforcement.size_buses(reinforcement.read_deficits(path)):
+            assert np.isfinite(built.cost_usd)
+
+    return refused_or_done([path], use, seeds)
+
+
+@pytest.mark.parametrize("name", ["day.csv", "nsp.csv"])
+def test_any_table_is_refused_or_sized(tmp_path, name):
+    assert fuzz(tmp_path / name, range(40)) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["day.csv", "nsp.csv"])
+def test_any_table_at_all_is_refused_or_sized(tmp_path, name):
+    assert fuzz(tmp_path / name, range(40, 1000)) > 20
