@@ -15,6 +15,10 @@ With --store the rows go to benchmarks/results/aggregator_instances.json, which 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -64,6 +68,40 @@ def published(name):
     return f"{run.seconds:.0f}", f"{100 * run.gap:.1f}"
 
 
+BEFORE = """
+import sys, time
+from evcm.aggregator.decomposition import solve_decomposition
+from evcm.aggregator.problem import load_problem
+for line in sys.stdin:
+    path, gap = line.split()
+    problem = load_problem(path)
+    began = time.process_time()
+    solve_decomposition(problem, gap=float(gap))
+    print(time.process_time() - began, flush=True)
+"""
+
+
+class Before:
+    """The former method, in a checkout of an earlier commit, beside this one in the same run."""
+
+    def __init__(self, checkout):
+        self.worker = subprocess.Popen(
+            [sys.executable, "-c", BEFORE], env=os.environ | {"PYTHONPATH": str(checkout)},
+            cwd=checkout, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def seconds(self, problem, gap):
+        """Processor seconds of one problem."""
+        from evcm.aggregator.problem import save_problem
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "p.npz"
+            save_problem(path, problem)
+            self.worker.stdin.write(f"{path} {gap}\n")
+            self.worker.stdin.flush()
+            return float(self.worker.stdout.readline())
+
+
 def measure(name, problem, gap):
     from evcm.aggregator.certificate import certify_plan
     from evcm.aggregator.interior.solve import solve_interior
@@ -96,6 +134,7 @@ def main():
     parser.add_argument("--study", type=int, choices=(1, 2, 3))
     parser.add_argument("--gap", type=float, default=1e-3)
     parser.add_argument("--only", default="")
+    parser.add_argument("--before", type=Path, help="checkout of 2775b7b: its method beside this")
     parser.add_argument("--store", action="store_true", help="keep the rows for the book")
     arguments = parser.parse_args()
     if arguments.study is None and not arguments.folder.is_dir():
@@ -105,7 +144,12 @@ def main():
     for name, problem in instances(arguments):
         if not rows:
             measure(name, problem, 0.1)  # compiled kernels are loaded now
+            before = Before(arguments.before) if arguments.before else None
+            if before is not None:
+                before.seconds(problem, 0.1)
         rows.append(measure(name, problem, arguments.gap))
+        if before is not None:
+            rows[-1]["before, cpu s"] = before.seconds(problem, arguments.gap)
         print(", ".join(f"{k} {_short(v)}" for k, v in rows[-1].items()), flush=True)
     if arguments.store:
         from evcm.store import measured
@@ -117,6 +161,10 @@ def main():
     gaps = pd.to_numeric(table["gap %"], errors="coerce")
     for name in ("cpu s", "wall s"):
         print(f"{name}: median {table[name].median():.2f}, largest {table[name].max():.2f}")
+    if "before, cpu s" in table:
+        now, then = table["cpu s"], table["before, cpu s"]
+        print(f"before: sum {then.sum():.1f} s, {then.sum() / now.sum():.2f} times this one's; "
+              f"largest {then.max():.1f} s, {then.max() / now.max():.2f} times")  # fmt: skip
     proven = int((gaps <= 100 * arguments.gap).sum())
     print(f"gap: largest {gaps.max():.4f} %, within the gap asked for: {proven} of {len(table)}")
 
