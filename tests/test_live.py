@@ -9,8 +9,10 @@ import json
 import threading
 import tomllib
 
+import cvxpy as cp
 import numpy as np
 import plotly
+import plotly.graph_objects as go
 import pytest
 import scipy.sparse as sp
 
@@ -43,7 +45,28 @@ MARKET = ({}, {"aggregators": 2, "cars": 160}, {"v2g": 1, "cars": 160}, {"cars":
 
 @functools.cache
 def pages():
-    return {"aggregator": aggregator.page(), "building": building.page(), "market": market.page()}
+    own = {"aggregator": aggregator.page(), "building": building.page(), "market": market.page()}
+    return {**own, "one_car": one_car()}
+
+
+PRICE = np.array([5.0, 3.0, 2.0, 4.0, 6.0, 9.0])
+
+
+def one_car():
+    """A page around a linear program of three lines: energy in the cheapest hours."""
+    charge = cp.Variable(6, nonneg=True)
+    kw, need = (cp.Parameter(nonneg=True, name=name) for name in ("charger_kw", "need_kwh"))
+    problem = cp.Problem(cp.Minimize(PRICE @ charge), [charge <= kw, cp.sum(charge) == need])
+    made = program.Program(problem, {"kw": charge, "cents": PRICE @ charge}, {"energy": "cents"})
+    sliders = (
+        program.Slider("charger_kw", "charger", 1, 11, 0.5, 4, "kW", more=True),
+        program.Slider("need_kwh", "energy", 0, 40, 0.5, 10, "kWh", more=False),
+    )
+
+    def figure(answer):
+        return go.Figure(go.Bar(y=answer.outputs["kw"], meta={"output": "kw"}))
+
+    return page.Page("one_car", sliders, [made], figure, "{need_kwh:.1f} kWh: {cost_usd:.2f} USD")
 
 
 def program_of(model, theta):
@@ -79,7 +102,7 @@ def vectors_of(name, setting):
     return market.ends(base, setting, base.system_load_mw + 1.0)
 
 
-@pytest.mark.parametrize("name", ["aggregator", "building", "market"])
+@pytest.mark.parametrize("name", ["aggregator", "building", "market", "one_car"])
 def test_the_exported_map_is_what_cvxpy_hands_to_highs(name):
     live = pages()[name]
     rng = np.random.default_rng(0)
@@ -154,8 +177,6 @@ def test_settings_are_checked_with_all_faults_at_once():
 
 
 def test_a_program_must_be_affine_in_its_parameters():
-    import cvxpy as cp
-
     x, a, c = cp.Variable(), cp.Parameter(name="a"), cp.Parameter(name="c")
     with pytest.raises(InputError, match="DPP"):
         program.Program(cp.Problem(cp.Minimize(a * c * x), [x >= 0]), {}, {})
@@ -289,7 +310,8 @@ def answer_of(tab, values):
     return tab.evaluate(ANSWER)
 
 
-GRID = {"aggregator": AGGREGATOR, "building": BUILDING}
+ONE_CAR = ({}, {"need_kwh": 0.0}, {"need_kwh": 23.5, "charger_kw": 4.5})
+GRID = {"aggregator": AGGREGATOR, "building": BUILDING, "one_car": ONE_CAR}
 
 
 @pytest.mark.browser
@@ -307,6 +329,8 @@ def test_the_browser_finds_what_python_finds(name, scheme, chromium, addresses):
             assert (
                 abs(found["cost"] - known.cost_usd) <= (found["gap"] + known.gap + 1e-6) * turnover
             )
+            if not live.programs[0].problem.is_mixed_integer():
+                assert found["cost"] == pytest.approx(known.cost_usd, rel=1e-9, abs=1e-9)
             assert found["cost"] == pytest.approx(sum(found["parts"].values()))
             said = seen.page.inner_text(".evcm-said")
             assert f"{found['cost']:.2f} USD" in said
@@ -371,6 +395,38 @@ def test_an_impossible_setting_says_which_limits_stand_in_the_way(chromium, addr
             before = value - slider.step if slider.more else value + slider.step
             with pytest.raises(InfeasibleError):
                 live.solve(**{**setting, name: round(before, 6)})
+
+
+@pytest.mark.browser
+def test_a_connection_that_is_too_small_is_named(chromium, addresses):
+    live = pages()["building"]
+    with b.visit(chromium, f"{addresses['http']}/building.html") as seen:
+        setting = live.setting(connection_kw=5, pv_kw=0, shifting=0)
+        found = answer_of(seen.page, setting)
+        value = {w["name"]: w["value"] for w in found["ways"]}["connection_kw"]
+        assert f"connection of at least {value:.0f} kW" in seen.page.inner_text(".evcm-said")
+        live.solve(**{**setting, "connection_kw": value})
+        with pytest.raises(InfeasibleError):
+            live.solve(**{**setting, "connection_kw": value - 5})
+
+
+@pytest.mark.browser
+def test_a_long_solve_shows_progress_and_a_new_move_ends_it(chromium, addresses):
+    live = pages()["market"]
+    with b.visit(chromium, f"{addresses['http']}/market.html") as seen:
+        tab = seen.page
+        answer_of(tab, live.setting())
+        tab.evaluate(SET, {"cars": 480, "v2g": 1, "wear": 0.1})
+        tab.wait_for_selector(".evcm-live[data-state=solving]")
+        assert tab.inner_text(".evcm-live-state").startswith("Solving: ")
+        assert tab.is_enabled("[data-slider=cars]")
+        for cars in (400, 320, 240, 160):
+            tab.evaluate(SET, {"cars": cars, "v2g": 0, "wear": 1.0})
+        last = live.setting(cars=160)
+        tab.wait_for_function(SETTLED, arg=last, timeout=120_000)
+        assert "480" not in tab.inner_text(".evcm-said")
+        assert int(tab.get_attribute(".evcm-live", "data-solved")) < 12
+        assert seen.errors == []
 
 
 @pytest.mark.browser

@@ -203,35 +203,32 @@ def regime_outputs(
     problem: AggregatorProblem, regime: str, power_mw: FloatArray, total_mw: FloatArray,
     wear_usd: FloatArray,
 ) -> dict[str, FloatArray]:  # fmt: skip
-    """Load, price and bills of a regime: everyone pays the one price of all power, and wear."""
+    """Power, price and bills of a regime: everyone pays the one price of all power, and wear."""
     load, steps = problem.system_load_mw + total_mw, problem.price_steps
     low, high = steps.admissible(load)
     price = 1000.0 * np.where(total_mw >= 0, low, high)
     bills = problem.period_h * price @ power_mw + wear_usd
-    return {f"load_{regime}": load, f"price_{regime}": price, f"bill_{regime}": bills}
+    return {f"total_{regime}": total_mw, f"price_{regime}": price, f"bill_{regime}": bills}
 
 
 def figure(answer: Answer) -> go.Figure:
-    """Load of the system and price in each regime."""
-    hours, base = plots.hours(), references()[0]
-    made = go.Figure()
-    made.add_scatter(x=hours, y=base.system_load_mw, name="no cars",
-                     line={"shape": "hv", "color": plots.REGIME_COLOURS["no cars"]})  # fmt: skip
-    for key, axis in (("load", "y"), ("price", "y2")):
+    """Power of all cars and price in each regime."""
+    hours, made = plots.hours(), go.Figure()
+    for key, axis in (("total", "y"), ("price", "y2")):
         for n, regime in enumerate(REGIMES):
             colour = plots.REGIME_COLOURS.get(regime, plots.SERIES[n + 1])
             made.add_scatter(
                 x=hours, y=answer.outputs[f"{key}_{regime}"], name=regime, yaxis=axis,
-                legendgroup=regime, showlegend=key == "load",
+                legendgroup=regime, showlegend=key == "total",
                 line={"shape": "hv", "color": colour}, meta={"output": f"{key}_{regime}"},
             )  # fmt: skip
     made.update_layout(
-        title_text="Load and price with the cars of all aggregators", height=520,
+        title_text="Power of all cars, and the price it makes", height=520,
         xaxis=plots.clock_axis() | {"anchor": "y2"},
         yaxis={"title": {"text": "MW"}, "domain": [0.46, 1]},
         yaxis2={"title": {"text": "USD/MWh"}, "domain": [0, 0.4]}, legend={"y": -0.14},
     )  # fmt: skip
-    return plots.describe(made, "Load of the system and price by half-hour, in each regime.")
+    return plots.describe(made, "Power of all cars and price by half-hour, in each regime.")
 
 
 SAID = (

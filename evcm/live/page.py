@@ -44,7 +44,7 @@ class Page:
     said : str
         Sentence with fields such as ``{cost_usd:.2f}``: sliders, parts, outputs of size 1.
     notebook : sequence of str
-        Cells that solve a setting with the package; ``{setting}`` stands for it.
+        Cells that solve a setting with the package; ``{setting}`` stands for it. None: no download.
     by : str, optional
         Slider that chooses among programs.
     """
@@ -54,7 +54,7 @@ class Page:
     programs: Sequence[Program]
     figure: Callable[[Answer], go.Figure]
     said: str
-    notebook: Sequence[str]
+    notebook: Sequence[str] = ()
     by: str | None = None
     kind: str = "single"
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -102,7 +102,9 @@ class Page:
         tools = (("link", "Link to this setting"), ("toml", "Setting as TOML"),
                  ("notebook", "Notebook"), ("reset", "Start again"))  # fmt: skip
         buttons = "".join(
-            f'<button type="button" data-tool="{tool}">{label}</button>' for tool, label in tools
+            f'<button type="button" data-tool="{tool}">{label}</button>'
+            for tool, label in tools
+            if tool != "notebook" or self.notebook
         )
         said = html.escape(self.said.format(**answer.words()))
         drawn = plain.block(

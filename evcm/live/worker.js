@@ -213,7 +213,7 @@
       const price = total.map((p, t) => 1000 * setting.level * priceAt(page, load[t], p));
       const each = powers.map((power, k) =>
         wears[k] + page.period_h * sum(power.map((p, t) => price[t] * p)));
-      return { load, price, each, wear: wears };
+      return { total, price, each, wear: wears };
     }
 
     say("plans made apart");
@@ -256,7 +256,7 @@
     const shown = { rounds: [rounds], epsilon_usd: [Math.max(0, ...epsilon)] }, bill = {}, paid = {};
     const plans = { apart, equilibrium: held };
     for (const [name, r] of Object.entries(regimes)) {
-      shown[`load_${name}`] = r.load;
+      shown[`total_${name}`] = r.total;
       shown[`price_${name}`] = r.price;
       shown[`bill_${name}`] = r.each;
       shown[`wear_${name}`] = r.wear;
