@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from evcm.aggregator import methods
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.interior.solve import solve_interior
 from evcm.aggregator.problem import load_problem
@@ -108,7 +109,7 @@ def test_clusters_cover_every_visit_once():
 
 def test_every_price_gives_a_valid_bound():
     problem = random_problem(11, vehicles=5, samples=3)
-    known = solve_interior(problem, gap=1e-6)
+    known = methods.solve(problem, gap=1e-6)
     market = _market(problem)
     visits = priced_visits(problem, 8, market.unit_mw)
     mixer = master.new_master(visits, problem.periods, 1.0)
