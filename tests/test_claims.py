@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evcm import data
+from evcm import data, inputs
 from evcm.coordination.regimes import STUDY
 from evcm.feeder.states import far_nodes
 from evcm.feeder.synthesis import METRICS, paper_fractions
@@ -124,3 +124,11 @@ def test_the_printed_rise_of_losses_is_a_slip():
     rise = 100 * (table / table["none"] - 1)
     assert rise["min"] == pytest.approx(7.39, abs=0.005)
     assert rise["max"] == pytest.approx(5.90, abs=0.005)
+
+
+def test_published_plans_under_caps_buy_several_times_what_their_cars_need():
+    bought = data.read_table("published/table4.csv").groupby("side")["energy_mwh"].sum()
+    driven = data.read_table("published/gchr_capped.csv").set_index("side")["gchr_mwh"]
+    times = bought / (driven / inputs.charger().charge_efficiency)
+    assert times["min"] == pytest.approx(6.6, abs=0.05)
+    assert times["max"] == pytest.approx(4.4, abs=0.05)
