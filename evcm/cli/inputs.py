@@ -120,8 +120,9 @@ def report(inputs: Inputs) -> list[str]:
 def expected_seconds(inputs: Inputs) -> float:
     """Rough processor time of a study: aggregators by size, OPF days by periods and buses.
 
-    A plan takes about 0.3 s and 0.15 ms for each schedule, period and sample that it covers; a
-    period of the AC OPF about 0.12 ms for each bus. Measured on the paper's study and on case118.
+    Set so that the paper's 132 plans come to the 1,014 s that a stored run of them took on a busy
+    machine: a plan counts 2 s and 0.25 ms for each schedule, period and sample that it covers. A
+    period of the AC OPF counts 0.12 ms for each bus. Other fleets can take several times as long.
     """
     from evcm.inputs.values import Sessions
 
@@ -133,7 +134,7 @@ def expected_seconds(inputs: Inputs) -> float:
         if isinstance(inputs.cars, Sessions):
             schedules = len(inputs.cars) / max(inputs.cars.days, 1)
         cells = schedules * inputs.periods * samples
-        total += sides * 2 * (0.3 * aggregators + 1.5e-5 * cells)
+        total += sides * 2 * (2.0 * aggregators + 2.5e-4 * cells)
         total += sides * 3 * 1.2e-4 * inputs.periods * inputs.network.n_bus
     return total
 
