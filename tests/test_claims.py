@@ -129,6 +129,6 @@ def test_the_printed_rise_of_losses_is_a_slip():
 def test_published_plans_under_caps_buy_several_times_what_their_cars_need():
     bought = data.read_table("published/table4.csv").groupby("side")["energy_mwh"].sum()
     driven = data.read_table("published/gchr_capped.csv").set_index("side")["gchr_mwh"]
-    times = bought / (driven / inputs.charger().charge_efficiency)
+    times = bought / (driven / inputs.paper().vehicles[0].charger.charge_efficiency)
     assert times["min"] == pytest.approx(6.6, abs=0.05)
     assert times["max"] == pytest.approx(4.4, abs=0.05)
