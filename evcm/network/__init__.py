@@ -7,6 +7,7 @@ Names to use, by the module that holds them:
 - `opf`: `OpfDay`, `assess`, `solve_day`, `study_day`
 - `caps`: `Caps`, `solve_caps`, `solve_exports`, `study_caps`
 - `outages`: `OutageDays`, `assess_outages`
+- `relaxation`: `caps_bound`, `opf_bound`
 - `certificate`: `certify_caps`, `certify_day`
 """
 
