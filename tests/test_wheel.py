@@ -27,7 +27,7 @@ aggregator solve first/instance-bus14.npz --out plan.npz --gap 0.05
 aggregator check first/instance-bus14.npz plan.npz --gap 0.05
 feeder --out volts.csv
 study --scenario 1 --side min --cars-per-group 60 --gap 0.05 --jobs 1 --out results --log log
-compare --scenario 1 --side min --gap 0.05 --jobs 1 --out results
+compare --scenario 1 --side min --cars-per-group 60 --gap 0.05 --jobs 1 --out results
 hosting --counts 2000 --seeds 1 --days 1 --jobs 1 --out results
 synthesis --repeats 1 --jobs 1 --out results
 status results --json

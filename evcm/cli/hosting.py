@@ -88,6 +88,9 @@ def compare(
     gap: Annotated[
         float, typer.Option(help="Gap of the study's plans, as a share of turnover.")
     ] = 2e-3,
+    cars_per_group: Annotated[
+        int, typer.Option(min=1, max=10**6, help="Cars that share one schedule, as in the study.")
+    ] = 10,
     jobs: Processes = 2,
     cluster: Cluster = None,
     log: Log = None,
@@ -105,7 +108,10 @@ def compare(
     told = which_inputs(inputs)
     scenarios, sides = which_cases(scenario, side, told)
     jobs_or_address = which_jobs(jobs, cluster)
-    settings = Settings(scenarios=scenarios, sides=sides, gap=gap, jobs=jobs_or_address)
+    settings = Settings(
+        scenarios=scenarios, sides=sides, gap=gap, cars_per_group=cars_per_group,
+        jobs=jobs_or_address,
+    )  # fmt: skip
     with working(log) as progress:
         tables = comparison.run(settings, out, progress, told)
     columns = ["scenario", "side", "regime", "paid_usd", "expected_usd", "energy_mwh", "peak_mw",
