@@ -65,7 +65,7 @@ def main() -> None:
     point = points.Point("apart", 8000, 1, charger.power_kw, 1.0, 200, 4, 0.03)
     row, point_s = timed(lambda: points.solve_point(point))
     print(f"one fleet of 200 groups, eleven aggregators to 3 %: {point_s:.1f} s, "
-          f"NSE {row['nse_mwh'].iloc[0]:.2f} MWh")  # fmt: skip
+          f"NSE {row['nse_mwh']:.2f} MWh")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from evcm import inputs
 from evcm.store import measured
 from evcm.store.each import each
 from evcm.store.result import Result
 from evcm.store.results import Store
+from evcm.study import hosting_points as points
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -63,6 +65,16 @@ def kept(results, folder):
     }  # fmt: skip
 
 
+def fleet():
+    """Processor seconds of one fleet: eleven aggregators of 200 groups, and its OPF days."""
+    point = points.Point("apart", 8000, 1, inputs.charger().power_kw, 1.0, 200, 4, 0.03)
+    points.solve_point(point)  # compiles
+    row, wall, cpu = clocked(lambda: points.solve_point(point))
+    packed = sum(len(part) for part in Result(row).pack())
+    return {"fleet": "8,000 cars in 200 groups", "processor_s": cpu, "wall_s": wall,
+            "bytes": packed}  # fmt: skip
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--tasks", type=int, default=400)
@@ -80,7 +92,8 @@ def main():
             cluster.stop()
         measured.store("store", "overhead", rows)
         measured.store("store", "kept", [kept(given.results, folder / "kept")])
-    for part in ("overhead", "kept"):
+        measured.store("store", "fleet", [fleet()])
+    for part in ("overhead", "kept", "fleet"):
         print(measured.load("store", part).table.round(3).to_string(index=False))
     assert max(row["coordinator_ms_per_task"] for row in rows) < 20
 
