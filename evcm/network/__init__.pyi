@@ -15,6 +15,6 @@ from .opf import solve_day as solve_day
 from .opf import study_day as study_day
 from .outages import OutageDays as OutageDays
 from .outages import assess_outages as assess_outages
+from .readers import from_case as from_case
 from .relaxation import caps_bound as caps_bound
 from .relaxation import opf_bound as opf_bound
-from .readers import from_case as from_case
