@@ -34,7 +34,7 @@ from evcm.trips import cars, fleet
 DRAW = 101
 """Scenario number that keys the draws of grouped fleets."""
 
-NO_FEED_IN_USD_PER_KWH = 1e6
+NO_FEED_IN_USD_PER_KWH = 1e4
 """Storage cost at which no price of the market makes feeding in worth while."""
 
 
