@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from evcm import cli
 from evcm.cli import common
 from evcm.errors import InputError
+from evcm.inputs.folder import paper
 from evcm.store.results import Store
 from tests.store_tasks import environment
 
@@ -45,10 +46,10 @@ def test_the_package_runs_as_a_module():
 
 
 def test_cases_are_parsed_once():
-    assert common.which_cases("all", "both") == ((1, 2, 3), ("min", "max"))
-    assert common.which_cases("2", "max") == ((2,), ("max",))
+    assert common.which_cases("all", "both", paper()) == ((1, 2, 3), ("min", "max"))
+    assert common.which_cases("2", "max", paper()) == ((2,), ("max",))
     with pytest.raises(InputError, match=r"--scenario: got 4.*--side: got left"):
-        common.which_cases("4", "left")
+        common.which_cases("4", "left", paper())
 
 
 def test_plain_json_of_numpy_and_tables():

@@ -5,8 +5,11 @@
 ``interior``
     Exact: a structured interior-point method inside branch and bound, for groups of cars and for
     single cars.
+``decomposition``
+    Exact, on HiGHS alone: convex hulls of the price steps, branching on periods. For groups of
+    cars and small fleets.
 ``single-cars``
-    Column generation: prices the totals and solves each car alone; for thousands of cars.
+    Prices the totals and solves each car alone; its work grows about linearly in cars.
 ``model``
     The readable CVXPY model, equation by equation; knows every option of the problem.
 """
@@ -28,26 +31,32 @@ from evcm.errors import Checks, SolverError
 from evcm.inputs.prices import PriceSeries
 from evcm.store import fingerprint
 
-Method = Literal["auto", "interior", "single-cars", "model"]
+Method = Literal["auto", "interior", "decomposition", "single-cars", "model"]
 METHODS: tuple[Method, ...] = (
-    "auto", "interior", "single-cars", "model",
+    "auto", "interior", "decomposition", "single-cars", "model",
 )  # fmt: skip
 
 SOLVERS = {
     "interior": "evcm.aggregator.interior.solve:solve_interior",
+    "decomposition": "evcm.aggregator.decomposition.solve:solve_decomposition",
     "single-cars": "evcm.aggregator.single_cars.solve:solve_single_cars",
     "model": "evcm.aggregator.model_solver:solve_model",
 }
 """Where each method is. It is loaded when it is asked for, so that an edit of one method leaves
 stored plans of the others valid (see `code`)."""
 
-AUTO: tuple[Method, ...] = ("interior", "single-cars")
+AUTO: tuple[Method, ...] = ("decomposition", "interior", "single-cars")
 """Methods that ``auto`` chooses from."""
 
 LARGE_FLEET = 400_000
 """Plugged-in (period, group, sample) triples above which `auto` prices clusters of cars."""
 
-NEXT: dict[Method, Method] = {"single-cars": "interior", "interior": "model"}
+FEW_VEHICLES = 15
+"""Groups up to which `auto` takes the decomposition: few lumps of power leave little to relax."""
+
+NEXT: dict[Method, Method] = {
+    "single-cars": "interior", "interior": "model", "decomposition": "model"
+}  # fmt: skip
 """Who solves what a method gives up: every plan that `solve` returns is certified."""
 
 
@@ -84,6 +93,8 @@ def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[
     if method == "auto":
         large = int(problem.available.sum()) > LARGE_FLEET
         chosen = "single-cars" if large else "interior"
+        if problem.vehicles <= FEW_VEHICLES and not unknown_options(problem, "decomposition"):
+            chosen = "decomposition"
     missing = unknown_options(problem, chosen)
     if not missing:
         return chosen, ""
@@ -109,7 +120,7 @@ def solve(
     Parameters
     ----------
     problem : AggregatorProblem
-    method : {"auto", "interior", "single-cars", "model"}
+    method : {"auto", "interior", "decomposition", "single-cars", "model"}
         An option that a fast method does not know sends the problem to the model; the plan's
         status says so.
     gap : float
