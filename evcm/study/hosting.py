@@ -56,7 +56,7 @@ class Grid:
     )  # fmt: skip
     regimes: tuple[str, ...] = ("apart", "equilibrium", "proportional", "joint")
     most_slow: int = 15_000
-    seeds: tuple[int, ...] = tuple(range(1, 13))
+    seeds: tuple[int, ...] = tuple(range(1, 41))
     threshold_range: tuple[int, int] = (4000, 10_400)
     capped_seeds: tuple[int, ...] = (1, 2, 3, 4)
     sweep_counts: tuple[int, ...] = (8000, 15_000, 30_000)
