@@ -16,6 +16,7 @@ from evcm.coordination.account import (
 from evcm.coordination.capped import under_cap
 from evcm.coordination.joint import joint_problem, solve_joint, trade_of_joint
 from evcm.errors import InfeasibleError, InputError
+from evcm.inputs.folder import paper
 from evcm.network import caps, case, opf
 from evcm.network.caps import network_room_mw
 from evcm.trips import uncontrolled
@@ -115,7 +116,9 @@ def test_one_aggregator_alone_is_its_own_joint_optimum(fleet):
 
 def test_uncontrolled_trade_has_no_mean_deviation(fleet):
     rng = np.random.default_rng(1)
-    day = uncontrolled.UncontrolledDay(rng.random((48, 11, 2)), np.zeros(2))
+    day = uncontrolled.UncontrolledDay(
+        rng.random((48, 11, 2)), np.zeros(2), paper().buses, paper().day.period_h
+    )
     trade = trade_of_uncontrolled(day)
     np.testing.assert_allclose(trade.real_time_mw.mean(axis=1), 0.0, atol=1e-12)
     np.testing.assert_allclose(trade.total_mw, day.power_mw.sum(axis=1).mean(axis=1))

@@ -89,8 +89,9 @@ def compare(
         float, typer.Option(help="Gap of the study's plans, as a share of turnover.")
     ] = 2e-3,
     cars_per_group: Annotated[
-        int, typer.Option(min=1, max=10**6, help="Cars that share one schedule, as in the study.")
-    ] = 10,
+        int | None,
+        typer.Option(min=1, max=10**6, help="Cars that share one schedule, as in the study."),
+    ] = None,
     jobs: Processes = 2,
     cluster: Cluster = None,
     log: Log = None,
