@@ -50,7 +50,7 @@ def main() -> None:
                      "times": wall / rows[0]["wall_s"] if rows else 1.0})  # fmt: skip
         print(f"{jobs:4d} {wall:8.1f} {1000 * wall / count:14.3f} {60 / wall:13.2f} {worst:19.1e}")
     print(f"iterations of a solve: {states.iterations.mean():.1f}")
-    get_reusable_executor().shutdown(wait=True)  # so that the workers' time is booked
+    get_reusable_executor(reuse=True).shutdown(wait=True)  # so that the workers' time is booked
     used = os.times()
     print(
         f"processor seconds, both runs: {used.user:.1f} here, {used.children_user:.1f} in workers"

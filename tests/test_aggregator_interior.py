@@ -52,7 +52,7 @@ def test_most_odd_problems_need_no_other_method() -> None:
     done = 0
     for seed in range(10):
         try:
-            done += methods.solve(odd_problem(seed)).method == "interior"
+            done += methods.solve(odd_problem(seed), "interior").method == "interior"
         except InfeasibleError:
             done += 1
     assert done >= 8
@@ -106,6 +106,6 @@ def test_what_a_method_gives_up_the_next_one_solves(monkeypatch: pytest.MonkeyPa
         raise SolverError("no digits left")
 
     monkeypatch.setattr("evcm.aggregator.interior.solve.solve_interior", gives_up)
-    plan = methods.solve(random_problem(2))
+    plan = methods.solve(random_problem(2), "interior")
     assert plan.method == "model"
     assert "no digits left" in plan.status

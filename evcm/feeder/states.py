@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from evcm import data
@@ -27,6 +26,7 @@ from evcm.feeder.certificate import FeederCertificate, certify, joined
 from evcm.feeder.coupling import FeederCases, check_transmission, feeder_cases, feeders_at_bus
 from evcm.feeder.ieee13 import PHASES, Circuit, FeederModel, Terminal, circuit, published_model
 from evcm.feeder.spreads import Spread, single_phase_cars, spread, spread_names, spread_of
+from evcm.store.each import in_parts
 
 __all__ = [
     "FeederCases",
@@ -177,10 +177,8 @@ def solve(
     start = time.perf_counter()
     blocks = [cases.take(slice(i, i + BLOCK_SIZE)) for i in range(0, len(cases), BLOCK_SIZE)]
     groups = [blocks[i::jobs] for i in range(min(jobs, len(blocks)))]
-    if len(groups) > 1:
-        found = Parallel(n_jobs=jobs)(delayed(_solve_blocks)(g, model, cars) for g in groups)
-    else:
-        found = [_solve_blocks(g, model, cars) for g in groups]
+    found: list[list[_Solved]]
+    found = in_parts(_solve_blocks, [(group, model, cars) for group in groups], jobs)
     ordered = [found[i % jobs][i // jobs] for i in range(len(blocks))]
     seconds = time.perf_counter() - start
     return FeederStates(

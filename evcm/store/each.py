@@ -128,6 +128,18 @@ def each(
     return [found[task.name] for task in tasks]
 
 
+def in_parts(call: Callable[..., Any], parts: Sequence[tuple[Any, ...]], jobs: int) -> list[Any]:
+    """`call(*part)` of every part in order, in this process or in `jobs` of this machine.
+
+    For work whose results are not stored one by one. An error of any part is raised.
+    """
+    if jobs == 1 or len(parts) == 1:
+        return [call(*part) for part in parts]
+    with _hands(jobs) as (submit, _):
+        running = [submit(call, *part) for part in parts]
+        return [future.result() for future in running]
+
+
 def required(store: Store, step: str, task: Task) -> Result:
     """The stored result of a task.
 
