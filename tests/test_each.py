@@ -155,6 +155,7 @@ from pathlib import Path
 from evcm.store.each import each
 from evcm.store.results import Store
 from tests.store_tasks import Draw
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 jobs = sys.argv[2] if ":" in sys.argv[2] else int(sys.argv[2])
 with Store(Path(sys.argv[1])).locked() as store:
     tasks = [Draw(k, wait_s=0.2) for k in range(40)]
