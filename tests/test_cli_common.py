@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -50,6 +51,41 @@ def test_cases_are_parsed_once():
     assert common.which_cases("2", "max", paper()) == ((2,), ("max",))
     with pytest.raises(InputError, match=r"--scenario: got 4.*--side: got left"):
         common.which_cases("4", "left", paper())
+
+
+PARTS = {
+    "study": "results",
+    "study --jobs 1": "results",
+    "study --scenario all --side both": "results",
+    "study --scenario 1 --side max": "results-scenario-1-side-max",
+    "study --seeds 1-8 --cars-per-group 50": "results-cars-per-group-50-seeds-1-8",
+    "study --side max --out mine": "mine",
+    "compare --scenario 1 --side max": "results-scenario-1-side-max",
+    "hosting --counts 6000,7000 --days 3": "results-counts-6000,7000-days-3",
+    "building days --days 50": "results-days-50",
+}
+
+
+@pytest.mark.parametrize("line", PARTS, ids=lambda line: line.replace(" ", "_"))
+def test_a_part_never_replaces_the_tables_of_the_whole(line, tmp_path, monkeypatch):
+    """Without --out, what is computed differently goes to a folder of its own."""
+    from evcm.study import building_days, comparison, flow, hosting, seeds
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(*arguments):
+        raise StoppedError(str(next(a for a in arguments if isinstance(a, Path))))
+
+    for module, name in ((flow, "run"), (comparison, "run"), (hosting, "run"), (seeds, "run"),
+                         (building_days, "random_days")):  # fmt: skip
+        monkeypatch.setattr(module, name, stop)
+    monkeypatch.chdir(tmp_path)
+    asked = run(*line.split())
+    assert isinstance(asked.exception, StoppedError)
+    assert str(asked.exception) == PARTS[line]
+    assert ("not the whole" in asked.stderr) == PARTS[line].startswith("results-")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_plain_json_of_numpy_and_tables():

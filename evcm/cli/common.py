@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +35,6 @@ InputsFolder = Annotated[
 SideName = Annotated[
     str, typer.Option("--side", help="Extreme Monte Carlo sample: min, max or both.")
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder of the results; made if missing.")]
 Processes = Annotated[
     int, typer.Option("--jobs", min=1, max=256, help="Processes on this machine.")
 ]
@@ -49,6 +50,45 @@ Log = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of text.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of all draws.")]
+
+
+HOW = frozenset({"jobs", "cluster", "log", "out"})
+"""Options that say how a command works, not what it computes."""
+
+
+def _own_folder(context: typer.Context, out: Path) -> Path:
+    """The folder that was asked for; else ``results`` for all that the command computes.
+
+    A part of it, or another study, goes to a folder named after the options that ask for it: the
+    tables of the whole are never replaced by those of a part. Every given option is known here,
+    since what was not given is processed last.
+    """
+    source = context.get_parameter_source("out")
+    if source is None or source.name != "DEFAULT":
+        return out
+    given = [
+        f"{param.name}-{context.params[param.name]}".replace("_", "-")
+        for param in context.command.params
+        if param.name and param.name not in HOW
+        and context.params.get(param.name, param.default) != param.default
+    ]  # fmt: skip
+    if not given:
+        return out
+    name = "-".join([str(out), *(re.sub(r"[^\w.,-]+", "-", part).strip("-") for part in given)])
+    if len(name) > 100:
+        name = f"{name[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    typer.echo(f"not the whole: results go to {name} (--out names another folder)", err=True)
+    return Path(name)
+
+
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", callback=_own_folder,
+        help="Folder of the results; made if missing. Without it, a part of the whole goes to a "
+        "folder named after its options, such as results-scenario-1.",
+    ),
+]  # fmt: skip
 
 
 def which_inputs(folder: Path | None) -> Inputs:

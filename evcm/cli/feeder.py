@@ -37,16 +37,18 @@ def synthesis(
     through the IEEE 13-node feeder, and compares its voltages with the full set's.
     Writes OUT/feeder/synthesis.parquet. What is stored and valid is kept.
 
-    Example: evcm study --out results && evcm synthesis --out results
+    Example: evcm study && evcm synthesis
     """
     from evcm.store.results import StaleError, Store
     from evcm.study import feeder_days
 
-    store = Store(out)
+    # Another draw is written to a folder of its own, from the study in the usual one.
+    study = out if (out / "transmission.parquet").is_file() else Path("results")
+    store = Store(study)
     transmission = store.load_table("transmission.parquet")
     made = store.record("manifest").get("data")
     if inputs is not None and made != which_inputs(inputs).fingerprint:
-        raise StaleError(f"{out}: made from other inputs than {inputs}; run evcm study first")
+        raise StaleError(f"{study}: made from other inputs than {inputs}; run evcm study first")
     where = which_jobs(jobs, cluster)
     with working(log) as progress:
         curve = feeder_days.synthesis_curve(transmission, out, repeats, seed, where, progress)

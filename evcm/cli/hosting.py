@@ -62,7 +62,7 @@ def hosting(
     Writes tables to OUT/hosting. What is stored and still valid is not computed again. Every fleet
     drawn takes about five plannings of all aggregators.
 
-    Example: evcm hosting --out results --counts 6000,7000,8000,9000 --seeds 8
+    Example: evcm hosting --counts 6000,7000,8000,9000 --seeds 8
     """
     from dataclasses import replace
 
@@ -101,7 +101,7 @@ def compare(
 
     Uses the study's plans where they are stored in OUT and writes tables to OUT/coordination.
 
-    Example: evcm compare --scenario 1 --side max --out results
+    Example: evcm compare --scenario 1 --side max
     """
     from evcm.study import comparison
     from evcm.study.flow import Settings
@@ -128,7 +128,7 @@ def hinges(
 
     Writes OUT/hinges: bill, energy not supplied, energy fed in and first shortage of each.
 
-    Example: evcm hinges --out results
+    Example: evcm hinges
     """
     from evcm.study import hinges as study
 

@@ -70,7 +70,7 @@ def study(
     uncontrolled, apart, equilibrium, maximum total, proportional and joint,
     and medians with 90 % intervals are printed instead.
 
-    Example: evcm study --inputs mine --scenario 1 --side max --out results-1
+    Example: evcm study --inputs mine --scenario 1 --side max
     """
     from evcm.study.flow import Settings, run
 
