@@ -214,6 +214,9 @@ def _market_residuals(
     if problem.trading_cap_mw is not None:
         found["cap (56)"] = power - problem.trading_cap_mw
         found["cap (57)"] = traded - problem.trading_cap_mw[:, None]
+    if problem.export_cap_mw is not None:
+        low = np.minimum(power, traded.min(axis=1))
+        found["cap on feeding in"] = -problem.export_cap_mw - low
     return {key: 1000.0 * float(value.max(initial=0.0)) for key, value in found.items()}
 
 

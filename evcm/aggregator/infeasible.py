@@ -82,7 +82,7 @@ def least_cap(problem: AggregatorProblem) -> LeastCap:
 def _least(problem: AggregatorProblem, columns: FloatArray) -> FloatArray | None:
     """Least sum of w >= 0 such that caps + columns @ w admit a plan; None where none does.
 
-    Columns: the cars' x (3 K), P (T), w. Rows: cars; |E - P| <= limit; mean; caps on E.
+    Columns: the cars' x (3 K), P (T), w. Rows: cars; |E - P| <= limit; mean; caps on E, both ways.
     """
     T, N, count = problem.periods, problem.samples, columns.shape[1]
     cars = list_plugged(problem)
@@ -103,6 +103,7 @@ def _least(problem: AggregatorProblem, columns: FloatArray) -> FloatArray | None
             [power - v2g * fed, -each, None],
             [mean @ power, -sp.eye_array(T), None],
             [power, None, -wide],
+            [power, None, None],
         ]
     )
     none, free = np.full(T * N, -np.inf), np.full(T, np.inf)
@@ -111,9 +112,10 @@ def _least(problem: AggregatorProblem, columns: FloatArray) -> FloatArray | None
         np.concatenate([np.zeros(3 * cars.size + T), np.ones(count)]),
         np.concatenate([k.low, -free, np.zeros(count)]),
         np.concatenate([k.high, free, np.full(count, np.inf)]),
-        np.concatenate([k.row_low, given - plug, none, mean @ given, none]),
+        np.concatenate([k.row_low, given - plug, none, mean @ given, none,
+                        np.repeat(problem.floor_mw, N) + given]),
         np.concatenate([k.row_high, -none, given + plug, mean @ given,
-                        np.repeat(problem.cap_mw, N) + given]),
+                        np.repeat(problem.cap_mw, N) + given, -none]),
     )  # fmt: skip
     answer = program.solve("ipm", LIMIT_S)
     if answer.status == "infeasible":

@@ -83,6 +83,7 @@ def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
         "CVaR": problem.risk_weight > 0,
         "vehicles of different kinds": problem.feeds_in is not None or any(map(np.ndim, figures)),
         "given prices": isinstance(problem.price, PriceSeries),
+        "caps on feeding in": method == "single-cars" and problem.export_cap_mw is not None,
     }
     return [name for name, asked in missing.items() if asked]
 
@@ -94,7 +95,7 @@ def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[
     checks.done()
     chosen = method
     if method == "auto":
-        large = int(problem.available.sum()) > LARGE_FLEET
+        large = int(problem.available.sum()) > LARGE_FLEET and problem.export_cap_mw is None
         chosen = "single-cars" if large else "interior"
         if problem.vehicles <= FEW_VEHICLES and not unknown_options(problem, "decomposition"):
             chosen = "decomposition"

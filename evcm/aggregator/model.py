@@ -171,11 +171,13 @@ def system_cap(problem: AggregatorProblem, x: Variables) -> Constraints:
 
 @implements("56", "57")
 def trading_cap(problem: AggregatorProblem, x: Variables) -> Constraints:
-    """P^EM <= Pcap, day-ahead and in every sample: the operator's caps."""
-    if problem.trading_cap_mw is None:
-        return []
-    cap = problem.trading_cap_mw
-    return [x.day_ahead_mw <= cap, traded_mw(problem, x) <= cap[:, None]]
+    """P^EM <= Pcap, day-ahead and in every sample: the operator's caps, and those on feeding in."""
+    found = []
+    if (cap := problem.trading_cap_mw) is not None:
+        found += [x.day_ahead_mw <= cap, traded_mw(problem, x) <= cap[:, None]]
+    if (most := problem.export_cap_mw) is not None:
+        found += [x.day_ahead_mw >= -most, traded_mw(problem, x) >= -most[:, None]]
+    return found
 
 
 @dataclass(frozen=True, eq=False)

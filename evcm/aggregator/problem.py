@@ -28,6 +28,7 @@ VECTORS = (
     ("degradation_slope", ("V",)),
     ("system_load_mw", ("T",)),
     ("trading_cap_mw", ("T",)),
+    ("export_cap_mw", ("T",)),
     ("midnight_soc_kwh", ("V", "N")),
     ("feeds_in", ("V",)),
 )
@@ -207,6 +208,9 @@ class AggregatorProblem:
         P^SYScap of (29), (30).
     trading_cap_mw : (T,), optional
         Pcap of (56), (57). Exactly one of the two caps must be given.
+    export_cap_mw : (T,), optional
+        Most that may be fed in, day-ahead and in every sample, as a positive number; no limit if
+        left out.
     real_time_limit : {"v2g", "plug"}
         What bounds real-time trade P+ + P-: the energy fed back, (10), or the power of the plugs
         in use, Σ_v n_v P_max over the cars plugged in, which is what the published runs did.
@@ -239,6 +243,7 @@ class AggregatorProblem:
     charger: Charger
     system_cap_mw: float | None = None
     trading_cap_mw: FloatArray | None = field(default=None, repr=False)
+    export_cap_mw: FloatArray | None = field(default=None, repr=False)
     real_time_limit: RealTimeLimit = "v2g"
     allow_v2g: bool = True
     feeds_in: BoolArray | None = field(default=None, repr=False)
@@ -361,6 +366,13 @@ class AggregatorProblem:
             return self.trading_cap_mw
         assert self.system_cap_mw is not None
         return np.asarray(self.system_cap_mw - self.system_load_mw)
+
+    @cached_property
+    def floor_mw(self) -> FloatArray:
+        """Lower limit of the aggregator's own power (T,): -`export_cap_mw`, or -inf."""
+        if self.export_cap_mw is None:
+            return np.full(self.periods, -np.inf)
+        return -self.export_cap_mw
 
     @cached_property
     def plugged_mw(self) -> FloatArray:
@@ -492,7 +504,13 @@ def save_problem(path: str | Path, problem: AggregatorProblem) -> None:
     p = problem
     optional = {
         name: getattr(p, name)
-        for name in ("system_cap_mw", "trading_cap_mw", "midnight_soc_kwh", "feeds_in")
+        for name in (
+            "system_cap_mw",
+            "trading_cap_mw",
+            "export_cap_mw",
+            "midnight_soc_kwh",
+            "feeds_in",
+        )
         if getattr(p, name) is not None
     }
     if isinstance(p.price, PriceSeries):

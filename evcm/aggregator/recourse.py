@@ -80,6 +80,7 @@ def operate_day(
         [total @ k.charge_kw - fed, -signed, None, None],  # power of the cars less trade
         [0 * fed if plug else -fed, parts, -eye, None],  # trade within (10), or beyond
         [None, signed, None, -eye],  # caps (30), (57)
+        [None, signed, None, eye],  # caps on feeding in
     ])  # fmt: skip
     none = np.full(T, -np.inf)
     limit = plugged if plug else np.zeros(T)
@@ -90,8 +91,12 @@ def operate_day(
         np.concatenate([wear, kwh * sign * price, np.full(2 * T, penalty)]),
         np.concatenate([k.low, np.zeros(J + 2 * T)]),
         np.concatenate([k.high, width, np.full(2 * T, np.inf)]),
-        np.concatenate([k.row_low, day_ahead_mw + given, none, none]),
-        np.concatenate([k.row_high, day_ahead_mw + given, limit, problem.cap_mw - day_ahead_mw]),
+        np.concatenate(
+            [k.row_low, day_ahead_mw + given, none, none, problem.floor_mw - day_ahead_mw]
+        ),
+        np.concatenate(
+            [k.row_high, day_ahead_mw + given, limit, problem.cap_mw - day_ahead_mw, -none]
+        ),
     ).solve(time_limit_s=600.0)
     if answer.status != "optimal":
         raise SolverError(f"{problem.label}, day {sample + 1}: HiGHS ended {answer.status}")

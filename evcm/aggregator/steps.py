@@ -47,7 +47,8 @@ def power_range(problem: AggregatorProblem) -> PowerRange:
     fed = problem.sum_plugged(
         problem.group_size * k.power_kw / 1000.0 * k.discharge_efficiency * k.feeds_in
     )
-    low, high = -fed, np.minimum(plugged, problem.cap_mw[:, None])
+    low = np.maximum(-fed, problem.floor_mw[:, None])
+    high = np.minimum(plugged, problem.cap_mw[:, None])
     if problem.real_time_limit == "v2g":
         day_low, day_high = low - fed, plugged
     else:

@@ -234,6 +234,7 @@ def build_vehicle_lp(
     least_before = np.where(k.previous < 0, k.arrival_kwh, battery.soc_min_kwh)
     most = np.clip(k.soc_high - least_before, 0.0, problem.charge_step_kwh[0])
     e_low = -total(down * k.discharge_high).reshape(T, N)
+    e_low = np.maximum(e_low, problem.floor_mw[:, None])
     e_high = (total(up * most) + (1 - eta_c * eta_d) * w_high).reshape(T, N)
     e_high = np.minimum(e_high, cap_mw[:, None])
     p_range = e_low @ problem.probability, e_high @ problem.probability

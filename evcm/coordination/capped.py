@@ -33,7 +33,9 @@ class CappedPlan:
 
 
 @implements("56", "57")
-def under_cap(problem: AggregatorProblem, cap_mw: FloatArray) -> AggregatorProblem:
+def under_cap(
+    problem: AggregatorProblem, cap_mw: FloatArray, export_mw: FloatArray | None = None
+) -> AggregatorProblem:
     """The same aggregator with the operator's cap (56)-(57) in place of the system's (29)-(30).
 
     Parameters
@@ -41,14 +43,19 @@ def under_cap(problem: AggregatorProblem, cap_mw: FloatArray) -> AggregatorProbl
     problem : AggregatorProblem
     cap_mw : (T,) array
         Upper limit of the aggregator's power in each period, MW.
+    export_mw : (T,) array, optional
+        Most that it may feed in, MW, such as of `evcm.network.caps.solve_exports`. The paper has
+        none; with both, the network serves any plan.
     """
+    most = None if export_mw is None else np.array(export_mw, dtype=float)
     cap = np.array(cap_mw, dtype=float)
-    return problem.with_options(system_cap_mw=None, trading_cap_mw=cap)
+    return problem.with_options(system_cap_mw=None, trading_cap_mw=cap, export_cap_mw=most)
 
 
 def solve_under_cap(
-    problem: AggregatorProblem, cap_mw: FloatArray, gap: float = 1e-3, slack: float = 1e-6
-) -> CappedPlan:
+    problem: AggregatorProblem, cap_mw: FloatArray, gap: float = 1e-3, slack: float = 1e-6,
+    export_mw: FloatArray | None = None,
+) -> CappedPlan:  # fmt: skip
     """Solve an aggregator under a cap; where that is infeasible, under the least uniform increase.
 
     Parameters
@@ -60,13 +67,15 @@ def solve_under_cap(
         Gap to prove, as a share of turnover.
     slack : float
         Relative margin on a raised cap, so that rounding does not make it infeasible again.
+    export_mw : (T,) array, optional
+        Most that may be fed in, MW; it is never raised.
 
     Raises
     ------
     InfeasibleError
         No uniform increase helps: the reason lies elsewhere than in the cap.
     """
-    capped = under_cap(problem, cap_mw)
+    capped = under_cap(problem, cap_mw, export_mw)
     try:
         return CappedPlan(methods.solve(capped, gap=gap), np.asarray(cap_mw), 0.0)
     except InfeasibleError as error:
@@ -75,5 +84,5 @@ def solve_under_cap(
             raise
         percent = 100.0 * share
         raised = np.asarray(cap_mw) * (1.0 + share) * (1.0 + slack)
-        plan = methods.solve(under_cap(problem, raised), gap=gap)
+        plan = methods.solve(under_cap(problem, raised, export_mw), gap=gap)
         return CappedPlan(plan, raised, float(percent))

@@ -70,7 +70,10 @@ def reach(problem: AggregatorProblem, segments: Segments) -> tuple[FloatArray, F
         p.discharge_step_kwh[car], low, high,
     )  # fmt: skip
     burnt = np.maximum(1 - _returned(problem), 0.0) * _feeding_room(problem)
-    return -low, np.minimum(high + burnt, problem.cap_mw[:, None])
+    return (
+        np.maximum(-low, problem.floor_mw[:, None]),
+        np.minimum(high + burnt, problem.cap_mw[:, None]),
+    )
 
 
 def _feeding_room(problem: AggregatorProblem) -> FloatArray:

@@ -96,6 +96,7 @@ def recover(
         W = np.minimum(W + np.where(short > 0, 2 * short + 1e-13, 0.0), room)
         E, P, short = powers(W)
     over = float((E - problem.cap_mw[:, None] / units.mw).max(initial=0.0))
+    over = max(over, float((problem.floor_mw[:, None] / units.mw - E).max()))
     return Candidate(x, W, E, P, float(worn.sum()), max(float(short.max(initial=0.0)), over))
 
 
