@@ -119,6 +119,16 @@ def test_the_exported_map_is_what_cvxpy_hands_to_highs(name):
             np.testing.assert_allclose(cost, data["c"], rtol=1e-12, atol=1e-12)
 
 
+def test_a_packed_model_holds_the_same_entries():
+    model = pages()["one_car"].programs[0].model(pages()["one_car"].setting())
+    for name in ("matrix", "right", "cost"):
+        part = page.packed(model)[name]
+        back = [np.cumsum(part[n]).tolist() for n in "ijk"] + [part["v"]]
+        assert sorted(zip(*back, strict=True)) == sorted(
+            zip(*(model[name][n] for n in "ijkv"), strict=True)
+        )
+
+
 @pytest.mark.parametrize("setting", AGGREGATOR, ids=str)
 def test_the_page_and_the_package_agree_within_their_proven_gaps(setting):
     answer = pages()["aggregator"].solve(**setting)

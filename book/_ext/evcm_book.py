@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import re
@@ -136,13 +137,62 @@ def pack_results(app: Sphinx, error: Exception | None) -> None:
         archive.pack(folder, Path(app.outdir) / archive.NAME)
 
 
-def drop_thebe(
+def drop_scripts(
     _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: Any
 ) -> None:
-    """Leave out the scripts of the live-kernel client: no page uses it, and it comes from a CDN."""
+    """Leave out what a page does not use: the live-kernel client, and MathJax without formulas."""
+    unused = ["thebe"] if 'class="math' in context.get("body", "") else ["thebe", "mathjax"]
     for kind in ("script_files", "css_files"):
-        kept = [file for file in context.get(kind, []) if not mentions(file, "thebe")]
-        context[kind] = kept
+        files = context.get(kind, [])
+        context[kind] = [f for f in files if not any(mentions(f, word) for word in unused)]
+
+
+UNUSED = re.compile(
+    r"[ ]*<script[^>]*(?:scripts/fontawesome|searchtools|language_data|searchindex)\.js[^>]*>"
+    r"</script>\n?"
+)
+"""Scripts that the theme loads on every page: icons that its style sheet draws as well, and the
+index of the search, which has a page of its own."""
+
+
+def lighten(app: Sphinx, error: Exception | None) -> None:
+    """Take from every page the scripts that it does not use, and give it a font of its icons."""
+    out = Path(app.outdir)
+    if error is not None or app.builder.format != "html":
+        return
+    names: set[str] = set()
+    for page in out.rglob("*.html"):
+        text = page.read_text("utf-8")
+        names |= set(re.findall(r"\bfa-[a-z0-9-]+", text))
+        if page.name != "search.html":
+            less = UNUSED.sub("", text)
+            if less != text:
+                page.write_text(less, "utf-8")
+    theme = out / "_static" / "styles" / "pydata-sphinx-theme.css"
+    if theme.is_file():
+        (out / "_static" / "evcm-icons.woff").write_bytes(icons(theme, names))
+
+
+def icons(theme: Path, names: set[str]) -> bytes:
+    """The theme's font of icons, with those alone that pages name or the theme's rules draw."""
+    from fontTools import subset
+
+    style = theme.read_text("utf-8")
+    codes = {int(c, 16) for c in re.findall(r'--pst-icon[\w-]+:"\\([0-9a-f]+)"', style)}
+    codes |= {ord(c) for c in re.findall(r'--pst-icon[\w-]+:"([^"\\])"', style)}
+    for selectors, code in re.findall(r'([^{}]*)\{content:"\\([0-9a-f]+)"\}', style):
+        if names & set(re.findall(r"\.(fa-[a-z0-9-]+):", selectors)):
+            codes.add(int(code, 16))
+    font = theme.parents[1] / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf"
+    options = subset.Options(layout_features=[])
+    loaded = subset.load_font(str(font), options)
+    cut = subset.Subsetter(options)
+    cut.populate(unicodes=codes)
+    cut.subset(loaded)
+    loaded.flavor = "woff"
+    made = io.BytesIO()
+    loaded.save(made)
+    return made.getvalue()
 
 
 def mentions(file: Any, word: str) -> bool:
@@ -374,8 +424,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-before-read-docs", execute_ahead, priority=900)
     app.connect("env-updated", keep_record)
     app.connect("build-finished", pack_results)
+    app.connect("build-finished", lighten)
     app.connect("html-page-context", add_scripts)
     app.connect("html-page-context", speak)
     app.connect("html-page-context", offer_notebook, priority=400)
-    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", drop_scripts, priority=900)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

@@ -4,6 +4,23 @@
   const LIMIT_S = 10; // of one solve; the best plan is then shown with the gap that is proven
   let highs, pages;
 
+  // Entries (i, j, k, v) come as differences; put them back, by column and row.
+  function unpack(part) {
+    if (part === null || typeof part !== "object") return part;
+    if (!Array.isArray(part.i) || !Array.isArray(part.k)) {
+      for (const name of Object.keys(part)) part[name] = unpack(part[name]);
+      return part;
+    }
+    const sums = Object.fromEntries(["i", "j", "k"].map((name) => {
+      let sum = 0;
+      return [name, part[name].map((step) => (sum += step))];
+    }));
+    const order = Array.from(part.v.keys());
+    order.sort((a, b) => sums.j[a] - sums.j[b] || sums.i[a] - sums.i[b] || sums.k[a] - sums.k[b]);
+    const sorted = (values) => order.map((entry) => values[entry]);
+    return { i: sorted(sums.i), j: sorted(sums.j), k: sorted(sums.k), v: sorted(part.v) };
+  }
+
   // ------------------------------------------------------------------ the program of a setting
 
   function theta(model, setting, vectors) {
@@ -273,7 +290,7 @@
   const kinds = { single, market };
 
   async function start(message) {
-    pages = message.page;
+    pages = { ...message.page, models: message.page.models.map(unpack) };
     highs = await Module({
       instantiateWasm(imports, done) {
         WebAssembly.instantiate(message.module, imports).then((made) => done(made, message.module));

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from evcm import plots
-from evcm.coordination.regimes import REGIMES
+from evcm.coordination.regimes import NO_CARS, REGIMES
 
 WORDS: dict[str, dict[str, str]] = {
     "en": {
@@ -50,6 +50,13 @@ SPANISH: dict[str, str] = {
     "joint": "en conjunto",
 }
 """Regimes in Spanish."""
+
+
+LIMITS: dict[str, str] = {
+    "generation": "la generación", "branch ratings": "la capacidad de las líneas",
+    "voltages": "la tensión", "cap below the trips": "un límite menor que los viajes",
+}  # fmt: skip
+"""What runs out, in Spanish."""
 
 
 def regime_name(regime: str, language: str = "en") -> str:
@@ -152,9 +159,8 @@ def _curves(
 
 def _bills(regimes: pd.DataFrame, cars: int) -> pd.Series:
     rows = regimes[(regimes["cars"] == cars) & (regimes["side"] == "max")]
-    return rows.set_index("regime")["paid_usd"].reindex(
-        [r for r in REGIMES if r in set(rows["regime"])]
-    )
+    named = [r for r in REGIMES if r in set(rows["regime"]) and r != NO_CARS.regime]
+    return rows.set_index("regime")["paid_usd"].reindex(named)
 
 
 def _sentence(
