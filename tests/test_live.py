@@ -506,5 +506,6 @@ def test_the_drawing_library_is_the_one_of_plotly_in_this_environment():
     from importlib import metadata
 
     script = metadata.distribution("plotly").locate_file("plotly/package_data/plotly.min.js")
+    assert evcm_live.DRAWING.version == evcm_live.CARTESIAN.version
     assert f"plotly.js v{evcm_live.DRAWING.version}" in script.read_text("utf-8")[:200]
     assert plotly.__version__

@@ -8,10 +8,8 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
-import tempfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -34,6 +32,7 @@ from evcm.store import archive
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the tools lie beside the package
 
+from book._ext import evcm_live as npm
 from book._tools import build as book
 from book._tools import registry
 from book._tools.notebook import find_source, plain_cells
@@ -67,33 +66,16 @@ def prepare_assets(app: Sphinx) -> None:
 def place_plotly(folder: Path) -> None:
     """The script that draws figures: plotly's cartesian build, a third of the whole one.
 
-    It comes from npm at build time, in the version of the plotly package. Without npm or a network
-    the whole build is taken from that package; pages are then larger, and the same.
+    It comes from npm at build time. Without npm or a network the whole build is taken from the
+    plotly package; pages are then larger, and the same.
     """
-    whole = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    version = re.search(r"plotly\.js v([\d.]+)", whole.read_text("utf-8")[:300])
-    target, known = folder / "plotly.min.js", folder.parent / ".plotly-version"
-    wanted = version[1] if version else ""
-    if target.is_file() and known.is_file() and known.read_text("utf-8") == wanted:
-        return
-    known.unlink(missing_ok=True)
-    npm = shutil.which("npm")
-    if npm and wanted:
-        package = f"plotly.js-cartesian-dist-min@{wanted}"
-        with tempfile.TemporaryDirectory() as scratch:
-            done = subprocess.run(
-                [npm, "pack", "--silent", package], cwd=scratch, check=False, timeout=120,
-                capture_output=True,
-            )  # fmt: skip
-            for archive in Path(scratch).glob("*.tgz") if done.returncode == 0 else []:
-                with tarfile.open(archive) as files:
-                    script = files.extractfile("package/plotly-cartesian.min.js")
-                    if script is not None:
-                        target.write_bytes(script.read())
-                        known.write_text(wanted, "utf-8")
-                        return
-    logger.info("plotly's cartesian build cannot be had from npm: the whole build is taken")
-    shutil.copy2(whole, target)
+    target = folder / "plotly.min.js"
+    try:
+        script = npm.member(npm.CARTESIAN, folder.parent / ".npm", "plotly-cartesian.min.js")
+        target.write_bytes(script)
+    except (npm.MissingError, KeyError, OSError, tarfile.TarError) as error:
+        logger.info(f"figures are drawn by the whole of plotly.js: {error}")
+        shutil.copy2(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", target)
 
 
 def speak(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: Any) -> None:

@@ -51,6 +51,13 @@ DRAWING = Package(
 """Lines and bars alone, a third of the whole: live pages carry the solver already."""
 
 
+CARTESIAN = Package(
+    "plotly.js-cartesian-dist-min", "4.1.1",
+    "sha512-o8GrFeusncwBIxbBynRJpY4pkgVB6caM+JLpwrLYbbsO7dZ8FJ+SVN2Fr+L7kiG/Z6w4P5O0Jus/Qr5EefHVeg==",
+)  # fmt: skip
+"""Everything in two dimensions, for all other pages."""
+
+
 class MissingError(Exception):
     """A package cannot be had; the message says why."""
 
