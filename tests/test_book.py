@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import http.server
 import re
@@ -80,6 +81,15 @@ def test_one_word_for_one_thing(page):
     text = page.read_text("utf-8")
     found = [m[0] for word in WORDS for m in re.finditer(word, text, re.IGNORECASE)]
     assert found == []
+
+
+def test_every_claim_has_its_words_in_spanish():
+    page = chapter("conclusions_es").read_text("utf-8")
+    tree = ast.parse(book.ROOT.joinpath("evcm", "study", "claims.py").read_text("utf-8"))
+    calls = [n for n in ast.walk(tree) if getattr(getattr(n, "func", None), "id", "") == "Claim"]
+    said = [ast.literal_eval(call.args[k]) for call in calls for k in (0, 4)]
+    assert len(calls) >= 10
+    assert [text for text in said if f'"{text}": ' not in page] == []
 
 
 def test_a_long_cell_in_view_is_a_fault():
