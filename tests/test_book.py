@@ -506,6 +506,37 @@ def test_a_first_visit_is_light(chromium, served):
     tab.close()
 
 
+CUT = """() => {
+  const sheet = document.documentElement.clientWidth;
+  const kinds = 'pre, table, .main-svg, img, mjx-container[display=true] > mjx-math';
+  const parts = Array.from(document.querySelectorAll('.bd-article :is(' + kinds + ')'));
+  const wide = parts.filter(p => p.getClientRects().length && (
+    p.getBoundingClientRect().right > sheet + 1 ||
+    (p.tagName === 'PRE' && p.scrollWidth > p.clientWidth + 1)));
+  const closed = document.querySelectorAll('.bd-article details:not([open])').length;
+  return {closed, wide: wide.map(p => p.outerHTML.slice(0, 120))};
+}"""
+A4_PX = 718
+
+
+@needs_book
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["hosting", "aggregators", "resolving"])
+def test_a_chapter_prints_whole(chromium, name):
+    """On A4 no code, table, figure or formula is cut, and nothing stays folded."""
+    page = (b.HTML / "book" / f"{name}.html").as_uri()
+    with b.visit(chromium, page, viewport={"width": A4_PX, "height": 1000}) as seen:
+        seen.page.emulate_media(media="print")
+        seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        seen.page.wait_for_timeout(1000)
+        assert seen.page.evaluate(CUT) == {"closed": 0, "wide": []}
+        paper = seen.page.pdf(format="A4", print_background=True)
+        assert paper.startswith(b"%PDF")
+        assert len(paper) > 50_000
+        assert seen.errors == []
+
+
 # ------------------------------------------------------------------------ notebooks are plain
 
 

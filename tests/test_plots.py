@@ -236,3 +236,19 @@ def test_quantities_get_a_slider_and_categories_buttons_or_a_list():
 def test_whole_numbers_are_shown_as_such():
     assert plots_explore._show(150.0) == "150"
     assert plots_explore._show("min") == "min"
+
+
+def test_a_frame_is_shown_for_reading(monkeypatch):
+    from evcm.plots import pages
+
+    said = []
+    monkeypatch.setattr(pages, "show", said.append)
+    rows = pd.DataFrame({"bus": [2, 3], "nse_mwh": [1234.5678, np.nan], "is_short": [True, False]})
+    pages.frame(rows)
+    pages.frame(rows.set_index("bus")["nse_mwh"], 1)
+    assert said[0].split("\n") == [
+        "| bus | NSE, MWh | is short |", "|---:|---:|---|",
+        "| 2 | 1,234.57 | yes |", "| 3 |  | no |",
+    ]  # fmt: skip
+    assert said[1].split("\n")[0] == "| bus | NSE, MWh |"
+    assert pages.heading(("max", "peak_mw")) == "max peak, MW"

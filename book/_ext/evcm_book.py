@@ -57,10 +57,11 @@ def prepare_assets(app: Sphinx) -> None:
     place_plotly(folder)
     templates = json.dumps(plots.templates(), sort_keys=True)
     (folder / "evcm-templates.js").write_text(f"window.evcmTemplates={templates};\n", "utf-8")
-    for name in ("evcm.js", "evcm-search.js", "evcm.css"):
+    for name in ("evcm.js", "evcm-print.js", "evcm-search.js", "evcm.css"):
         shutil.copy2(ASSETS / name, folder)
     app.config.html_static_path.append(str(folder))
     app.add_css_file("evcm.css")
+    app.add_js_file("evcm-print.js", loading_method="defer")
 
 
 def place_plotly(folder: Path) -> None:

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from evcm.aggregator.interior.search import Event, Search
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.value import FreshDays, StochasticValue
+from evcm.aggregator.value import FreshDays
 from evcm.inputs.values import PriceSteps
 from evcm.plots import REGIME_COLOURS, SERIES, clock_axis, describe
 
@@ -165,19 +165,6 @@ def own_purchase(
         f"half-hour costs {cost_here[0]:.2f} USD."
     )
     return describe(figure, "Price and cost of a half-hour against the aggregator's power."), said
-
-
-def stochastic_brackets(value: StochasticValue) -> go.Figure:
-    """WS, RP and EEV with their proven bounds (USD a day)."""
-    table = value.table()
-    figure = go.Figure()
-    figure.add_bar(
-        x=table["cost_usd"], y=table["plan"], orientation="h", showlegend=False,
-        marker_color=[SERIES[2], SERIES[0], SERIES[3]],
-        text=[f"{c:.3f}" for c in table["cost_usd"]],
-    )  # fmt: skip
-    figure.update_layout(title="Cost of a day", xaxis_title="USD", yaxis={"autorange": "reversed"})
-    return describe(figure, "Cost with perfect foresight, with samples, and with a mean day.")
 
 
 def fresh_profit(days: FreshDays, planned_usd: float) -> go.Figure:

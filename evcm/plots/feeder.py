@@ -112,24 +112,26 @@ def node_day(profiles: Mapping[str, pd.DataFrame], node: str) -> go.Figure:
         rows=len(phases), cols=1, shared_xaxes=True, subplot_titles=panels,
         vertical_spacing=0.3 / max(len(phases), 2),
     )  # fmt: skip
-    lowest = {}
+    lowest, ends = {}, [0.0, 0.0]
     for regime, volts in by_regime.items():
         if regime == "no cars":
             continue
         change = 1000.0 * (volts - base)
         lowest[regime] = float(change.min().min())
+        ends = [min(ends[0], lowest[regime]), max(ends[1], float(change.max().max()))]
         for k, phase in enumerate(phases):
             figure.add_scatter(
                 x=plots.hours(len(change)), y=change[phase], name=regime, legendgroup=regime,
                 showlegend=k == 0, line={"color": plots.REGIME_COLOURS[regime], "shape": "hv"},
-                hovertemplate="%{y:+.1f} mpu", row=k + 1, col=1,
+                hovertemplate="%{y:+.1f} thousandths of pu", row=k + 1, col=1,
             )  # fmt: skip
     figure.update_xaxes(plots.clock_axis(title=""))
     figure.update_xaxes(title_text="clock", row=len(phases), col=1)
-    figure.update_yaxes(title_text="mpu", matches="y")
+    room = 0.05 * (ends[1] - ends[0])
+    figure.update_yaxes(title_text="0.001 pu", range=[ends[0] - room, ends[1] + room])
     figure.update_layout(
-        title_text=f"Node {node}: voltage less that of the day without cars, 0.001 pu",
-        height=180 + 150 * len(phases), legend={"y": -0.18},
+        title_text=f"Node {node}: voltage less that of the day without cars",
+        height=200 + 150 * len(phases), legend={"y": -0.18}, margin={"t": 80},
     )  # fmt: skip
     said = ", ".join(f"{regime} {value:.1f}" for regime, value in lowest.items())
     return plots.describe(

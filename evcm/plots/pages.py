@@ -64,6 +64,59 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join(lines)
 
 
+UNITS = {
+    "mwh": "MWh", "mw": "MW", "kwh": "kWh", "kw": "kW", "usd": "USD", "pu": "pu", "percent": "%",
+    "h": "h", "km": "km", "mvar": "Mvar", "mva": "MVA", "seconds": "s",
+}  # fmt: skip
+"""How a table's head writes the unit that ends a column's name."""
+
+
+def heading(name: Any) -> str:
+    """A column's name as words with its unit: ``nse_mwh`` becomes ``NSE, MWh``."""
+    if isinstance(name, tuple):
+        return " ".join(filter(None, map(heading, name)))
+    if not re.fullmatch(r"[a-z0-9_]+", str(name)):
+        return str(name)  # words already
+    words = str(name).split("_")
+    unit = UNITS.get(words[-1], "") if len(words) > 1 else ""
+    said = " ".join(words[:-1] if unit else words)
+    said = {"v min": "lowest voltage", "v max": "highest voltage"}.get(said, said)
+    said = re.sub(r"\b(nse|nsp|ev|pv|vuf|soc)\b", lambda match: match[0].upper(), said)
+    return f"{said}, {unit}" if unit else said
+
+
+def frame(content: Any, digits: int = 2, index: str | None = None) -> Any:
+    """Display a DataFrame for reading: units in heads, sensible decimals, no row numbers.
+
+    Parameters
+    ----------
+    content : DataFrame or Series
+    digits : int
+        Decimals of numbers that are not whole.
+    index : str, optional
+        Head of the index, which is then shown as the first column; one with a name always is.
+    """
+    shown = content.to_frame() if hasattr(content, "to_frame") else content
+    if index is not None:
+        shown = shown.rename_axis(index)
+    if any(name is not None for name in shown.index.names):
+        shown = shown.reset_index()
+
+    def cell(value: Any) -> str:
+        if isinstance(value, bool) or str(value) in ("True", "False"):
+            return "yes" if value else "no"
+        if isinstance(value, (float, int)) or hasattr(value, "dtype"):
+            whole = float(value).is_integer() and not isinstance(value, float)
+            text = f"{value:,.{0 if whole else digits}f}"
+            return "" if value != value else re.sub(r"^-(0[.0]*)$", r"\1", text)
+        return str(value)
+
+    counted = [name for name in ("bus", "period", "cars") if name in shown]
+    shown = shown.astype(dict.fromkeys(counted, int))
+    rows = [[cell(value) for value in row] for row in shown.itertuples(index=False)]
+    return show(table(map(heading, shown.columns), rows))
+
+
 def folded(title: str, text: str) -> str:
     """Text that opens on request."""
     return f"::::{{dropdown}} {title}\n{text}\n::::"
