@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from book._ext import evcm_book
 from book._tools import build as book
 from book._tools import notebook, pages
 from evcm import __version__
@@ -164,6 +165,15 @@ def test_modules_of_the_package_are_all_found():
 
 
 # ---------------------------------------------------------------------------- faults fail the build
+
+
+def test_signatures_are_no_lists_and_folds_have_names():
+    made = "<dl>\n<dd><em>a</em>,</dd>\n<dd><em>b</em></dd>\n</dl>\n<dl class='x'><dt></dt></dl>"
+    line = '<span class="evcm-sig-line"><em>{}</span>\n'
+    lines = line.format("a</em>,") + line.format("b</em>")
+    assert evcm_book.mend(made) == f"<span>{lines}</span>\n<dl class='x'><dt></dt></dl>"
+    folds = evcm_book.mend('<summary><span class="toctree-toggle"></span></summary>')
+    assert folds.startswith('<summary aria-label="Pages below">')
 
 
 def small_book(folder: Path, cell: str) -> Path:

@@ -138,8 +138,24 @@ UNUSED = re.compile(
 index of the search, which has a page of its own."""
 
 
+SIGNATURE = re.compile(r"<dl>\n((?:<dd>.*\n)+)</dl>")
+"""Parameters of a signature over several lines: a list without terms, which is none."""
+
+
+def mend(text: str) -> str:
+    """A page whose folds in the contents have names, and whose signatures are no lists."""
+    folds = '<summary><span class="toctree-toggle"'
+    text = text.replace(folds, folds.replace("<summary>", '<summary aria-label="Pages below">'))
+
+    def lines(match: re.Match[str]) -> str:
+        rows = match[1].replace("<dd>", '<span class="evcm-sig-line">').replace("</dd>", "</span>")
+        return f"<span>{rows}</span>"
+
+    return SIGNATURE.sub(lines, text)
+
+
 def lighten(app: Sphinx, error: Exception | None) -> None:
-    """Take from every page the scripts that it does not use, and give it a font of its icons."""
+    """Take from every page the scripts that it does not use, give it its icons, and mend it."""
     out = Path(app.outdir)
     if error is not None or app.builder.format != "html":
         return
@@ -147,10 +163,9 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
     for page in out.rglob("*.html"):
         text = page.read_text("utf-8")
         names |= set(re.findall(r"\bfa-[a-z0-9-]+", text))
-        if page.name != "search.html":
-            less = UNUSED.sub("", text)
-            if less != text:
-                page.write_text(less, "utf-8")
+        less = mend(text if page.name == "search.html" else UNUSED.sub("", text))
+        if less != text:
+            page.write_text(less, "utf-8")
     theme = out / "_static" / "styles" / "pydata-sphinx-theme.css"
     if theme.is_file():
         (out / "_static" / "evcm-icons.woff").write_bytes(icons(theme, names))

@@ -130,7 +130,7 @@
       setting[s.name] = read(s);
       const words = text(s, setting[s.name]);
       input.closest("label").querySelector("output").textContent = words;
-      input.setAttribute("aria-valuetext", words);
+      if (!isSwitch(s)) input.setAttribute("aria-valuetext", words);
     }
 
     function words(found) {
