@@ -17,7 +17,9 @@ def day():
 
 def test_one_line_shows_every_bus_and_branch(day):
     figure = plots_network.one_line(day, 29)
-    assert len(figure.data) == 21
+    lines = [t for t in figure.data if t.mode == "lines"]
+    assert sum(t.x.count(None) for t in lines) == len(figure.data[-2].x) == 20
+    assert "14 buses and 20 branches" in figure.layout.meta["alt"]
     assert np.allclose(figure.data[-1].marker.color, day.v_pu[29])
     assert "14:30" in figure.layout.title.text
 

@@ -78,7 +78,7 @@ def hosting(
     with working(log) as progress:
         tables = run(grid, out, which_jobs(jobs, cluster), progress, told)
     typer.echo("First count at which half of the days run short, or a cap is below the trips")
-    typer.echo(first_counts(tables, told).round(0).to_string(index=False))
+    typer.echo(first_counts(tables).round(0).to_string(index=False))
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""Commands `evcm results get` and `evcm results where`: the tables behind the book."""
+"""Commands `evcm results`: fetch the tables behind the book, and write tables as CSV."""
 
 from __future__ import annotations
 
@@ -38,3 +38,17 @@ def register(app: typer.Typer) -> None:
         from evcm.store import archive
 
         typer.echo(archive.folder())
+
+    @group.command("csv")
+    def csv(
+        folder: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
+        out: Annotated[Path, typer.Option("--out", help="A new folder.")] = Path("tables"),
+    ) -> None:
+        """Write every stored table as CSV, and columns.csv: unit and meaning of every column.
+
+        Example: evcm results csv results-mine --out tables
+        """
+        from evcm.store.columns import write_csv
+
+        names = write_csv(folder, out)
+        typer.echo(f"{len(names)} tables in {out}; {out / 'columns.csv'} says what they hold")

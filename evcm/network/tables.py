@@ -12,6 +12,7 @@ from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks
 from evcm.network.caps import Caps
 from evcm.network.case import Network
+from evcm.network.certificate import active_flow_pu, reactive_flow_pu
 from evcm.network.opf import OpfDay
 from evcm.store.files import read_csv
 
@@ -182,3 +183,26 @@ def bus_table(day: OpfDay, ev_mw: FloatArray) -> pd.DataFrame:
     ev[:, day.network.ev_bus] = ev_mw
     table.insert(5, "ev_mw", ev.ravel())
     return table
+
+
+def flow_table(day: OpfDay) -> pd.DataFrame:
+    """Power through every branch by period, MW and MVA, and its share of the branch's limit.
+
+    `flow_mw` enters at the from bus; `flow_mva` is the larger of both ends; `loading` is 0 where
+    there is no limit. Equations (47), (48).
+    """
+    net, angle = day.network, np.deg2rad(day.angle_deg)
+    p = active_flow_pu(net, day.v_pu, angle) * net.base_mva
+    q = reactive_flow_pu(net, day.v_pu, angle) * net.base_mva
+    mva, (periods, branches) = np.hypot(p, q).max(axis=2), p.shape[:2]
+    return pd.DataFrame(
+        {
+            "period": np.repeat(np.arange(1, periods + 1), branches),
+            "branch": np.tile(np.arange(1, branches + 1), periods),
+            "from_bus": np.tile(net.bus_number[net.branch_from], periods),
+            "to_bus": np.tile(net.bus_number[net.branch_to], periods),
+            "flow_mw": p[..., 0].ravel(),
+            "flow_mva": mva.ravel(),
+            "loading": (mva / net.limit_mva).ravel(),
+        }
+    )

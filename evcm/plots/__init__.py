@@ -70,14 +70,14 @@ def hours(periods: int = 48, period_h: float = 0.5) -> np.ndarray:
     return np.arange(periods) * period_h
 
 
-def clock_axis(title: str = "clock") -> dict[str, Any]:
-    """Layout of a time axis in clock hours, 0 to 24."""
-    ticks = list(range(0, 25, 3))
+def clock_axis(title: str = "clock", hours: float = 24.0) -> dict[str, Any]:
+    """Layout of a time axis in clock hours, 0 to 24, or through `hours` of several days."""
+    ticks = list(range(0, round(hours) + 1, 3 if hours <= 25 else 24))
     return {
         "title": {"text": title},
-        "range": [0, 24],
+        "range": [0, hours],
         "tickvals": ticks,
-        "ticktext": [f"{h:02d}:00" for h in ticks],
+        "ticktext": [f"{h:02d}:00" if hours <= 25 else f"day {h // 24 + 1}" for h in ticks],
     }
 
 

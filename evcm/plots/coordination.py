@@ -73,25 +73,30 @@ def cost_of_rules(allocation: pd.DataFrame, scenario: int, side: str) -> go.Figu
     )
 
 
-def totals(table: pd.DataFrame, scenario: int, side: str) -> go.Figure:
-    """Power of all aggregators through the day by regime.
+def totals(
+    table: pd.DataFrame, scenario: int, side: str, period_h: float = 0.5
+) -> go.Figure:  # fmt: skip
+    """Power of all aggregators through the horizon by regime.
 
     Parameters
     ----------
     table : DataFrame
         The table ``totals`` of `evcm.study.comparison`.
+    period_h : float
+        Length of a period.
     """
     mine = table[(table["scenario"] == scenario) & (table["side"] == side)]
     figure = go.Figure()
     for regime in ("uncontrolled", "apart", "equilibrium", "maximum total", "joint"):
         rows = mine[mine["regime"] == regime].sort_values("period")
         figure.add_scatter(
-            x=plots.hours(), y=rows["power_mw"], name=regime, line_color=COLOURS[regime],
-            line_shape="hv", hovertemplate="%{y:.2f} MW",
+            x=plots.hours(len(rows), period_h), y=rows["power_mw"], name=regime,
+            line_color=COLOURS[regime], line_shape="hv", hovertemplate="%{y:.2f} MW",
         )  # fmt: skip
     figure.update_layout(
         title_text=f"Power of all cars, scenario {scenario} {side}", height=380,
-        xaxis=plots.clock_axis(), yaxis_title_text="MW, negative: fed in",
+        xaxis=plots.clock_axis(hours=len(rows) * period_h),
+        yaxis_title_text="MW, negative: fed in",
     )  # fmt: skip
     return plots.describe(
         figure,

@@ -93,7 +93,7 @@ def slide(
     _mark_first(figure, first, language)
     figure.update_layout(
         title_text=words["title"], height=480, yaxis_title_text=words["nse"],
-        xaxis={"title": {"text": words["cars"]}, "range": [0, 30_500], "dtick": 5000},
+        xaxis={"title": {"text": words["cars"]}, "range": [0, 1.02 * x.max()]},
     )  # fmt: skip
     starts = first.set_index("regime")["median"]
     said = "; ".join(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from evcm.network.caps import Caps
 from evcm.network.opf import OpfDay
+from evcm.network.tables import flow_table
 from evcm.plots import BUS_COLOURS, REGIME_COLOURS, SERIES, clock_axis, describe, hours
-
-BRANCH_COLOURS = {"line": "#7f8794", "transformer": "#d98e04"}
-"""Colour of a branch in `one_line`."""
 
 PLACES: dict[int, tuple[float, float]] = {
     1: (0, 1), 2: (1, 0), 3: (3, 0), 4: (3, 1), 5: (1.2, 1), 6: (1.2, 2.2), 7: (3.4, 1.7),
@@ -23,45 +22,109 @@ PLACES: dict[int, tuple[float, float]] = {
 """Where `one_line` draws each bus of the 14-bus system: a drawing, not a map."""
 
 
-def clock(period: int) -> str:
-    """Start of a period (from 0) on the clock."""
-    return f"{period // 2:02d}:{30 * (period % 2):02d}"
+def clock(period: int, period_h: float = 0.5) -> str:
+    """Start of a period (from 0) on the clock, with the day where it is a later one."""
+    days, minutes = divmod(round(60 * period_h * period), 24 * 60)
+    day = f"day {days + 1}, " if days else ""
+    return f"{day}{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+LOADING = ((0.25, 1.0), (0.5, 2.5), (0.75, 4.0), (0.95, 6.0), (np.inf, 8.0))
+"""Largest share of a branch's limit that a line stands for in `network_map`, and its width."""
 
 
 def one_line(day: OpfDay, period: int) -> go.Figure:
-    """The 14-bus system in one period (from 0): voltages as colour, branch loading as width."""
-    from evcm.network.certificate import active_flow_pu, reactive_flow_pu
+    """The 14-bus system in one period (from 0): `network_map` with its buses in their places."""
+    state = day.to_frame().assign(ev_mw=0.0)
+    return network_map(state, flow_table(day), period + 1, places=PLACES)
 
-    net, angle = day.network, np.deg2rad(day.angle_deg)
-    p, q = active_flow_pu(net, day.v_pu, angle), reactive_flow_pu(net, day.v_pu, angle)
-    flow = np.hypot(p, q)[period].max(axis=1) * net.base_mva
-    figure = go.Figure()
-    for e, (f, t) in enumerate(zip(net.branch_from, net.branch_to, strict=True)):
-        (x0, y0), (x1, y1) = PLACES[int(net.bus_number[f])], PLACES[int(net.bus_number[t])]
-        share = flow[e] / net.limit_mva[e]
-        kind = "line" if net.resistance_pu[e] > 0 else "transformer"
-        label = (
-            f"{net.bus_number[f]} to {net.bus_number[t]}: {flow[e]:.1f} MVA, {share:.0%} of limit"
-        )
-        figure.add_scatter(
-            x=[x0, (x0 + x1) / 2, x1], y=[y0, (y0 + y1) / 2, y1], mode="lines", showlegend=False,
-            line={"color": BRANCH_COLOURS[kind], "width": 1 + 8 * share}, hoverinfo="text",
-            hovertext=label,
-        )  # fmt: skip
-    text = [f"bus {b}: {v:.4f} pu" for b, v in zip(net.bus_number, day.v_pu[period], strict=True)]
-    places = [PLACES[int(b)] for b in net.bus_number]
+
+def layout(branches: Iterable[tuple[int, int]]) -> dict[int, tuple[float, float]]:
+    """Places of buses in a plane, by the branches between them: near where few lie between.
+
+    Notes
+    -----
+    Kamada and Kawai's springs up to 400 buses; beyond, Fruchterman and Reingold's with a fixed
+    seed.
+    """
+    import networkx as nx
+
+    graph = nx.Graph(list(branches))
+    large = graph.number_of_nodes() > 400
+    found = nx.spring_layout(graph, seed=1) if large else nx.kamada_kawai_layout(graph)
+    return {int(bus): (float(x), float(y)) for bus, (x, y) in found.items()}
+
+
+def network_map(
+    buses: pd.DataFrame, flows: pd.DataFrame, period: int,
+    places: Mapping[int, tuple[float, float]] | None = None,
+) -> go.Figure:  # fmt: skip
+    """Any network in one period: voltages as colour, cars as size, branch loading as width.
+
+    Parameters
+    ----------
+    buses : DataFrame
+        One case of the study's table ``transmission``: period, bus, v_pu, load_mw, ev_mw, nsp_mw.
+    flows : DataFrame
+        The same case of the table ``flows``: period, from_bus, to_bus, flow_mw, flow_mva, loading.
+    period : int
+        From 1.
+    places : mapping, optional
+        Where each bus is drawn; `layout` by default.
+    """
+    state, lines = buses[buses["period"] == period], flows[flows["period"] == period]
+    ends = list(zip(lines["from_bus"], lines["to_bus"], strict=True))
+    at = places or layout(ends)
+    figure, low = go.Figure(), -np.inf
+    share = lines["loading"].to_numpy()
+    for k, (high, width) in enumerate(LOADING):
+        mine = [ends[e] for e in np.flatnonzero((share > low) & (share <= high))]
+        low = high
+        if mine:
+            name = f"up to {high:.0%} of the limit" if np.isfinite(high) else "at the limit"
+            figure.add_scatter(
+                x=[x for a, b in mine for x in (at[a][0], at[b][0], None)],
+                y=[y for a, b in mine for y in (at[a][1], at[b][1], None)],
+                mode="lines", name=name, hoverinfo="skip",
+                line={"color": "#d1495b" if k == len(LOADING) - 1 else "#7f8794", "width": width},
+            )  # fmt: skip
     figure.add_scatter(
-        x=[x for x, _ in places], y=[y for _, y in places], mode="markers+text", showlegend=False,
-        text=[str(b) for b in net.bus_number], textfont={"color": "white"}, hoverinfo="text",
-        hovertext=text,
-        marker={"size": 30, "color": day.v_pu[period], "cmin": 0.95, "cmax": 1.05,
-                "colorscale": "RdYlBu", "colorbar": {"title": "pu", "thickness": 12}},
+        x=[(at[a][0] + at[b][0]) / 2 for a, b in ends], hoverinfo="text", showlegend=False,
+        y=[(at[a][1] + at[b][1]) / 2 for a, b in ends], mode="markers", marker={"opacity": 0},
+        hovertext=[
+            f"{r['from_bus']} to {r['to_bus']}: {r['flow_mw']:.1f} MW, {r['flow_mva']:.1f} MVA"
+            + (f", {r['loading']:.0%} of the limit" if r["loading"] > 0 else "")
+            for r in lines.to_dict("records")
+        ],
     )  # fmt: skip
+    most, few = max(float(state["ev_mw"].abs().max()), 1e-9), len(state) <= 40
+    size = 22 if few else 8
+    cars = np.sqrt(state["ev_mw"].abs() / most) * (state["ev_mw"].abs() > 1e-6)
+    figure.add_scatter(
+        x=[at[b][0] for b in state["bus"]], y=[at[b][1] for b in state["bus"]],
+        mode="markers+text" if few else "markers", showlegend=False, hoverinfo="text",
+        text=state["bus"].astype(str), textfont={"size": 10, "color": "#1f2933"},
+        hovertext=[
+            f"bus {r['bus']}: {r['v_pu']:.4f} pu, load {r['load_mw']:.2f} MW, of it cars "
+            f"{r['ev_mw']:.3f} MW, not supplied {max(r['nsp_mw'], 0):.3f} MW"
+            for r in state.to_dict("records")
+        ],
+        marker={"size": size * (1 + cars), "color": state["v_pu"], "cmin": 0.94, "cmax": 1.06,
+                "colorscale": "RdYlBu", "line": {"color": "#7f8794", "width": 1},
+                "colorbar": {"title": "pu", "thickness": 12}},
+    )  # fmt: skip
+    period_h = float(buses["period_h"].iloc[0]) if "period_h" in buses else 0.5
+    when = clock(period - 1, period_h)
     figure.update_layout(
-        title=f"Voltages and branch loading at {clock(period)}", hovermode="closest", height=440,
-        xaxis={"visible": False}, yaxis={"visible": False},
+        title=f"Voltages, branch loading and cars at {when}", hovermode="closest", height=560,
+        xaxis={"visible": False}, yaxis={"visible": False}, legend_y=-0.02,
     )  # fmt: skip
-    return describe(figure, f"One-line drawing of the 14-bus system at {clock(period)}")
+    return describe(
+        figure,
+        f"Map of {len(state)} buses and {len(lines)} branches at {when}: voltages "
+        f"{state['v_pu'].min():.3f} to {state['v_pu'].max():.3f} pu, largest loading "
+        f"{share.max():.0%} of a limit, cars {state['ev_mw'].sum():.2f} MW in all",
+    )
 
 
 def day_curves(days: Mapping[str, OpfDay]) -> go.Figure:

@@ -77,6 +77,11 @@ def _hours(rows: pd.DataFrame) -> np.ndarray:
     return plots.hours(len(rows), _period_h(rows))
 
 
+def _axis(rows: pd.DataFrame) -> dict[str, Any]:
+    """Time axis through all periods of some rows."""
+    return plots.clock_axis(hours=len(rows) * _period_h(rows))
+
+
 def _day(table: pd.DataFrame, scenario: int, side: str, regime: str) -> pd.DataFrame:
     """One case's rows in order of period; the day without cars is the same in every case."""
     rows = table[table["regime"] == regime]
@@ -105,11 +110,12 @@ def system_load(system: pd.DataFrame, regime: str, side: str) -> go.Figure:
         rows = _day(system, scenario, side, regime)
         figure.add_scatter(
             x=_hours(rows), y=rows["load_mw"], name=f"scenario {scenario}", line_shape="hv",
-            line_color=plots.SCENARIO_COLOURS[scenario], hovertemplate="%{y:.2f} MW",
+            line_color=plots.SCENARIO_COLOURS.get(scenario, plots.SERIES[scenario % 11]),
+            hovertemplate="%{y:.2f} MW",
         )  # fmt: skip
     figure.update_layout(
         title_text=f"System load, {regime}, sample with the {_least(side)} energy",
-        xaxis=plots.clock_axis(), yaxis_title_text="load, MW",
+        xaxis=_axis(base), yaxis_title_text="load, MW",
     )  # fmt: skip
     return plots.describe(
         figure, f"System load by half-hour in the three scenarios, {regime} charging, {side} side."
@@ -175,8 +181,10 @@ def use_of_cap(schedules: pd.DataFrame, scenario: int, side: str, bus: int) -> g
     )
 
 
-def operation(system: pd.DataFrame, scenario: int, side: str) -> go.Figure:
-    """Generation and power not supplied through the day in every regime (Figure 7(a)).
+def operation(
+    system: pd.DataFrame, scenario: int, side: str, what: str = "generation"
+) -> go.Figure:  # fmt: skip
+    """Generation or load, and power not supplied, in every regime (Figure 7(a)).
 
     Parameters
     ----------
@@ -184,13 +192,15 @@ def operation(system: pd.DataFrame, scenario: int, side: str) -> go.Figure:
         The study's table ``system``: generation_mw, nsp_mw by period.
     scenario, side
         Which case.
+    what : str
+        ``generation`` or ``load``.
     """
     figure = go.Figure()
     for regime in STUDY:
         rows = _day(system, scenario, side, regime)
         colour = plots.REGIME_COLOURS[regime]
         figure.add_scatter(
-            x=_hours(rows), y=rows["generation_mw"], name=regime, line_shape="hv",
+            x=_hours(rows), y=rows[f"{what}_mw"], name=regime, line_shape="hv",
             line_color=colour, hovertemplate="%{y:.2f} MW",
         )  # fmt: skip
         if rows["nsp_mw"].max() > 1e-4:
@@ -200,12 +210,67 @@ def operation(system: pd.DataFrame, scenario: int, side: str) -> go.Figure:
                 hovertemplate="%{y:.3f} MW",
             )  # fmt: skip
     figure.update_layout(
-        title_text=f"Generation, scenario {scenario} {side}", xaxis=plots.clock_axis(),
+        title_text=f"{what.capitalize()}, scenario {scenario} {side}", xaxis=_axis(rows),
         yaxis_title_text="power, MW",
     )  # fmt: skip
     return plots.describe(
-        figure, "Generation by half-hour without cars and under three regimes of charging."
+        figure, f"{what.capitalize()} by period without cars and under three regimes of charging."
     )
+
+
+def voltages_by_bus(transmission: pd.DataFrame, scenario: int, side: str) -> go.Figure:
+    """Lowest voltage of every bus over the horizon in every regime.
+
+    Parameters
+    ----------
+    transmission : DataFrame
+        The study's table ``transmission``: bus, v_pu by period.
+    scenario, side
+        Which case.
+    """
+    figure = go.Figure()
+    for regime in STUDY:
+        lowest = _day(transmission, scenario, side, regime).groupby("bus")["v_pu"].min()
+        figure.add_scatter(
+            x=lowest.index.astype(str), y=lowest, name=regime, mode="markers",
+            marker={"color": plots.REGIME_COLOURS[regime], "size": 7}, hovertemplate="%{y:.4f} pu",
+        )  # fmt: skip
+    figure.update_layout(
+        title_text=f"Lowest voltage by bus, scenario {scenario} {side}", yaxis_title_text="pu",
+        xaxis={"title": {"text": "bus"}, "type": "category"}, height=380,
+    )  # fmt: skip
+    return plots.describe(figure, "Lowest voltage of every bus over the horizon in every regime.")
+
+
+def caps_by_bus(caps: pd.DataFrame, period_h: float, shown: int = 10) -> go.Figure:
+    """Caps over the horizon, stacked: the largest ones by bus, and the others together.
+
+    Parameters
+    ----------
+    caps : DataFrame
+        The study's table ``caps``: period, bus, cap_mw.
+    period_h : float
+        Length of a period.
+    shown : int
+        How many buses are drawn on their own.
+    """
+    wide = caps.pivot_table(index="period", columns="bus", values="cap_mw")
+    large = wide.sum().sort_values(ascending=False).index[:shown]
+    series = {f"bus {bus}": wide[bus] for bus in sorted(large)}
+    if rest := wide.shape[1] - len(large):
+        series[f"{rest} other buses"] = wide.drop(columns=large).sum(axis=1)
+    figure = go.Figure()
+    for k, (name, values) in enumerate(series.items()):
+        figure.add_scatter(
+            x=plots.hours(len(wide), period_h), y=values, name=name, stackgroup="caps",
+            line={"width": 0.5, "shape": "hv", "color": plots.SERIES[k % 11]},
+            hovertemplate="%{y:.2f} MW",
+        )  # fmt: skip
+    figure.update_layout(
+        title_text="Caps of the largest sum, with an aggregator at every bus",
+        xaxis=plots.clock_axis(hours=len(wide) * period_h), yaxis_title_text="MW",
+    )  # fmt: skip
+    return plots.describe(figure, "Cap of every aggregator over the horizon, stacked, MW.")
 
 
 def _least(side: str) -> str:

@@ -216,7 +216,7 @@ def run(
             progress("Regimes compared", done + 1, len(cases))
         tables = {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
         for name, table in tables.items():
-            store.save_table(names[name], key, table)
+            store.save_table(names[name], key, table, {"data": inputs.fingerprint})
     return tables
 
 

@@ -164,7 +164,7 @@ def _run(settings: Settings, store: Store, progress: Progress, inputs: Inputs) -
     powers: dict[Case, FloatArray] = {NO_CARS: np.zeros((inputs.periods, len(inputs.buses)))}
     powers |= _uncontrolled_mw(fleets)
     powers |= schedules_mw(aggregators, inputs.buses)
-    system, transmission = solve_days(
+    system, transmission, flows = solve_days(
         powers, inputs.day, store, progress, "Operator's OPF days", settings.jobs
     )
 
@@ -175,6 +175,7 @@ def _run(settings: Settings, store: Store, progress: Progress, inputs: Inputs) -
         "schedules": _schedule_table(aggregators),
         "system": system,
         "transmission": transmission,
+        "flows": flows,
         "caps": _caps_table(inputs),
     }
     key = study_key(settings, inputs)
@@ -182,7 +183,7 @@ def _run(settings: Settings, store: Store, progress: Progress, inputs: Inputs) -
         store.save_table(f"{name}.parquet", key, table)
     seconds = time.perf_counter() - clock
     _write_manifest(store, settings, key, seconds, inputs)
-    del tables["schedules"]
+    del tables["schedules"], tables["flows"]
     return StudyResult(store.folder, seconds, **tables)
 
 

@@ -155,7 +155,7 @@ def run(
             **_limit_tables(grid, store, jobs, progress, told),
         }
         for name, table in tables.items():
-            store.save_table(names[name], key, table)
+            store.save_table(names[name], key, table, {"data": told.fingerprint})
     return tables
 
 
@@ -323,14 +323,19 @@ def first_count(first_cars: FloatArray) -> dict[str, float]:
     }  # fmt: skip
 
 
-def first_counts(tables: dict[str, pd.DataFrame], inputs: Inputs | None = None) -> pd.DataFrame:
+def own_charger_kw(tables: dict[str, pd.DataFrame]) -> float:
+    """The inputs' own charger, with which the first of the points are made."""
+    return float(tables["points"]["charger_kw"].iloc[0])
+
+
+def first_counts(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """First count at which half of the days run short, by regime at the inputs' own charger.
 
     One row per regime: `draws` (days, or fleets), median with its interval, and spread. For
     ``proportional`` it is the count at which the first aggregator cannot live with its cap. `limit`
     names what runs out.
     """
-    kw = float((inputs or paper()).vehicles[0].charger.power_kw)
+    kw = own_charger_kw(tables)
     free, own, caps = tables["uncontrolled_first"], tables["first"], tables["caps"]
     least = caps.groupby(["rule", "seed"])["most_cars"].min()
     draws = {

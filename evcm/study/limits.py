@@ -12,8 +12,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from evcm.arrays import FloatArray
+from evcm.arrays import BoolArray, FloatArray
 from evcm.coordination.account import operate
 from evcm.errors import Checks
 from evcm.inputs.study import Inputs
@@ -67,33 +69,40 @@ def nse_by_limit(site: Day, sample_mw: FloatArray, probability: FloatArray) -> d
     }
 
 
+def _joined(network: Network, keep: BoolArray) -> BoolArray:
+    """Buses that the branches in `keep` join to the slack. (nb,)"""
+    ends = network.branch_from[keep], network.branch_to[keep]
+    graph = coo_array((np.ones(ends[0].size), ends), shape=(network.n_bus, network.n_bus))
+    part = connected_components(graph, directed=False)[1]
+    return np.asarray(part == part[network.slack])
+
+
 def without_branch(network: Network, branch: int) -> Network:
     """The network after the loss of a branch (index).
 
-    A bus that hangs on it alone goes with it; that is possible where it carries neither load nor
-    aggregator, as bus 8 with its condenser.
+    Buses that it alone joins to the slack go with it; that is possible where they carry neither
+    load nor aggregator, as bus 8 with its condenser.
 
     Raises
     ------
     InputError
-        The loss cuts off load or the slack.
+        The loss cuts off load or an aggregator.
     """
     keep = np.arange(network.branch_from.size) != branch
+    joined = _joined(network, keep)
+    keep &= joined[network.branch_from]
     fields = ("branch_from", "branch_to", "resistance_pu", "reactance_pu", "charging_pu",
               "tap_ratio", "shift_deg", "limit_mva", "angle_min_deg", "angle_max_deg")  # fmt: skip
     changes = {name: getattr(network, name)[keep] for name in fields}
-    joined = np.zeros(network.n_bus, bool)
-    joined[changes["branch_from"]] = joined[changes["branch_to"]] = True
-    lone = np.flatnonzero(~joined)
-    c = Checks(f"loss of branch {branch + 1}")
-    needed = (
-        (network.load_p_mw[lone] != 0) | np.isin(lone, network.ev_bus) | (lone == network.slack)
+    needed = ~joined & (
+        (network.load_p_mw != 0) | np.isin(np.arange(network.n_bus), network.ev_bus)
     )
+    c = Checks(f"loss of branch {branch + 1}")
     c.require(
-        not needed.any(), "buses cut off", network.bus_number[lone].tolist(), "none with load"
+        not needed.any(), "buses cut off", network.bus_number[needed].tolist(), "none with load"
     )
     c.done()
-    if lone.size:
+    if not joined.all():
         new = np.cumsum(joined) - 1
         buses = ("bus_number", "bus_type", "load_p_mw", "load_q_mvar", "shunt_g_mw",
                  "shunt_b_mvar", "v_min_pu", "v_max_pu")  # fmt: skip
@@ -217,9 +226,17 @@ class OutageTask:
         return fingerprint.of_content(fingerprint.of_code(OutageTask), self)
 
     def run(self) -> Result:
-        """Buses of the branch, energy not supplied without cars, first counts by day."""
+        """Buses of the branch, energy not supplied without cars, first counts by day.
+
+        Where the loss cuts load off, that load is what is not supplied, and no car is.
+        """
         whole, charger = self.inputs.day, self.inputs.vehicles[0].charger
-        net, site = whole.network, outage_day(whole, self.branch)
+        net, branches = whole.network, np.arange(whole.network.branch_from.size)
+        off = ~_joined(net, branches != self.branch)
+        if (whole.load_p_mw[:, off] != 0).any() or off[net.ev_bus].any():
+            lost = whole.period_h * float(np.maximum(whole.load_p_mw[:, off], 0).sum())
+            return self._found(lost, np.zeros(1))
+        site = outage_day(whole, self.branch)
         nothing = np.zeros((site.load_p_mw.shape[0], net.ev_bus.size))
         power = np.stack(
             [
@@ -232,12 +249,15 @@ class OutageTask:
         block = growing.first_shortage(site, power)
         first = np.where(block * self.block > self.most, np.inf, block * float(self.block))
         base = site.period_h * opf.assess(site, nothing).short_mw.sum()
-        first = np.where(base > 0, 0.0, first)
+        return self._found(float(base), np.where(base > 0, 0.0, first))
+
+    def _found(self, nse_mwh: float, first: FloatArray) -> Result:
+        net = self.inputs.network
         return Result(
             {
                 "from_bus": int(net.bus_number[net.branch_from[self.branch]]),
                 "to_bus": int(net.bus_number[net.branch_to[self.branch]]),
-                "nse_without_cars_mwh": float(base),
+                "nse_without_cars_mwh": nse_mwh,
                 "median_first_cars": float(np.median(first)),
                 "least_first_cars": float(first.min()),
             }

@@ -18,7 +18,7 @@ from evcm.coordination.regimes import Case
 from evcm.inputs.study import Inputs
 from evcm.network import opf
 from evcm.network.case import Day
-from evcm.network.tables import bus_table, system_table
+from evcm.network.tables import bus_table, flow_table, system_table
 from evcm.store import fingerprint
 from evcm.store.each import Jobs, Progress, each, required
 from evcm.store.result import Result
@@ -134,17 +134,19 @@ class DayTask:
         return fingerprint.of_content(fingerprint.of_code(DayTask), self.site, self.ev_mw)
 
     def run(self) -> Result:
-        """System totals by period, and the state by period and bus, as arrays by column."""
+        """System totals by period, the state by bus, and the flow by branch, arrays by column."""
         day = opf.solve_day(self.site.with_cars(self.ev_mw))
-        system, buses = system_table(day), bus_table(day, self.ev_mw)
-        return Result.of_tables({"seconds": day.seconds}, system=system, buses=buses)
+        return Result.of_tables(
+            {"seconds": day.seconds},
+            system=system_table(day), buses=bus_table(day, self.ev_mw), flows=flow_table(day),
+        )  # fmt: skip
 
 
 def solve_days(
     powers_mw: Mapping[Case, FloatArray], site: Day, store: Store, progress: Progress, step: str,
     jobs: Jobs = 1,
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
-    """AC OPF days for every case: system totals by period, and state by period and bus."""
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """AC OPF days for every case: totals by period, state by bus, flow by branch."""
     tasks = [DayTask(case, site, ev_mw) for case, ev_mw in powers_mw.items()]
     found = each(tasks, store, "days", jobs, progress, step)
 
@@ -153,11 +155,9 @@ def solve_days(
             result.table(name).assign(**task.case._asdict())
             for task, result in zip(tasks, found, strict=True)
         ]
-        return pd.concat(labelled, ignore_index=True)
+        return pd.concat(labelled, ignore_index=True).assign(period_h=site.period_h)
 
-    return joined("system").assign(period_h=site.period_h), joined("buses").assign(
-        period_h=site.period_h
-    )
+    return joined("system"), joined("buses"), joined("flows")
 
 
 def run_key(module: str, asked: object, inputs: Inputs) -> str:
