@@ -271,7 +271,7 @@ FAULTS = [
     ("network/bus.csv", "14,1,14.9", "14,1,14.9,9", "line 17: got 9 cells; allowed: 8"),
     ("network/network.toml", "base_mva = 100.0", 'base_mva = "100"', "base_mva: got 100;"),
     ("trips/roads.csv", "2,3,75.4", "2,7,75.4", "line 5, column to_bus: got 7"),
-    ("trips/roads.csv", "2,3,75.4", "2,2,75.4", "leads nowhere"),
+    ("trips/roads.csv", "2,3,75.4", "2,2,75.4", "line 5, to_bus: got 2; allowed: another"),
     ("trips/law.toml", "hours = [[16.5, 21.5]]", "hours = [[16.5, 20]]", "exactly one band"),
     ("trips/law.toml", "departure_sd_h = 1.415", "departure_sd_h = []", "departure_sd_h: got []"),
     ("vehicle/vehicle.toml", "share = 1.0", "share = 0.9", "sum to 1"),
@@ -289,6 +289,73 @@ def test_a_fault_in_a_folder_is_named_with_file_line_and_value(folder, name, old
     assert match in str(caught.value)
     done = CliRunner().invoke(cli.app, ["inputs", "check", str(folder)])
     assert isinstance(done.exception, InputError)
+
+
+def no_file(folder):
+    (folder / "network/branch.csv").unlink()
+    return "network/branch.csv: file: got missing"
+
+
+def unknown_bus(folder):
+    edit(folder / "trips/roads.csv", "2,3,75.4", "2,99,75.4")
+    return "trips/roads.csv, line 5, column to_bus: got 99; allowed: a bus with an aggregator: 2, 3"
+
+
+def road_that_leads_nowhere(folder):
+    edit(folder / "trips/roads.csv", "2,3,75.4", "2,2,75.4")
+    return "trips/roads.csv, line 5, to_bus: got 2; allowed: another bus than from_bus"
+
+
+def sessions_that_overlap(folder):
+    (folder / "trips/roads.csv").unlink()
+    (folder / "trips/sessions.toml").write_text("bus = 9\n")
+    (folder / "trips/sessions.csv").write_text(
+        "station,arrival,departure,energy_kwh\nA,2024-03-04T08:00,2024-03-04T12:00,5\n"
+        "A,2024-03-04T11:00,2024-03-04T13:00,4\n"
+    )
+    return "trips/sessions.csv: line 3, arrival: got 2024-03-04 11:00:00; allowed: at station A"
+
+
+def a_load_row_too_many(folder):
+    path = folder / "load/profile.csv"
+    path.write_text(path.read_text().rstrip() + "\n49,0.8,200\n")
+    return "column period: got 49; allowed: each of 1..48 once"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [no_file, unknown_bus, road_that_leads_nowhere, sessions_that_overlap, a_load_row_too_many],
+)
+@pytest.mark.parametrize("command", ["study", "compare", "hosting", "trips", "opf"])
+def test_a_spoilt_folder_ends_every_command_with_one_message(
+    folder, tmp_path, monkeypatch, capsys, spoil, command
+):
+    said, before = spoil(folder), sorted(tmp_path.rglob("*"))
+    out = ["--out", str(tmp_path / "out.csv")]
+    monkeypatch.setattr("sys.argv", ["evcm", command, "--inputs", str(folder), *out])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("evcm: ") == 1
+    assert "Traceback" not in told
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_cap_that_no_car_can_live_with_is_said_in_words(tmp_path, monkeypatch, capsys):
+    write_example(tmp_path / "in", "case9", 30)
+    edit(tmp_path / "in/market/market.toml", "system_cap_mw = 322.220", "system_cap_mw = 200.0")
+    options = ["--gap", "0.2", "--side", "max", "--jobs", "1", "--out", str(tmp_path / "out")]
+    call = ["evcm", "study", "--inputs", str(tmp_path / "in"), *options]
+    monkeypatch.setattr("sys.argv", call)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert "(bus 5): the system cap is too low" in told
+    assert "the least uniform increase of the system cap that admits a plan is" in told
+    assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
 def test_faults_of_all_files_come_together(folder):

@@ -32,6 +32,8 @@ hosting --counts 2000 --seeds 1 --days 1 --jobs 1 --out results
 synthesis --repeats 1 --jobs 1 --out results
 status results --json
 results where
+results csv results --out tables
+report results
 building example office
 building run --config office/building.toml --out dispatched
 building days --days 50 --jobs 1 --out results

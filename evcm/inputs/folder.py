@@ -37,6 +37,7 @@ from evcm.inputs.values import (
     VehicleClass,
     WearLaw,
     roads_of,
+    some,
 )
 from evcm.network import case as tables
 from evcm.network.case import Day, Network
@@ -423,8 +424,11 @@ class _Reader:
         whole, number = "whole", "number"
         t = self.table("trips/roads.csv", {"from_bus": whole, "to_bus": whole, "length_km": number})
         buses = network.ev_bus_number
-        allowed = "a bus with an aggregator"
+        allowed = "a bus with an aggregator: " + some(buses)
         self.known(t, ("from_bus", "to_bus"), buses, allowed)
+        for row in np.flatnonzero(t["from_bus"] == t["to_bus"]):
+            where = f"{table_where(t, int(row), self.folder)}, to_bus"
+            self.checks.require(False, where, int(t["to_bus"][row]), "another bus than from_bus")
         weight = None
         if (self.folder / "trips" / "homes.csv").exists():
             homes = self.table("trips/homes.csv", {"bus": whole, "weight": number})
@@ -461,7 +465,8 @@ class _Reader:
             {"departure_sd_h": "number", "arrival_sd_h": "number", "count": "whole",
              "consumption_kwh_per_km": "number", "vehicle_class": "text", "car": "text"},
         )  # fmt: skip
-        self.known(t, ("home_bus", "work_bus"), network.ev_bus_number, "a bus with an aggregator")
+        allowed = "a bus with an aggregator: " + some(network.ev_bus_number)
+        self.known(t, ("home_bus", "work_bus"), network.ev_bus_number, allowed)
         self.finite(t, low=0)
         size = len(t)
         ones = np.ones(size, dtype=np.int64)

@@ -390,7 +390,7 @@ def roads_of(
     for a, b, km in roads:
         good = c.require(a != b, f"road {a}-{b}", "leads nowhere", "two different buses")
         for end in {a, b}:
-            allowed = "a bus with an aggregator: " + _some(bus)
+            allowed = "a bus with an aggregator: " + some(bus)
             good &= c.require(end in place, f"road {a}-{b}", f"ends at bus {end}", allowed)
         good &= c.require(0 < km < 1e5, f"road {a}-{b}, length_km", km, "0 < km < 100,000")
         if good and c.require((place[a], place[b]) not in edges, f"road {a}-{b}", "twice", "once"):
@@ -412,7 +412,8 @@ def roads_of(
     )  # fmt: skip
 
 
-def _some(buses: Iterable[int], most: int = 20) -> str:
+def some(buses: Iterable[int], most: int = 20) -> str:
+    """Numbers of buses for a message; the first `most` of them."""
     found = [str(b) for b in buses]
     return ", ".join(found[:most]) + (f" ... ({len(found)} in all)" if len(found) > most else "")
 
