@@ -34,7 +34,7 @@ def period_cost(search: Search, t: int) -> go.Figure:
     )  # fmt: skip
     figure.update_layout(
         title=f"Cost of day-ahead power in period {t + 1}",
-        xaxis_title="day-ahead power, MW", yaxis_title="cost of the period, $",
+        xaxis_title="day-ahead power, MW", yaxis_title="cost of the period, USD",
     )  # fmt: skip
     return describe(
         figure,
@@ -58,7 +58,7 @@ def bounds(trace: Sequence[Event]) -> go.Figure:
         text=[f"node {event.node}: {event.action}" for event in trace],
     )  # fmt: skip
     figure.update_layout(
-        title="The search closes the gap", xaxis_title="seconds", yaxis_title="cost of the day, $"
+        title="The search closes the gap", xaxis_title="seconds", yaxis_title="cost of the day, USD"
     )
     return describe(figure, "Best plan falling and proven bound rising over the search's seconds")
 

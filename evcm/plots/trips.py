@@ -86,6 +86,10 @@ def cars_by_bus(ours: pd.DataFrame, published: pd.DataFrame, scenario: int, side
     return figure
 
 
+LAW_WORDS = {"published": "law of the results", "printed": "law as printed"}
+"""The paper's two readings of the trip law, in words."""
+
+
 def times(laws: Sequence[TripLaw], drawn: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> go.Figure:
     """Figure 4(b): departures and arrivals per 10,000 cars; published histogram, laws and draws.
 
@@ -106,7 +110,8 @@ def times(laws: Sequence[TripLaw], drawn: Mapping[str, tuple[np.ndarray, np.ndar
             keep = count > 0
             figure.add_scatter(
                 x=(period[keep] - 1) / 2, y=count[keep], mode="lines+markers",
-                name=f"drawn, {law.name} law", legendgroup=law.name, showlegend=k == 0,
+                name=f"drawn, {LAW_WORDS.get(law.name, law.name)}", legendgroup=law.name,
+                showlegend=k == 0,
                 line={"color": SERIES[i], "shape": "hvh"}, marker={"size": 4},
             )  # fmt: skip
     ticks = list(range(0, 31, 3))

@@ -294,9 +294,9 @@ def _powers(
 
 def spread_at(case: Case) -> NDArray[np.bool_]:
     """Where selling pays more than buying costs, (M * T,): a binary keeps the two apart there."""
-    dear = case.series.sell_usd_per_kwh > case.series.buy_usd_per_kwh
+    sells_above = case.series.sell_usd_per_kwh > case.series.buy_usd_per_kwh
     paid = case.weights.energy_cost > 0
-    return np.tile(dear & paid, case.series.base_kw.shape[1])
+    return np.tile(sells_above & paid, case.series.base_kw.shape[1])
 
 
 def _one_way(case: Case, p: Program, at: IntArray, net: IntArray, export: IntArray) -> None:

@@ -204,7 +204,7 @@ class Search:
         return answer, data
 
     def _hopeless(self) -> float:
-        """More than any plan costs: dearest step and power in every period, all wear."""
+        """More than any plan costs: most expensive step and power in every period, all wear."""
         s = self.steps
         reach = np.maximum(np.abs(s.real_low), np.abs(s.real_high))
         most = float((np.abs(s.price)[:, None] * np.where(s.real, reach, 0.0)).max(axis=2).sum())
@@ -281,7 +281,7 @@ class Search:
         return weights, paid
 
     def pick(self, r: Relaxed, t: Any, day: BoolArray) -> tuple[int, float]:
-        """Step to fix in a period with a gap: the heaviest if clear or dear, else where P lies."""
+        """Step to fix in a period with a gap: heaviest if clear or expensive, else where P lies."""
         w = np.where(day[t], self.day_weights(r, t), 0.0)
         a = int(np.argmax(w))
         share = float(w[a] / max(w.sum(), 1e-9))
