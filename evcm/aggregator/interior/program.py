@@ -590,21 +590,22 @@ def _products(T, N, rows, d, s, x, e, ap, ad):  # type: ignore[no-untyped-def]  
     return total
 
 
-def _invert(n: int, A: FloatArray, good: BoolArray) -> None:
-    """Inverse of a symmetric positive matrix, in place."""
-    c, bad = dpotrf(A[n].T, lower=0, overwrite_a=1, clean=0)
-    good[n] = not bad
-    if not bad:
-        inverse, _ = dpotri(c, lower=0, overwrite_c=1)
-        A[n] = inverse.T
-        _mirror(A[n])
+def _invert(lo: int, hi: int, A: FloatArray, good: BoolArray) -> None:
+    """Inverses of symmetric positive matrices, in place."""
+    for n in range(lo, hi):
+        c, bad = dpotrf(A[n].T, lower=0, overwrite_a=1, clean=0)
+        good[n] = not bad
+        if not bad:
+            dpotri(c, lower=0, overwrite_c=1)  # in place: c is A's own memory
+    _mirror(lo, hi, A)
 
 
 @nb.njit(**JIT)
-def _mirror(A):  # type: ignore[no-untyped-def]  # pragma: no cover
-    for i in range(A.shape[0]):
-        for j in range(i):
-            A[j, i] = A[i, j]
+def _mirror(lo, hi, A):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for n in range(lo, hi):
+        for i in range(A.shape[1]):
+            for j in range(i):
+                A[n, j, i] = A[n, i, j]
 
 
 def _start(
@@ -623,8 +624,7 @@ def _start(
     levels = ch.first_levels(chains, up * mean_price, mu)
     total = np.zeros((N, 2 * T))
     zero = ch.zero_levels(chains)
-    for n in range(N):
-        ch.step(n, T, chains, levels, work, zero, 0.0, 0.0, total)
+    ch.step(0, N, T, chains, levels, work, zero, 0.0, 0.0, total)
     A, B = total[:, 0::2].T, total[:, 1::2].T
     net = A - B
     size = 0.2 * float(np.abs(A).mean()) + 1e-3
