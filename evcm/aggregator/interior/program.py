@@ -126,6 +126,16 @@ class Scratch(NamedTuple):
     second: State
 
 
+class Middle(NamedTuple):
+    """An iterate half way to an optimum, from which a like program starts."""
+
+    levels: Levels
+    state: State
+    data: MarketData
+    P: FloatArray
+    mu: float
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """Where a program stopped: powers (T, N), multipliers, and how well it was solved.
@@ -146,6 +156,7 @@ class Answer:
     residual: float
     iterations: int
     ended: str
+    middle: Middle | None
 
     @property
     def multipliers(self) -> tuple[FloatArray, FloatArray]:
@@ -613,28 +624,19 @@ def _start(
 ) -> tuple[Levels, State]:
     """A first iterate inside all bounds; `price` (T,) of energy sets the scale of multipliers."""
     T, N = d.e_low.shape
-    K, S = d.y.size, d.x.size
-    of = np.repeat(np.arange(T), np.diff(d.corner))
     y3 = price[:, None] * rows.probability
     scale = max(float(np.abs(y3).mean()), 1e-6)
     span = chains.high - chains.low
     mu = 0.3 * scale * max(float(0.3 * span.mean()), 1e-9)
-    mean_price = float(np.mean(y3))
-    up = float(np.mean(chains.up))
-    levels = ch.first_levels(chains, up * mean_price, mu)
+    levels = ch.first_levels(chains, float(np.mean(chains.up)) * float(np.mean(y3)), mu)
     total = np.zeros((N, 2 * T))
-    zero = ch.zero_levels(chains)
-    ch.step(0, N, T, chains, levels, work, zero, 0.0, 0.0, total)
+    ch.step(0, N, T, chains, levels, work, ch.zero_levels(chains), 0.0, 0.0, total)
     A, B = total[:, 0::2].T, total[:, 1::2].T
     net = A - B
     size = 0.2 * float(np.abs(A).mean()) + 1e-3
-    first, last = d.x[d.corner[:-1]], d.x[d.corner[1:] - 1]
-    P0 = np.clip(net @ rows.probability, first, last)
-    m = np.exp(-np.abs(d.x - P0[of]) / (0.1 * (last - first)[of] + 1e-6)) + 0.02
-    m = m / np.bincount(of, m, T)[of]
-    P = np.bincount(of, d.x * m, T)
     W = np.minimum(size, 0.5 * rows.w_max)
     floor = np.maximum(0.05 * np.abs(y3), 0.01 * scale)
+    P = np.clip(net @ rows.probability, d.x[d.corner[:-1]], d.x[d.corner[1:] - 1])
     left = (
         rows.limit[..., : R - 1]
         - A[..., None] * rows.ab[: R - 1, 0] - B[..., None] * rows.ab[: R - 1, 1]
@@ -645,12 +647,30 @@ def _start(
     y[..., : R - 1] = np.maximum(mu / s, floor[..., None])
     y[..., 2] = mu / s[..., 2]
     y[..., R - 1] = y3
+    E = net + rows.w[R - 1] * W
+    cars = (W, mu / W, mu / (rows.w_max - W), s, y[..., : R - 1].copy(), y)
+    return levels, State(*cars, *_trade(rows, d, y, np.zeros(T), P, E, mu))
+
+
+def _trade(
+    rows: Rows, d: MarketData, y: FloatArray, y4: FloatArray, P: FloatArray, E: FloatArray,
+    mu: float,
+) -> tuple[FloatArray, ...]:  # fmt: skip
+    """The part of a state that belongs to corners, points and bounds of E, near P and E."""
+    T, N = d.e_low.shape
+    K, S = d.y.size, d.x.size
+    of = np.repeat(np.arange(T), np.diff(d.corner))
+    first, last = d.x[d.corner[:-1]], d.x[d.corner[1:] - 1]
+    m = np.exp(-np.abs(d.x - np.clip(P, first, last)[of]) / (0.1 * (last - first)[of] + 1e-6))
+    m += 0.02
+    m = m / np.bincount(of, m, T)[of]
     room = d.e_high - d.e_low
-    E = np.clip(net + rows.w[R - 1] * W, d.e_low + 0.1 * room, d.e_high - 0.1 * room)
+    E = np.clip(E, d.e_low + 0.1 * room, d.e_high - 0.1 * room)
     count = np.diff(d.point)
     of_point = np.repeat(np.arange(count.size), count)
     v = (np.repeat(m, N) / np.maximum(count, 1))[of_point] if K else np.zeros(0)
-    y4, y6 = np.zeros(T), np.zeros((S, N))
+    y6 = np.zeros((S, N))
+    y3 = y[..., R - 1] - y4[:, None] * rows.probability
     q = (y[..., : R - 1] @ rows.p[: R - 1]).sum(axis=1)
     gm = d.cost + d.x * (q - y4)[of]
     zv = np.zeros(0)
@@ -666,11 +686,34 @@ def _start(
     least = np.full(T, np.inf)
     np.minimum.at(least, of, gm)
     y5 = -least + mu
-    return levels, State(
-        W, mu / W, mu / (rows.w_max - W), s, y[..., : R - 1].copy(), y, E,
-        mu / (E - d.e_low), mu / (d.e_high - E),
-        m, np.maximum(mu / m, gm + y5[of]), v, zv, y4, y5, y6,
-    )  # fmt: skip
+    zm = np.maximum(mu / m, gm + y5[of])
+    return E, mu / (E - d.e_low), mu / (d.e_high - E), m, zm, v, zv, y4, y5, y6
+
+
+def _resume(rows: Rows, d: MarketData, old: Middle) -> tuple[Levels, State]:
+    """The iterate of a like program; only periods whose corners or points differ start anew."""
+    T, N = d.e_low.shape
+    levels, s, o = Levels(*(a.copy() for a in old.levels)), old.state, old.data
+    trade = _trade(rows, d, s.y, s.y4.copy(), old.P, s.E, old.mu)
+    fresh = State(*(a.copy() for a in s[:6]), *trade)
+    for t in range(T):
+        at, was = slice(*d.corner[t : t + 2]), slice(*o.corner[t : t + 2])
+        k = slice(*d.point[[at.start * N, at.stop * N]])
+        j = slice(*o.point[[was.start * N, was.stop * N]])
+        if (
+            d.block[t] != o.block[t]
+            or not np.array_equal(d.x[at], o.x[was])
+            or not np.array_equal(d.cost[at], o.cost[was])
+            or not np.array_equal(d.y[k], o.y[j])
+            or not np.array_equal(d.f[k], o.f[j])
+        ):
+            continue
+        fresh.m[at], fresh.zm[at], fresh.v[k], fresh.zv[k] = s.m[was], s.zm[was], s.v[j], s.zv[j]
+        fresh.y5[t], fresh.y6[at] = s.y5[t], s.y6[was]
+        kept = (d.e_low[t] == o.e_low[t]) & (d.e_high[t] == o.e_high[t])
+        for new, former in ((fresh.E, s.E), (fresh.ze_low, s.ze_low), (fresh.ze_high, s.ze_high)):
+            new[t, kept] = former[t, kept]
+    return levels, fresh
 
 
 def _zeros(state: State) -> State:
@@ -680,7 +723,7 @@ def _zeros(state: State) -> State:
 def solve_program(
     chains: Chains, rows: Rows, data: MarketData, price: FloatArray, tolerance: float,
     allowed: float, run: Callable[[Any, int, tuple[Any, ...]], None],
-    watch: Watch | None = None,
+    watch: Watch | None = None, middle: Middle | None = None, keep: float = 0.0,
 ) -> Answer:  # fmt: skip
     """Solve one linear program to a complementarity of `tolerance` (the money of the data).
 
@@ -696,10 +739,15 @@ def solve_program(
         Runs a kernel for every sample (`chains.each_sample`).
     watch : callable, optional
         May end the program early.
+    middle : Middle, optional
+        Iterate of a like program to start from.
+    keep : float
+        Complementarity near which an iterate is kept for like programs.
     """
     d, (T, N) = data, data.e_low.shape
     work = ch.make_work(chains, T)
-    levels, s = _start(rows, d, chains, price, work)
+    warm = middle is not None
+    levels, s = _resume(rows, d, middle) if middle else _start(rows, d, chains, price, work)
     e, me = ch.zero_levels(chains), _zeros(s)
     width = np.where(d.block, np.diff(d.corner) + 2, 2)
     start = np.concatenate([[0], np.cumsum(width)]).astype(np.int64)
@@ -721,7 +769,23 @@ def solve_program(
     pairs = (6 if chains.limited else 4) * chains.low.size + 5 * T * N
     pairs += 2 * int((~d.block).sum()) * N + S + d.y.size
     run(ch.step, N, (T, chains, levels, work, e, 0.0, 0.0, total))
+
+    def direction(sm: float) -> tuple[float, float]:
+        run(ch.right_side, N, (T, chains, levels, work, eta, sm))
+        _right(T, N, rows, d, s, x, work.k, total, sm)
+        Ak = (A @ x.kk[:, :, None])[:, :, 0]
+        _border_right(T, N, rows, d, s, x, start, Ak, b)
+        db = dgetrs(lu, pivot, b, trans=1)[0]
+        _totals_right(T, N, x, start, db, right)
+        deta = (A @ right[:, :, None])[:, :, 0]
+        rp, rd = _back(T, N, rows, d, s, x, start, db, deta, sm, me)
+        run(ch.back, N, (T, chains, levels, work, deta, sm, e))
+        return (
+            1.0 / max(rp, float(work.reach[0].max())), 1.0 / max(rd, float(work.reach[1].max()))
+        )  # fmt: skip
+
     ended, iterations, slow, least = "failed", 0, 0, np.inf
+    saved: Middle | None = None
     for it in range(MAX_ITERATIONS):
         iterations = it
         _totals(T, N, d, s, x)
@@ -734,6 +798,11 @@ def solve_program(
             ended = "optimal"  # or as good as its digits allow: bounds and plans are checked
             break
         least = min(least, 3 * residual)
+        if saved is None and 0.2 * keep < comp < keep and residual < 0.03:
+            saved = Middle(
+                Levels(*(a.copy() for a in levels)), State(*(a.copy() for a in s)), d, x.P.copy(),
+                comp / pairs,
+            )  # fmt: skip
         if watch is not None and watch(it, comp, residual, objective, s.y, s.y4):
             ended = "stopped"
             break
@@ -748,20 +817,6 @@ def solve_program(
         if bad:
             break
 
-        def direction(sm: float) -> tuple[float, float]:
-            run(ch.right_side, N, (T, chains, levels, work, eta, sm))
-            _right(T, N, rows, d, s, x, work.k, total, sm)
-            Ak = (A @ x.kk[:, :, None])[:, :, 0]
-            _border_right(T, N, rows, d, s, x, start, Ak, b)
-            db = dgetrs(lu, pivot, b, trans=1)[0]  # noqa: B023
-            _totals_right(T, N, x, start, db, right)
-            deta = (A @ right[:, :, None])[:, :, 0]
-            rp, rd = _back(T, N, rows, d, s, x, start, db, deta, sm, me)
-            run(ch.back, N, (T, chains, levels, work, deta, sm, e))
-            return (
-                1.0 / max(rp, float(work.reach[0].max())), 1.0 / max(rd, float(work.reach[1].max()))
-            )  # fmt: skip
-
         work.second[:] = 0.0
         for array in x.second:
             array[:] = 0.0
@@ -772,7 +827,12 @@ def solve_program(
         sm = max((after / comp) ** 3 * mu, 0.02 * tolerance / pairs)
         ap, ad = direction(sm)
         ap, ad = min(1.0, 0.995 * ap), min(1.0, 0.995 * ad)
-        slow = slow + 1 if max(ap, ad) < 1e-3 else 0
+        slow = slow + 1 if max(ap, ad) < 1e-3 or (warm and min(ap, ad) < 0.05) else 0
+        if warm and slow > 1:  # too far from the other program: from the start, then
+            warm, slow, least = False, 0, np.inf
+            levels, s = _start(rows, d, chains, price, work)
+            run(ch.step, N, (T, chains, levels, work, e, 0.0, 0.0, total))
+            continue
         if slow > 4:
             break
         run(ch.step, N, (T, chains, levels, work, e, ap, ad, total))
@@ -802,5 +862,5 @@ def solve_program(
     paid += (d.e_cost * s.E).sum(axis=1) * ~d.block
     return Answer(
         levels, s, x.P, s.E, s.W, paid, float(work.reach[3].sum()), objective, comp, residual,
-        iterations, ended,
+        iterations, ended, saved or middle,
     )  # fmt: skip

@@ -2,10 +2,11 @@
 
 Interior solutions are centres of optimal faces, so steps are read with a tolerance, periods that
 hang between corners go to the heavier corner (E moves along with P), and ties at an edge belong to
-the step of P. A dive fixes more and more steps until one program with all steps fixed is left; its
-net schedules are a plan. Branching: best bound first; the period with the largest gap between true
-and relaxed cost is split by its day-ahead step, else by the real-time step of one sample. A node
-ends as soon as the exact Lagrangian closes it, which is often long before its program is solved.
+the step of P. The program with all steps fixed as read gives a plan: its net schedules. A program
+starts from an iterate of a like one, half way to the optimum of that. Branching: best bound first;
+the period with the largest gap between true and relaxed cost is split by its day-ahead step, else
+by the real-time step of one sample. A node ends as soon as the exact Lagrangian closes it, which
+is often long before its program is solved.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from evcm.aggregator.interior.market import (
     read,
 )
 from evcm.aggregator.interior.plans import SHORT_MW, Candidate, recover
-from evcm.aggregator.interior.program import Answer, MarketData, solve_program
+from evcm.aggregator.interior.program import Answer, MarketData, Middle, solve_program
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.errors import SolverError
@@ -40,6 +41,9 @@ Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
 
 MOST_NODES = 400
+WARM = 2000.0
+"""Complementarity, in gaps asked for, at which an iterate is kept for like programs."""
+
 NEAR = 3
 """Day-ahead steps on either side of the root's that a first dive looks at."""
 
@@ -98,6 +102,7 @@ class Search:
         self.turnover = 1.0 / self.units.usd
         self.programs, self.iterations, self.nodes = 0, 0, 0
         self.tried: set[bytes] = set()
+        self.last: Middle | None = None
         self.centre: IntArray | None = None
         self.trace: list[Event] = []
         middle = self.steps.price * np.where(self.steps.day, 1.0, np.nan)
@@ -161,7 +166,7 @@ class Search:
 
     def program(
         self, day: BoolArray, real: BoolArray, blocks: set[int], share: float,
-        watch: bool = False, near: bool = False,
+        watch: bool = False, near: bool = False, middle: Middle | None = None,
     ) -> tuple[Answer, MarketData]:  # fmt: skip
         """Solve a program to a share of the gap; `watch`: end it when its bound closes the node."""
         steps = self.steps.only(day, real)
@@ -198,6 +203,8 @@ class Search:
                 self.allowed,
                 self.run_samples,
                 closed,
+                middle,
+                WARM * self.target,
             )
         self.programs += 1
         self.iterations += answer.iterations
@@ -212,11 +219,16 @@ class Search:
         return 4.0 * most + wear + 1.0
 
     def relax(
-        self, day: BoolArray, real: BoolArray, blocks: set[int], share: float = 0.15
+        self,
+        day: BoolArray,
+        real: BoolArray,
+        blocks: set[int],
+        share: float = 0.15,
+        middle: Middle | None = None,
     ) -> Relaxed:
         """The relaxation of a node, with its exact bound."""
         near = np.isinf(self.upper) and self.centre is not None
-        answer, data = self.program(day, real, blocks, share, watch=True, near=near)
+        answer, data = self.program(day, real, blocks, share, True, near, middle)
         bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
         if not np.isfinite(bound.value):
             raise SolverError(f"{self.problem.label}: the interior-point method lost its digits")
@@ -241,7 +253,8 @@ class Search:
         self.tried.add(key)
         every = np.arange(self.steps.day.shape[1])
         day, real = every == found.day[:, None], every == found.real[..., None]
-        answer, _ = self.program(day, real, set(), 0.1)
+        answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
+        self.last = answer.middle
         if answer.residual > 1e-4:
             return None
         candidate = recover(self.problem, self.segments, self.chains, self.rows, self.units, answer)
@@ -323,42 +336,6 @@ class Search:
                 return
             last, P, E = cost, candidate.P, candidate.E
 
-    def dive(
-        self, r: Relaxed, day: BoolArray, real: BoolArray, blocks: set[int], rounds: int = 4
-    ) -> None:
-        """Fix ever more steps, then polish."""
-        day, real, every = day.copy(), real.copy(), np.arange(day.shape[1])
-        for k in range(rounds):
-            off = np.flatnonzero(r.gaps > 0.02 * self.target)
-            if r.gaps.sum() < 0.3 * self.target or self.late:
-                break
-            clear = [
-                (share, t, a)
-                for t in off
-                if day[t].sum() > 1
-                for a, share in [self.pick(r, t, day)]
-            ]
-            more = {int(t) for t in off if not r.data.block[t]}
-            settled = [
-                t for t in off
-                if r.data.block[t] and day[t].sum() == 1 and (real[t].sum(axis=1) > 1).any()
-            ]  # fmt: skip
-            if not clear and not more and not settled:
-                break
-            blocks = blocks | more
-            for t in settled:
-                w = np.where(real[t], self.real_weights(r, t)[0] + 1e-9, 0.0)
-                sure = w.max(axis=1) >= 0.8 * w.sum(axis=1)
-                real[t, sure] = (every == np.argmax(w, axis=1)[:, None])[sure]
-            clear.sort(reverse=True)
-            for i, (share, t, a) in enumerate(clear):
-                if i < max(1, (len(clear) + 1) // 2) or share >= 0.8 or k >= rounds - 2:
-                    day[t] = every == a
-            r = self.relax(day, real, blocks, 0.4)
-            if r.answer.ended != "optimal" or r.answer.objective > self.upper:
-                return
-        self.polish(*self.nearest(r, day))
-
     # --- branching -----------------------------------------------------------------------
 
     def branch(
@@ -423,16 +400,17 @@ class Search:
         root = self._root(day, real)
         blocks = {int(t) for t in np.flatnonzero(root.gaps > 0.03 * self.target)}
         closed = np.inf
-        heap = [(root.bound.value, 0, day, real)]
+        heap = [(root.bound.value, 0, day, real, root.answer.middle)]
         made = 0
         while heap:
             self.lower = min(closed, heap[0][0])
             if heap[0][0] >= self.cutoff or self.nodes >= MOST_NODES or self.late:
                 break
-            bound, number, day, real = heapq.heappop(heap)
+            bound, _, day, real, middle = heapq.heappop(heap)
             self.nodes += 1
             for _ in range(3):
-                r = self.relax(day, real, blocks)
+                r = self.relax(day, real, blocks, middle=middle)
+                middle = r.answer.middle
                 bound = max(bound, r.bound.value)
                 self.note(f"relaxation with {len(blocks)} hulls", r.bound.value, len(blocks))
                 outside = np.where(r.data.block, 0.0, r.gaps)
@@ -441,9 +419,9 @@ class Search:
                     break
                 blocks |= new
             if bound < self.cutoff:
-                if number == 0:
-                    self.dive(r, day, real, blocks)
-                elif r.answer.objective + 0.35 * r.gaps.sum() < self.upper:
+                if r.answer.objective + r.gaps.sum() < self.upper - 0.05 * self.target:
+                    self.polish(r.answer.P, r.answer.E)  # a better plan, if it reads well
+                if r.answer.objective + 0.35 * r.gaps.sum() < self.upper:
                     self.polish(*self.nearest(r, day))
             if bound >= self.cutoff:
                 closed = min(closed, bound)
@@ -458,7 +436,7 @@ class Search:
                 closed = min(closed, bound)
             for d, q in parts:
                 made += 1
-                heapq.heappush(heap, (bound, made, d, q))
+                heapq.heappush(heap, (bound, made, d, q, middle))
         self.lower = min(closed, heap[0][0] if heap else np.inf, self.upper)
         self.note("the search ends", self.lower, len(blocks))
         self.tell()
