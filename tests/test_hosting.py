@@ -22,7 +22,7 @@ from evcm.trips import uncontrolled
 SMALL = Grid(
     counts=(2200, 13_200), seeds=(1, 3), capped_seeds=(1,), sweep_counts=(),
     regimes=("apart", "proportional"),
-    threshold_range=(2200, 13_200), outage_days=2,
+    threshold_range=(2200, 13_200), outage_days=2, feeder_draws=1,
     groups=44, samples=2, days=3, curve_days=2, block=1000, most=12_000,
     uncontrolled_charger_kw=(22.0, 150.0),
 )  # fmt: skip

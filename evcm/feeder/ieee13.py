@@ -36,13 +36,17 @@ class Terminal:
 
 @dataclass(frozen=True)
 class Line:
-    """A line section with its whole series impedance (ohm) and shunt susceptance (S)."""
+    """A line section with its whole series impedance (ohm) and shunt susceptance (S).
+
+    ``rated_a`` is what each of its phase conductors carries; inf for a switch.
+    """
 
     start: str
     end: str
     phases: str
     z_ohm: ComplexArray
     b_s: NDArray[np.float64]
+    rated_a: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,7 @@ def circuit(model: FeederModel) -> Circuit:
 
 def _lines(facts: dict[str, Any], model: FeederModel) -> tuple[Line, ...]:
     codes = _rows("feeder/line_codes.csv")
+    rated = {str(r.code): float(r.rated_a) for r in _rows("feeder/ratings.csv")}
     spread = facts["distributed_load"]
     shared = data.read_table("feeder/distributed_loads.csv").iloc[0]
     head = facts["head_node"]
@@ -266,7 +271,9 @@ def _lines(facts: dict[str, Any], model: FeederModel) -> tuple[Line, ...]:
         if (start, end) == (str(shared["from"]), str(shared["to"])):
             at = float(spread["position"])
             parts = [(start, spread["node"], at), (spread["node"], end, 1 - at)]
-        found += [Line(s, e, str(row.phases), z * miles * f, b * miles * f) for s, e, f in parts]
+        for s, e, f in parts:
+            most_a = rated[str(row.code)]
+            found.append(Line(s, e, str(row.phases), z * miles * f, b * miles * f, most_a))
     return tuple(found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from evcm.feeder.ieee13 import Circuit, FeederModel, Terminal, circuit
 
 @dataclass(frozen=True)
 class Spread:
-    """Shares of the cars' power by terminal; they sum to 1.
+    """Shares of the cars' power by terminal; they sum to 1, for every case alike or for each.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Spread:
         Name of the rule.
     terminals : tuple of Terminal
         Where the cars plug in, phase to neutral.
-    shares : ndarray, (terminal,)
+    shares : ndarray, (terminal,) or (case, terminal)
         Share of the feeder's car power at each.
     """
 
@@ -40,20 +40,24 @@ class Spread:
             "terminals", [str(t) for t in self.terminals], "each once",
         )  # fmt: skip
         c.require(
-            self.shares.shape == (len(self.terminals),),
-            "shares, shape", self.shares.shape, f"({len(self.terminals)},)",
+            self.shares.ndim in (1, 2) and self.shares.shape[-1] == len(self.terminals),
+            "shares, shape", self.shares.shape, f"(case, {len(self.terminals)}), or one row of it",
         )  # fmt: skip
-        total = float(self.shares.sum())
+        off = np.abs(self.shares.sum(axis=-1) - 1).max(initial=0.0)
         c.require(bool((self.shares >= 0).all()), "shares", self.shares.tolist(), ">= 0")
-        c.require(abs(total - 1) <= 1e-9, "shares, sum", total, "1")
+        c.require(bool(off <= 1e-9), "shares, sum", f"off by {off:g}", "1")
         c.done()
 
     def on(self, feeder: Circuit) -> FloatArray:
         """Shares by terminal of the circuit; an absent node or phase is refused by name."""
-        found = np.zeros(len(feeder.terminals))
-        for terminal, share in zip(self.terminals, self.shares, strict=True):
-            found[feeder.index(terminal)] += share
+        found = np.zeros((*self.shares.shape[:-1], len(feeder.terminals)))
+        for j, terminal in enumerate(self.terminals):
+            found[..., feeder.index(terminal)] += self.shares[..., j]
         return found
+
+    def take(self, rows: slice) -> Spread:
+        """The spread of some cases."""
+        return self if self.shares.ndim == 1 else replace(self, shares=self.shares[rows])
 
 
 def spread_names() -> tuple[str, ...]:

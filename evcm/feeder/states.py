@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from evcm import data
 from evcm.arrays import ComplexArray, FloatArray
-from evcm.errors import SolverError
+from evcm.errors import Checks, SolverError
 from evcm.feeder import opendss
 from evcm.feeder.certificate import FeederCertificate, certify, joined
 from evcm.feeder.coupling import FeederCases, check_transmission, feeder_cases, feeders_at_bus
@@ -174,11 +174,15 @@ def solve(
     model = model or FeederModel()
     cars = cars or spread("by_load")
     cars.on(circuit(model))  # an absent node or phase is refused before any solve
+    c, rows = Checks("feeder"), cars.shares.shape[:-1]
+    c.require(rows in ((), (len(cases),)), "shares, cases", rows, f"none or {len(cases)}")
+    c.done()
     start = time.perf_counter()
-    blocks = [cases.take(slice(i, i + BLOCK_SIZE)) for i in range(0, len(cases), BLOCK_SIZE)]
+    slices = [slice(i, i + BLOCK_SIZE) for i in range(0, len(cases), BLOCK_SIZE)]
+    blocks = [(cases.take(rows), cars.take(rows)) for rows in slices]
     groups = [blocks[i::jobs] for i in range(min(jobs, len(blocks)))]
     found: list[list[_Solved]]
-    found = in_parts(_solve_blocks, [(group, model, cars) for group in groups], jobs)
+    found = in_parts(_solve_blocks, [(group, model) for group in groups], jobs)
     ordered = [found[i % jobs][i // jobs] for i in range(len(blocks))]
     seconds = time.perf_counter() - start
     return FeederStates(
@@ -204,9 +208,11 @@ _Solved = tuple[ComplexArray, NDArray[np.int64], FeederCertificate]
 """Volts, iterations and certificate of a block of cases."""
 
 
-def _solve_blocks(blocks: list[FeederCases], model: FeederModel, cars: Spread) -> list[_Solved]:
+def _solve_blocks(
+    blocks: list[tuple[FeederCases, Spread]], model: FeederModel
+) -> list[_Solved]:  # fmt: skip
     """Solve blocks of cases in this process."""
-    return [_solve_block(block, model, cars) for block in blocks]
+    return [_solve_block(block, model, cars) for block, cars in blocks]
 
 
 def _solve_block(block: FeederCases, model: FeederModel, cars: Spread) -> _Solved:
@@ -218,15 +224,16 @@ def _solve_block(block: FeederCases, model: FeederModel, cars: Spread) -> _Solve
     head, losses = np.empty(size, complex), np.empty(size, complex)
     iterations = np.empty(size, np.int64)
     kvar = _charging_kvar(block, model)
+    shares = np.broadcast_to(cars.shares, (size, len(cars.terminals)))
     for i in range(size):
         raw = engine.solve(
             float(block.head_v_pu[i]), float(block.load_scale[i]),
-            block.ev_kw[i] * cars.shares, kvar[i] * cars.shares,
+            block.ev_kw[i] * shares[i], kvar[i] * shares[i],
         )  # fmt: skip
         _check(raw, block, i, feeder)
         volts[i], head[i], losses[i] = raw.volts, raw.head_kva, raw.losses_kva
         iterations[i] = raw.iterations
-    ev_kva = np.outer(block.ev_kw + 1j * kvar, cars.on(feeder))
+    ev_kva = np.asarray((block.ev_kw + 1j * kvar)[:, None] * cars.on(feeder), complex)
     proof = certify(feeder, volts, block.head_v_pu, block.load_scale, ev_kva, head, losses)
     return volts, iterations, proof
 
@@ -280,6 +287,11 @@ def published_solution() -> pd.DataFrame:
 def far_nodes() -> tuple[str, ...]:
     """The nodes far from the head that the paper discusses (3.3)."""
     return tuple(data.read_toml("feeder/feeder.toml")["far_nodes"])
+
+
+def substation_kva() -> float:
+    """Rating of the substation transformer that a feeder hangs on, kVA."""
+    return float(data.read_toml("feeder/feeder.toml")["substation_transformer"]["kva"])
 
 
 def supply_band(rural: bool = False) -> tuple[float, float]:

@@ -185,13 +185,18 @@ class HingeTask:
     def _first(self, days_short: float) -> float:
         """First of `COUNTS` at which half of the days run short, by bisection; inf if none.
 
-        `days_short` is the share at `CARS`, which is known already.
+        `days_short` is the share at `CARS`, which is known already. A count at which an
+        aggregator has no plan, for want of room beside the others, is too many as well.
         """
         known = COUNTS.index(CARS)
         low, high = (-1, known) if days_short >= 0.5 else (known, len(COUNTS))
         while high - low > 1:
             middle = (low + high) // 2
-            if self._operated(*self._planned(COUNTS[middle])).days_short >= 0.5:
+            try:
+                short = self._operated(*self._planned(COUNTS[middle])).days_short
+            except InfeasibleError:
+                short = 1.0
+            if short >= 0.5:
                 high = middle
             else:
                 low = middle

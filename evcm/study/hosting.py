@@ -28,6 +28,7 @@ from evcm.store.each import Jobs, Progress, each
 from evcm.store.result import Result
 from evcm.store.results import Store
 from evcm.study import hosting_points as points
+from evcm.study.feeder_limits import FeederTask
 from evcm.study.flow import quiet
 from evcm.study.growing import drawn_day, first_shortage, growing_fleet_mw
 from evcm.study.limits import LATEST_H, LimitsTask, OutageTask
@@ -35,7 +36,7 @@ from evcm.study.tasks import run_key
 
 TABLES = (
     "uncontrolled", "uncontrolled_first", "points", "first", "caps", "limits", "clamp", "added",
-    "outages",
+    "outages", "feeder",
 )  # fmt: skip
 
 
@@ -47,7 +48,8 @@ class Grid:
     `most_slow` cars. `seeds` fleets planned apart are bisected for their first shortage between
     `threshold_range`, to `groups` cars; limits of caps take `capped_seeds`. `days` are drawn for
     uncontrolled charging in blocks of `block` cars up to `most` cars, `curve_days` of them for
-    curves, `outage_days` for the loss of each branch. Charger powers and V2G shares are swept with
+    curves, `outage_days` for the loss of each branch. `feeder_draws` fleets are drawn for the
+    distribution feeder, bus by bus in turn. Charger powers and V2G shares are swept with
     the first seed at `sweep_counts`.
     """
 
@@ -68,6 +70,7 @@ class Grid:
     days: int = 100
     curve_days: int = 20
     outage_days: int = 20
+    feeder_draws: int = 22
     block: int = 250
     most: int = 30_000
     uncontrolled_charger_kw: tuple[float, ...] = (3.7, 7.4, 22.0, 150.0)
@@ -139,6 +142,8 @@ def run(
         1,000 cars add by period, and days that first run short in it.
     ``outages``
         Uncontrolled, first counts after the loss of each branch.
+    ``feeder``
+        Uncontrolled, one feeder's day by draw, model and level (`evcm.study.feeder_limits`).
     """
     told = inputs or paper()
     key, names = hosting_key(grid, told), {name: f"hosting/{name}.parquet" for name in TABLES}
@@ -223,7 +228,16 @@ def _limit_tables(
         for branch in range(inputs.network.branch_from.size)
     ]
     found = each(losses, store, "outages", jobs, progress, "Loss of a branch")
-    return tables | {"outages": pd.DataFrame([r.record for r in found])}
+    most_mw = np.asarray(inputs.day.aggregator_load_mw.max(axis=0))
+    buses = [bus for bus, mw in zip(inputs.buses, most_mw, strict=True) if mw > 0]
+    feeders = [
+        FeederTask(draw, buses[draw % len(buses)], inputs) for draw in range(grid.feeder_draws)
+    ]
+    levels = each(feeders, store, "feeder-limits", jobs, progress, "Feeder")
+    return tables | {
+        "outages": pd.DataFrame([r.record for r in found]),
+        "feeder": pd.concat([r.table("levels") for r in levels], ignore_index=True),
+    }
 
 
 def _fleets(grid: Grid, inputs: Inputs) -> list[points.Point]:

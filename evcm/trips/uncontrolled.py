@@ -65,7 +65,7 @@ class UncontrolledDay:
 
 def charge_at_once(
     vehicles: Cars | Fleet, charger: Charger | None = None, home_start: HomeStart = "after_arrival"
-) -> UncontrolledDay:
+) -> UncontrolledDay:  # fmt: skip
     """Power by bus when every car recharges at once.
 
     Parameters
@@ -90,6 +90,26 @@ def charge_at_once(
     )  # fmt: skip
     checks.done()
     told = vehicles.inputs
+    origin = bus_index(vehicles.from_bus, told.buses)
+    destination = bus_index(vehicles.to_bus, told.buses)
+    shift = 1 if home_start == "after_arrival" else 0
+    grid_kw, unserved = power_by_place(
+        vehicles, origin, destination, len(told.buses), charger, shift
+    )
+    power_mw = np.asarray(grid_kw.transpose(2, 1, 0) / 1000.0)
+    return UncontrolledDay(power_mw, unserved, told.buses, told.period_h)
+
+
+def power_by_place(
+    vehicles: Cars | Fleet, origin: IntArray, destination: IntArray, places: int,
+    charger: Charger | None = None, home_shift: int = 1,
+) -> tuple[FloatArray, FloatArray]:  # fmt: skip
+    """Power in kW (N, places, T) at the places where cars recharge at once, and unserved kWh (N,).
+
+    `origin` and `destination` (V,) say at which place, from 0, each car is at home and at work,
+    buses or terminals of a feeder; -1 for no work.
+    """
+    told = vehicles.inputs
     if isinstance(vehicles, Fleet):
         departure, arrival, trips = vehicles.departure, vehicles.arrival, vehicles.trips
         weight = vehicles.group_size.astype(float)
@@ -100,22 +120,19 @@ def charge_at_once(
     used = charger or chargers(vehicles)
     power = np.broadcast_to(np.asarray(used.power_kw, float), weight.shape)
     efficiency = np.broadcast_to(np.asarray(used.charge_efficiency, float), weight.shape)
-    origin = bus_index(vehicles.from_bus, told.buses)
-    destination = bus_index(vehicles.to_bus, told.buses)
     # both legs of every day are alike; a session has one, the energy that it takes
     legs = np.where(destination[:, None] >= 0, 2, 1) * np.maximum((departure > 0).sum(axis=2), 1)
     leg_kwh = trips.energy_kwh.sum(axis=0, dtype=np.float64) / legs  # (V, N)
     samples = departure.shape[1]
-    grid_kw = np.zeros((samples, len(told.buses), told.periods))
+    grid_kw = np.zeros((samples, places, told.periods))
     unserved = np.zeros(samples)
     for n in range(samples):
         unserved[n] = kernels.uncontrolled(
             departure[:, n], arrival[:, n], trips.work_first[:, n], trips.work_last[:, n], origin,
-            destination, leg_kwh[:, n], weight, 1 if home_start == "after_arrival" else 0,
+            destination, leg_kwh[:, n], weight, home_shift,
             power, told.period_h, efficiency, grid_kw[n],
         )  # fmt: skip
-    power_mw = np.asarray(grid_kw.transpose(2, 1, 0) / 1000.0)
-    return UncontrolledDay(power_mw, unserved, told.buses, told.period_h)
+    return grid_kw, unserved
 
 
 def bus_index(bus: NDArray[Any], buses: tuple[int, ...]) -> IntArray:
