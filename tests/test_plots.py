@@ -82,7 +82,7 @@ def test_page_holds_the_figure_of_every_combination():
     assert "template" not in content["base"]["layout"]
     assert page.count('type="range"') == 1
     assert page.count('type="radio"') == 2
-    assert 'aria-label="Waves"' in page
+    assert 'aria-label="Waves. 2 waves"' in page
 
 
 def test_a_continuous_quantity_takes_any_value_in_a_kernel():

@@ -59,9 +59,10 @@ class Explorer:
     def _answer(self, values: Mapping[str, Any]) -> tuple[go.Figure, str]:
         answer = self.function(**values)
         figure, said = answer if isinstance(answer, tuple) else (answer, "")
-        if self.alt and not (figure.layout.meta or {}).get("alt"):
-            describe(figure, self.alt)
-        return figure, said
+        alt = (figure.layout.meta or {}).get("alt") or self.alt
+        if said and alt and said not in alt:
+            alt = f"{alt.rstrip('.')}. {said}"  # what the figure shows, then what it says
+        return describe(figure, alt) if alt else figure, said
 
     def to_html(self) -> str:
         """Sliders over a precomputed grid, for a page without a kernel."""
