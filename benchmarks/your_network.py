@@ -1,30 +1,65 @@
-"""case118 with 20,000 cars from a bare case: the study end to end, as processor time and counts.
+"""What a study of a network takes that is nothing but a case file: wall clock and processor time.
 
-Run: python benchmarks/your_network.py [CASE] [CARS] [JOBS]. Prints what it did; certificates and
-gaps are those of the study, which refuses a plan without them. Nothing is stored.
+    python benchmarks/your_network.py            # case30 with 2,000 cars: prints
+    python benchmarks/your_network.py case118    # case118 with 20,000 cars: prints and stores
+
+Runs the commands as a user types them: `evcm inputs example F --case C --cars N`, then `evcm study
+--inputs F` on two processes. The study refuses a plan without its certificate.
 """
 
+from __future__ import annotations
+
+import resource
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from evcm import inputs
-from evcm.study.flow import Settings, run
+from evcm.store import measured
+from evcm.store.results import Store
+from evcm.study.tables import system_summary
+
+CARS = {"case30": 2_000, "case118": 20_000}
 
 
-def main(case="case118", cars=20_000, jobs=2):
-    """Write the folder, run the study on one side, print sizes, largest gap and seconds."""
+def evcm(*words):
+    """Run the command; its wall clock and processor time, workers included, in seconds."""
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, "-m", "evcm", *map(str, words)], check=True,
+                   stdout=subprocess.DEVNULL)  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - begin, used
+
+
+def measure(case, cars, jobs=2):
+    """Write the inputs, run the study, and say in one row what was done and what it took."""
     with tempfile.TemporaryDirectory() as work:
-        given = inputs.write_example(Path(work) / "inputs", case, int(cars))
-        start = time.perf_counter()
-        settings = Settings(sides=("max",), gap=0.02, jobs=int(jobs))
-        found = run(settings, Path(work) / "results", inputs=given)
-        seconds = time.perf_counter() - start
-    plans = found.aggregators
-    print(f"{given.name}: {len(plans)} plans of {len(given.buses)} aggregators")
-    print(f"largest gap {plans['gap'].max():.3%}, {plans['cost_usd'].sum():.2f} USD")
-    print(f"{seconds:.0f} s on {jobs} processes, {plans['seconds'].sum():.0f} s in plans")
+        folder, out = Path(work) / "inputs", Path(work) / "results"
+        evcm("inputs", "example", folder, "--case", case, "--cars", cars)
+        wall, processor = evcm("study", "--inputs", folder, "--out", out, "--jobs", jobs)
+        told, load = inputs.read(folder), Store(out).load_table
+        plans = load("aggregators.parquet")
+        days = system_summary(load("system.parquet"), load("transmission.parquet"))
+    return {
+        "case": case, "buses": told.network.n_bus, "aggregators": len(told.buses), "cars": cars,
+        "cars_per_group": told.scenarios[0].cars_per_group, "plans": len(plans),
+        "largest_gap": plans["gap"].max(),
+        "raised_caps": int((plans["cap_raised_percent"] > 0).sum()),
+        "opf_days": len(days), "nse_mwh": days["nse_mwh"].max(), "jobs": jobs, "wall_s": wall,
+        "processor_s": processor,
+    }  # fmt: skip
+
+
+def main(case="case30"):
+    """Measure one case, print its row, and store that of case118."""
+    row = measure(case, CARS[case])
+    for name, value in row.items():
+        print(f"{name:16s}{value:.4g}" if isinstance(value, float) else f"{name:16s}{value}")
+    if case == "case118":
+        measured.store("your_network", "case118", [row])
 
 
 if __name__ == "__main__":

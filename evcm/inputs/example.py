@@ -31,6 +31,9 @@ ROAD_KM = (10.0, 150.0)
 """Range of the road lengths that are guessed from a network's branches."""
 
 
+SCHEDULES = 500
+"""Groups of cars in an example; with more, cars share one: plans then take minutes, not hours."""
+
 NEIGHBOURS = 4
 """Roads that are guessed from each bus, to the nearest others."""
 
@@ -49,7 +52,8 @@ def write_example(
         its load buses, cars are spread by load, roads follow the branches, and the paper's load
         shape, forecast and price curve are scaled to its load.
     cars : int, optional
-        Cars of the one scenario that is then written; 2000 by default with a case.
+        Cars of the one scenario that is then written; 2000 by default with a case. Above 5,000,
+        groups that share a schedule grow with their number.
 
     Raises
     ------
@@ -94,6 +98,8 @@ def _one_scenario(work: Path, cars: int) -> None:
     """Scenario 1 with this number of cars in the place of the paper's three."""
     path = work / "scenarios/scenarios.toml"
     head = path.read_text("utf-8").split("[[scenario]]")[0]
+    group = max(10, round(cars / SCHEDULES))
+    head = head.replace("cars_per_group = 10\n", f"cars_per_group = {group}\n")
     path.write_text(
         f"{head}[[scenario]]\n# Number of the scenario, its cars, and its Monte Carlo samples.\n"
         f"number = 1\ncars = {cars}\nsamples = 100\n",
@@ -210,7 +216,8 @@ mean. Then
     evcm inputs check FOLDER            is it right, and how long will it take?
     evcm study --inputs FOLDER --out RESULTS
     evcm compare --inputs FOLDER --out RESULTS
-    evcm hosting --inputs FOLDER --out RESULTS
+    evcm hosting --inputs FOLDER --out RESULTS --seeds 2 --days 10
+    evcm report RESULTS
 
 | file | content |
 | --- | --- |
