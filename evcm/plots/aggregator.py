@@ -205,13 +205,22 @@ def worst_days(days: FreshDays, share: float) -> tuple[go.Figure, str]:
 
 
 def frontier(table: pd.DataFrame) -> go.Figure:
-    """Expected cost against CVaR for growing risk weights."""
+    """Expected cost against CVaR for growing risk weights; weights with one answer share a mark."""
+    rows = table.sort_values("weight")
+    x, y = rows["cvar_usd"].to_numpy(float), rows["expected_usd"].to_numpy(float)
+    near = 0.02 * max(np.ptp(x), np.ptp(y), 1e-9)
+    new = np.hypot(np.diff(x, prepend=np.inf), np.diff(y, prepend=np.inf)) > near
+    group = new.cumsum()
+    weights = [", ".join(f"{w:g}" for w in part) for _, part in rows["weight"].groupby(group)]
     figure = go.Figure(
         go.Scatter(
-            x=table["cvar_usd"], y=table["expected_usd"], mode="lines+markers+text",
-            text=[f"w = {w:g}" for w in table["weight"]], textposition="top right",
+            x=x[new], y=y[new], mode="lines+markers+text", text=[f"weight {w}" for w in weights],
+            textposition=["middle left", *["middle right"] * (len(weights) - 1)],
         )
     )  # fmt: skip
+    reach = 0.35 * max(np.ptp(x), 1e-9)
     figure.update_layout(title="What less risk costs", xaxis_title="CVaR of the daily cost, USD",
+                         xaxis_range=[x.min() - reach, x.max() + reach],
                          yaxis_title="expected cost, USD", hovermode="closest")  # fmt: skip
-    return describe(figure, "Expected cost rises as the mean of the worst days falls.")
+    said = f"CVaR falls from {x[0]:.3f} to {x[-1]:.3f} USD"
+    return describe(figure, f"{said} while the expected cost rises from {y[0]:.3f} to {y[-1]:.3f}.")

@@ -84,9 +84,10 @@ def cost_by_resource(plans: Mapping[str, Plan]) -> go.Figure:
         if table[name].max() > 1e-6:
             figure.add_bar(x=list(plans), y=table[name], name=str(name),
                            marker_color=plots.SERIES[k % len(plots.SERIES)])  # fmt: skip
-    figure.update_layout(title_text="Cost of each resource", barmode="stack", height=360,
-                         yaxis_title_text="USD/day")  # fmt: skip
-    return plots.describe(figure, "Stacked bars: cost by resource under each variant.")
+    figure.update_layout(title_text="Cost of each resource", barmode="stack", height=420,
+                         yaxis_title_text="USD/day", legend={"y": -0.45})  # fmt: skip
+    total = ", ".join(f"{name} {cost:.2f}" for name, cost in table.drop(columns=own).sum(1).items())
+    return plots.describe(figure, f"Stacked bars: cost by resource, USD a day: {total}.")
 
 
 def days(table: pd.DataFrame) -> go.Figure:
@@ -102,4 +103,6 @@ def days(table: pd.DataFrame) -> go.Figure:
                            line={"shape": "hv", "color": plots.SERIES[k]})  # fmt: skip
     figure.update_layout(title_text="Cost of random days", xaxis_title_text="USD/day",
                          yaxis_title_text="share of days below", height=360)  # fmt: skip
-    return plots.describe(figure, "Cumulative share of random days below a cost, by variant.")
+    mean = ", ".join(f"{n} {c:.2f}" for n, c in table.groupby("variant")["cost_usd"].mean().items())
+    said = "Cumulative share of random days below a cost, by variant. Means, USD a day"
+    return plots.describe(figure, f"{said}: {mean}.")

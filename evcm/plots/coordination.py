@@ -129,15 +129,14 @@ def bills(regimes: pd.DataFrame, scenario: int, side: str) -> go.Figure:
             x=names, y=rows[column], name=name, mode="markers", hovertemplate="%{y:.0f} USD",
             marker={"symbol": symbol, "size": 14, "line_width": 2, "color": COLOURS["limit"]},
         )  # fmt: skip
-    figure.add_hline(
-        y=float(rows["joint_bound_usd"].iloc[0]), line_dash="dot", line_color="#7f8794",
-        annotation_text="no plans cost less, were the forecast true",
-        annotation_position="top right",
+    figure.add_scatter(
+        x=names, y=rows["joint_bound_usd"], name="no plans cost less, were the forecast true",
+        mode="lines", line={"dash": "dot", "color": "#7f8794"}, hovertemplate="%{y:.0f} USD",
     )  # fmt: skip
     figure.update_layout(
         title_text=f"Cost of a day, scenario {scenario} {side}", yaxis_title_text="USD a day",
         height=460, xaxis_tickangle=-30, legend_y=-0.38,
     )  # fmt: skip
-    return plots.describe(
-        figure, "Bars of what a day really costs by regime, with what was expected of it."
-    )
+    paid = ", ".join(f"{n} {v:.0f}" for n, v in zip(names, rows["paid_usd"], strict=True))
+    said = "Bars of what a day really costs by regime, with what was expected of it, USD"
+    return plots.describe(figure, f"{said}: {paid}.")
