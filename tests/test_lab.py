@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -143,6 +144,48 @@ def test_results_script_asks_every_step_for_the_same_folder(tmp_path):
     assert steps == [
         "study", "compare", "hosting", "hinges", "study --seeds", "synthesis", "building days",
     ]  # fmt: skip
+
+
+STAND_IN = """#!/bin/sh
+echo "$(basename "$0") $*" >> "$CALLS"
+"""
+
+
+@pytest.mark.parametrize("address", ["", "https://example.org/book"])
+def test_binder_makes_notebooks_and_the_tables_that_chapters_read(address, tmp_path):
+    """The script is run, with stand-ins for python and evcm that note what they are asked."""
+    for name in (".binder/postBuild", ".ci/results"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "evcm"):
+        (tmp_path / "bin" / name).write_text(STAND_IN)
+        (tmp_path / "bin" / name).chmod(0o755)
+    calls = tmp_path / "calls"
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    environment |= {"CALLS": str(calls), "EVCM_BOOK_ADDRESS": address, "JOBS": "1"}
+    environment.pop("EVCM", None)
+    subprocess.run([".binder/postBuild"], cwd=tmp_path, env=environment, check=True)
+    asked = calls.read_text("utf-8").splitlines()
+    assert "python -m book._tools.notebook lab" in asked
+    made = [line for line in asked if line.startswith("evcm ")]
+    if address:
+        assert made == [f"evcm results get {address} --out results"]
+    else:
+        assert len(made) == 7
+        assert all(line.endswith("--out results") for line in made)
+
+
+def test_the_development_container_asks_make_for_targets_that_exist():
+    settings = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
+    rules = re.findall(r"^([^\s:#]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    rules = [rule.replace("$(VENV)", ".venv") for rule in rules]
+    asked = re.findall(r"make (\S+)", settings["postCreateCommand"])
+    assert asked
+    assert set(asked) <= set(rules)
+    workflow = (ROOT / ".github" / "workflows" / "pages.yml").read_text("utf-8")
+    for line in re.findall(r"- run: make (.+)", workflow):
+        assert set(line.split()) <= set(rules)
 
 
 def test_every_chapter_that_reads_results_is_served_by_the_script():
