@@ -73,6 +73,14 @@ def number(value: float, language: str = "en", decimals: int = 0) -> str:
     return text
 
 
+def interval(
+    value: float, low: float, high: float, language: str = "en", decimals: int = 0
+) -> str:  # fmt: skip
+    """A value with its interval: ``912 (834 to 960)``, or ``912 (de 834 a 960)``."""
+    first, least, most = (number(x, language, decimals) for x in (value, low, high))
+    return f"{first} (de {least} a {most})" if language == "es" else f"{first} ({least} to {most})"
+
+
 def cover(
     tables: Mapping[str, pd.DataFrame], regimes: pd.DataFrame, charger_kw: float,
     cars: int = 3750, share: float = 1.0, language: str = "en",

@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from evcm import plots
+from evcm.arrays import FloatArray
 from evcm.coordination.regimes import STUDY
 
 
@@ -90,7 +91,10 @@ def _day(table: pd.DataFrame, scenario: int, side: str, regime: str) -> pd.DataF
     return rows.sort_values("period")
 
 
-def system_load(system: pd.DataFrame, regime: str, side: str) -> go.Figure:
+def system_load(
+    system: pd.DataFrame, regime: str, side: str, published: pd.DataFrame | None = None,
+    capacity_mw: FloatArray | None = None,
+) -> go.Figure:  # fmt: skip
     """Load of the system through the day in every scenario (Figure 6).
 
     Parameters
@@ -99,9 +103,25 @@ def system_load(system: pd.DataFrame, regime: str, side: str) -> go.Figure:
         The study's table ``system``: scenario, side, regime, period, load_mw.
     regime, side : str
         ``uncontrolled``, ``apart`` or ``maximum total``; ``min`` or ``max``.
+    published : DataFrame, optional
+        ``published/load_scenario3.csv``: the load with the published plans of scenario 3.
+    capacity_mw : (T,) array, optional
+        Most that the network can serve in each period.
     """
     figure = go.Figure()
     base = _day(system, 0, "none", "no cars")
+    if published is not None:
+        theirs = published[published["side"] == side]
+        figure.add_scatter(
+            x=_hours(theirs), y=theirs["load_mw"], name="scenario 3, published", line_shape="hv",
+            line_dash="dash", line_color=plots.REGIME_COLOURS["published"],
+            hovertemplate="%{y:.2f} MW",
+        )  # fmt: skip
+    if capacity_mw is not None:
+        figure.add_scatter(
+            x=_hours(base), y=capacity_mw, name="capacity", line_shape="hv", line_dash="dot",
+            line_color=plots.REGIME_COLOURS["limit"], hovertemplate="%{y:.2f} MW",
+        )  # fmt: skip
     figure.add_scatter(
         x=_hours(base), y=base["load_mw"], name="no cars", line_color=plots.REGIME_COLOURS["base"],
         line_shape="hv", hovertemplate="%{y:.2f} MW",

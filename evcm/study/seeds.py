@@ -159,6 +159,16 @@ def intervals(
     )  # fmt: skip
 
 
+def around(value: float, row: pd.Series) -> tuple[float, float]:
+    """The interval of the seeds about a value of the study itself.
+
+    Groups of the seeds are larger than the study's, so their spread counts and their level does
+    not: low and high of `row` (of `intervals`) are scaled from its median to `value`.
+    """
+    scale = value / float(row["median"]) if row["median"] else 1.0
+    return float(row["low"]) * scale, float(row["high"]) * scale
+
+
 def parse(text: str) -> tuple[int, ...]:
     """Seeds from text: ``1-20``, ``1,3,7`` or a mixture.
 
