@@ -103,7 +103,10 @@ def network_map(
     figure.add_scatter(
         x=[at[b][0] for b in state["bus"]], y=[at[b][1] for b in state["bus"]],
         mode="markers+text" if few else "markers", showlegend=False, hoverinfo="text",
-        text=state["bus"].astype(str), textfont={"size": 10, "color": "#1f2933"},
+        text=state["bus"].astype(str),
+        # Dark on the pale middle of the scale, white at its ends.
+        textfont={"size": 11, "color": np.where(
+            state["v_pu"].between(0.96, 1.04), "#1f2933", "#ffffff").tolist()},
         hovertext=[
             f"bus {r['bus']}: {r['v_pu']:.4f} pu, load {r['load_mw']:.2f} MW, of it cars "
             f"{r['ev_mw']:.3f} MW, not supplied {max(r['nsp_mw'], 0):.3f} MW"
