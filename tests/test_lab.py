@@ -72,7 +72,7 @@ STATE = """() => {
 }"""
 
 DRAWN = """() => Array.from(document.querySelectorAll('.js-plotly-plot path')).map(
-  p => p.getAttribute('d')).join('')"""
+  p => p.getAttribute('d') + p.getAttribute('transform')).join('')"""
 
 
 @pytest.mark.slow
