@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,42 @@ def adoption(growth: Sequence[Mapping[str, Any]]) -> go.Figure:
     )  # fmt: skip
     said = ", ".join(f"{r} {p} %" for r, p in zip(regions, percent, strict=True))
     return plots.describe(figure, f"Bars of the growth of EV adoption in a year: {said}.")
+
+
+FLOW: tuple[tuple[str, float, float], ...] = (
+    ("Monte Carlo days<br>of cars", 0, 1),
+    ("samples with the least<br>and the most energy", 1, 1),
+    ("one plan<br>per aggregator", 2, 1),
+    ("a day of AC<br>optimal power flow", 2, 0),
+    ("caps for<br>the aggregators", 3, 0),
+    ("plans under<br>the caps", 3, 1),
+    ("the day again", 4, 1),
+    ("voltages of a<br>distribution feeder", 4, 0),
+)
+"""Boxes of the paper's Figure 2 in the order of its arrows: text, column, row."""
+
+
+def flow_chart() -> go.Figure:
+    """The study as the paper's Figure 2 has it: each box follows from the one before."""
+    figure = go.Figure()
+    for (_, x0, y0), (_, x1, y1) in pairwise(FLOW):
+        dx, dy = 0.4 * np.sign(x1 - x0), 0.27 * np.sign(y1 - y0)
+        figure.add_annotation(
+            x=x1 - dx, y=y1 - dy, ax=x0 + dx, ay=y0 + dy, xref="x", yref="y", axref="x", ayref="y",
+            showarrow=True, arrowhead=2, arrowwidth=1.5, text="",
+        )  # fmt: skip
+    for text, x, y in FLOW:
+        network = y == 0
+        colour = plots.REGIME_COLOURS["maximum total" if network else "apart"]
+        figure.add_annotation(
+            x=x, y=y, text=text, showarrow=False, bordercolor=colour, borderwidth=2, borderpad=6,
+            font_size=12,
+        )  # fmt: skip
+    figure.update_xaxes(visible=False, range=[-0.5, 4.5])
+    figure.update_yaxes(visible=False, range=[-0.5, 1.5])
+    figure.update_layout(height=260, title_text="Aggregators above, network below")
+    steps = " to ".join(text.replace("<br>", " ") for text, _, _ in FLOW)
+    return plots.describe(figure, f"Flow chart of the study: {steps}.")
 
 
 def beside(

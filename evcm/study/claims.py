@@ -192,7 +192,8 @@ def _operation(e: Evidence) -> list[Claim]:
         Claim(
             "The cars raise the peak of the day", f"up to {most:.2f} MW", f"{peak.max():.2f} MW",
             _if(bool(peak.max() > table.loc[(0, "none"), "peak_mw"] + 0.1)),
-            "no plan buys in the half-hour of the peak", "transmission",
+            "no plan buys at the peak of the day; a herd in a cheap half-hour can exceed it",
+            "transmission",
         ),
     ]  # fmt: skip
 
