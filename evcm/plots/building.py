@@ -86,7 +86,8 @@ def cost_by_resource(plans: Mapping[str, Plan]) -> go.Figure:
                            marker_color=plots.SERIES[k % len(plots.SERIES)])  # fmt: skip
     figure.update_layout(title_text="Cost of each resource", barmode="stack", height=420,
                          yaxis_title_text="USD/day", legend={"y": -0.45})  # fmt: skip
-    total = ", ".join(f"{name} {cost:.2f}" for name, cost in table.drop(columns=own).sum(1).items())
+    sums = table.drop(columns=own).sum(axis="columns")
+    total = ", ".join(f"{name} {cost:.2f}" for name, cost in sums.items())
     return plots.describe(figure, f"Stacked bars: cost by resource, USD a day: {total}.")
 
 
