@@ -132,3 +132,15 @@ def test_published_plans_under_caps_buy_several_times_what_their_cars_need():
     times = bought / (driven / inputs.paper().vehicles[0].charger.charge_efficiency)
     assert times["min"] == pytest.approx(6.6, abs=0.05)
     assert times["max"] == pytest.approx(4.4, abs=0.05)
+
+
+def test_published_curves_add_up_to_the_published_tables():
+    loads = data.read_table("published/load_scenario3.csv")
+    printed = data.read_table("published/table3.csv").set_index(["scenario", "side"])
+    for side, rows in loads.groupby("side"):
+        assert rows["period"].tolist() == list(range(1, 49))
+        row = printed.loc[(3, side)]
+        assert 0.5 * rows["load_mw"].sum() == pytest.approx(row["demand_mwh"], abs=0.01)
+        assert 0.5 * rows["nsp_mw"].sum() == pytest.approx(row["nse_mwh"], abs=0.02)
+        assert rows["load_mw"].max() == pytest.approx(row["peak_mw"], abs=0.01)
+    assert len(data.read_table("published/caps_total.csv")) == 48

@@ -70,3 +70,9 @@ def test_intervals_of_a_value_and_of_a_ratio():
     ratio = seeds.intervals(table, "paid_usd", over="joint").loc[(3, "max")]
     assert ratio.loc["apart", ["median", "low", "high"]].tolist() == pytest.approx([4.0] * 3)
     assert (ratio["seeds"] == 20).all()
+
+
+def test_an_interval_is_scaled_to_the_value_it_stands_beside():
+    row = pd.Series({"seeds": 8, "median": 10.0, "low": 9.0, "high": 12.0})
+    assert seeds.around(20.0, row) == pytest.approx((18.0, 24.0))
+    assert seeds.around(0.0, pd.Series({"median": 0.0, "low": 0.0, "high": 0.1})) == (0.0, 0.1)

@@ -183,6 +183,33 @@ def test_adoption_and_pairs_hold_their_data():
     assert [list(t.y) for t in pairs.data] == [[1.0, 2.0], [2.0, 4.0]]
 
 
+def test_the_flow_chart_has_every_box_and_the_arrows_between():
+    notes = plots_front.flow_chart().layout.annotations
+    assert [a.text for a in notes if a.text] == [text for text, _, _ in plots_front.FLOW]
+    assert sum(bool(a.showarrow) for a in notes) == len(plots_front.FLOW) - 1
+
+
+def test_published_load_and_capacity_stand_beside_ours():
+    rows = [
+        {"scenario": n, "side": side, "regime": regime, "period": t, "load_mw": 200.0 + n + t}
+        for n, side, regime in ((0, "none", "no cars"), (3, "max", "apart"))
+        for t in (1, 2)
+    ]
+    theirs = pd.DataFrame({"side": ["max", "max"], "period": [1, 2], "load_mw": [260.0, 190.0]})
+    figure = plots_front.system_load(
+        pd.DataFrame(rows), "apart", "max", theirs, np.array([250.0, 255.0])
+    )
+    drawn = {trace.name: list(trace.y) for trace in figure.data}
+    assert drawn["scenario 3, published"] == [260.0, 190.0]
+    assert drawn["capacity"] == [250.0, 255.0]
+    assert drawn["scenario 3"] == [204.0, 205.0]
+
+
+def test_an_interval_is_written_in_two_languages():
+    assert cover.interval(1912.4, 1834, 1960) == "1,912 (1,834 to 1,960)"
+    assert cover.interval(4.246, 3.8, 4.5, "es", 2) == "4,25 (de 3,80 a 4,50)"
+
+
 def hosted():
     """Two regimes of a hosting study, and the bills of two of its sizes."""
     free = pd.DataFrame({"charger_kw": 150.0, "cars": [0, 5000, 10_000], "nse_mwh": [0, 0, 8.0]})
