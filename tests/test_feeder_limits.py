@@ -81,6 +81,14 @@ def test_a_feeder_breaks_a_limit_once_and_for_all():
     assert set(found["bus"]) == {14}
 
 
+def test_a_feeder_without_an_operating_point_breaks_every_limit():
+    places = limits.phases_alike()
+    far = np.outer(np.ones(1), places.shares) * 5e4
+    row = limits.level_row(one(), FeederModel(), places, far)
+    assert row["v_min_pu"] == 0
+    assert all(np.isinf(row[limit]) for limit in limits.LIMITS[1:])
+
+
 def test_first_levels_read_from_a_table():
     rows = [
         {"model": "m", "bus": 4 + d, "feeders": 3, "draw": d, "cars": n, "v_min_pu": 1.0,

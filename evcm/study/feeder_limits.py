@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from evcm.arrays import FloatArray
+from evcm.errors import SolverError
 from evcm.feeder import loading, states
 from evcm.feeder.coupling import FeederCases, feeder_cases, feeders_at_bus
 from evcm.feeder.ieee13 import FeederModel, circuit, published_model
@@ -67,16 +68,16 @@ def car_power_kw(
 
     Returns
     -------
-    (level, terminal, T) kW. A car's terminals at home and at work are drawn by the shares of
-    `places`, each node's share alike over its phases.
+    (level, terminal, T) kW, up to the largest level that the inputs have cars for. A car's
+    terminals at home and at work are drawn by the shares of `places`.
     """
     day = growing.drawn_day(cars, draw, inputs=inputs)
     rng = np.random.default_rng([draw, cars, 13])
     count = len(places.terminals)
-    home, work = (rng.choice(count, cars, p=places.shares) for _ in range(2))
+    home, work = (rng.choice(count, len(day), p=places.shares) for _ in range(2))
     charger = replace(inputs.vehicles[0].charger, power_kw=charger_kw)
     found = [np.zeros((count, inputs.periods))]
-    for low, high in pairwise(LEVELS):
+    for low, high in pairwise(n for n in LEVELS if n <= len(day)):
         part, mine = growing.first_cars(day, low, high), slice(low, high)
         power, _ = uncontrolled.power_by_place(part, home[mine], work[mine], count, charger)
         found.append(found[-1] + power[0])
@@ -128,7 +129,7 @@ class FeederTask:
             {"draw": self.draw, "bus": self.bus, "feeders": feeders, "model": name, "cars": cars}
             | level_row(base, model, replace(places, shares=places.shares), kw.T)
             for name, model in MODELS.items()
-            for cars, kw in zip(LEVELS, power, strict=True)
+            for cars, kw in zip(LEVELS, power, strict=False)
         ]
         return Result.of_tables(levels=pd.DataFrame(rows))
 
@@ -139,12 +140,19 @@ def level_row(
     """A feeder's day with cars of power `kw` (T, terminal of `places`).
 
     `v_min_pu`, `hours_under` (at the worst terminal, below Peru's band), and the largest loading of
-    a line, of the service transformer and of the substation transformer, shares of their ratings.
+    a line, of the service transformer and of the substation transformer, shares of their ratings. A
+    feeder without an operating point breaks every limit.
     """
     total = kw.sum(axis=1)
     drawn = np.where(total[:, None] > 0, kw, places.shares)
     cars = replace(places, shares=drawn / drawn.sum(axis=1, keepdims=True))
-    found = states.solve(replace(base, ev_kw=total), model, cars)
+    try:
+        found = states.solve(replace(base, ev_kw=total), model, cars)
+    except SolverError:
+        day_h = float(np.unique(base.period).size * base.period_h)
+        return {"v_min_pu": 0.0, "hours_under": day_h, "line_name": "", **dict.fromkeys(
+            LIMITS[1:], np.inf
+        )}  # fmt: skip
     feeder, low = circuit(model), states.supply_band()[0]
     lines = loading.line_loading(feeder, found.volts).max(axis=0)
     at = int(np.argmax(lines))
