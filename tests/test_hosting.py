@@ -12,7 +12,7 @@ from evcm.coordination.capped import under_cap
 from evcm.errors import InfeasibleError, InputError
 from evcm.network import case, opf
 from evcm.plots import hosting as plots_hosting
-from evcm.store import fingerprint
+from evcm.store import columns, fingerprint
 from evcm.store.results import StaleError
 from evcm.study import growing, hosting, limits
 from evcm.study import hosting_points as points
@@ -112,6 +112,12 @@ def test_tables_tell_the_regimes_apart(stored):
     assert free.loc[(150.0, 13_200), "peak_mw"] > free.loc[(150.0, 0), "peak_mw"]
     most = tables["caps"].groupby("rule")["most_cars"].min()
     assert most["maximum total"] < most["proportional"]
+
+
+def test_every_column_of_every_table_has_its_meaning(stored):
+    for name, table in stored[1].items():
+        told = columns.described(f"hosting/{name}", table.columns)
+        assert told["meaning"].str.len().min() > 3
 
 
 def test_first_counts_name_every_regime_and_its_limit(stored):
