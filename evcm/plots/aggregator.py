@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -202,25 +201,3 @@ def worst_days(days: FreshDays, share: float) -> tuple[go.Figure, str]:
         figure,
         f"mean of the most expensive {count} of {cost.size} days {tail:.3f} USD, of all {mean:.3f}",
     )
-
-
-def frontier(table: pd.DataFrame) -> go.Figure:
-    """Expected cost against CVaR for growing risk weights; weights with one answer share a mark."""
-    rows = table.sort_values("weight")
-    x, y = rows["cvar_usd"].to_numpy(float), rows["expected_usd"].to_numpy(float)
-    near = 0.02 * max(np.ptp(x), np.ptp(y), 1e-9)
-    new = np.hypot(np.diff(x, prepend=np.inf), np.diff(y, prepend=np.inf)) > near
-    group = new.cumsum()
-    weights = [", ".join(f"{w:g}" for w in part) for _, part in rows["weight"].groupby(group)]
-    figure = go.Figure(
-        go.Scatter(
-            x=x[new], y=y[new], mode="lines+markers+text", text=[f"weight {w}" for w in weights],
-            textposition=["middle left", *["middle right"] * (len(weights) - 1)],
-        )
-    )  # fmt: skip
-    reach = 0.35 * max(np.ptp(x), 1e-9)
-    figure.update_layout(title="What less risk costs", xaxis_title="CVaR of the daily cost, USD",
-                         xaxis_range=[x.min() - reach, x.max() + reach],
-                         yaxis_title="expected cost, USD", hovermode="closest")  # fmt: skip
-    said = f"CVaR falls from {x[0]:.3f} to {x[-1]:.3f} USD"
-    return describe(figure, f"{said} while the expected cost rises from {y[0]:.3f} to {y[-1]:.3f}.")
