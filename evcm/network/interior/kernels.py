@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from evcm import compiled as nb
 from evcm.arrays import FloatArray, IntArray
-from evcm.network.interior.blocks import factor, solve_refined
+from evcm.network.interior.blocks import copy, factor, fill, solve_refined
 from evcm.network.interior.branch import Grid, branch_second, branch_terms, hold, scatter
 from evcm.network.status import Status
 from evcm.paper import implements
@@ -208,8 +208,8 @@ def interior_point(
             return DIVERGED, iteration, gamma
         cost_before = cost
         # Newton matrix
-        diag[:] = 0.0
-        off[:] = 0.0
+        fill(diag, 0.0)
+        fill(off, 0.0)
         for k in range(n):
             if on[k]:
                 for i in (k, n + k):
@@ -268,8 +268,8 @@ def interior_point(
                 r = 2 + g.kind[j]
                 diag[g.at[j], r, r] -= 1.0 / curve[j]
                 rhs[g.at[j], r] -= g.sign[j] * grad_u[j] / curve[j]
-        diag0[:] = diag
-        off0[:] = off
+        copy(diag, diag0)
+        copy(off, off0)
         if not factor(g.order, g.col, g.start, g.update_start, g.update, diag, off, weight):
             return SINGULAR, iteration, gamma
         solve_refined(
@@ -313,7 +313,8 @@ def interior_point(
             for i in range(2):
                 x[k, i] += step * dx[k, i]
                 lam[k, i] += step_dual * dx[k, 2 + i]
-        u += step * du
+        for j in range(nj):
+            u[j] += step * du[j]
         gap = 0.0
         for i in range(nz):
             if on[i]:
