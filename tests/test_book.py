@@ -18,6 +18,7 @@ import pytest
 from book._ext import evcm_book
 from book._tools import build as book
 from book._tools import notebook, pages
+from book._tools.execution import SlicedManager
 from evcm import __version__
 from evcm.store import fingerprint
 from tests import browser as b
@@ -446,7 +447,10 @@ def test_downloaded_notebook_runs_in_a_fresh_kernel(name, tmp_path, monkeypatch)
     notebook.cells.append(nbformat.v4.new_code_cell(MOVE_ALL))
     monkeypatch.delenv("EVCM_BOOK", raising=False)
     kernel = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=kernel).execute()
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources=kernel,
+        kernel_manager_class=SlicedManager,
+    ).execute()  # fmt: skip
 
 
 def test_columns_of_numbers_are_set_to_the_right():
