@@ -132,7 +132,7 @@ def test_an_over_booked_bay_is_refused(copy):
         ),
         ("[bank]", "[batteries]", r"section batteries"),
         ('load = "load.csv"', 'load = "none.csv"', r"none.csv: file: got missing"),
-        ("[horizon]", "[horizon", r"content"),
+        ("[horizon]", "[horizon", r"a TOML file"),
         ("[horizon]", "[[horizon]]", r"section horizon: got .*; allowed: \[horizon\], once"),
         ("step_h = 0.25", "step_h = 24.0", r"step_h: got 24.0; allowed: 0 < step_h <= 1 h"),
         ("bays = 6", "bays = 99999999999999999999", r"bays: got 99999999999999999999"),
@@ -195,7 +195,7 @@ def test_a_table_for_a_list_of_tables_is_one_message(tmp_path, capsys, monkeypat
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 2
-    assert "[[pv_group]], once for each group" in capsys.readouterr().err
+    assert "[[pv_group]], once for each" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -37,7 +37,7 @@ report results
 building example office
 building run --config office/building.toml --out dispatched
 building days --days 50 --jobs 1 --out results
-v2x run trace --chargers 3 --steps 24 --rule greedy
+v2x run trace --chargers 3 --steps 24 --rule first_come
 v2x optimum trace
 v2x replay trace
 v2x compare --chargers 2 --steps 24

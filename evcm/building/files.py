@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +12,9 @@ import pandas as pd
 
 from evcm.arrays import FloatArray, IntArray
 from evcm.building.inputs import Bank, Building, Horizon, PvGroup, Response, Sessions
-from evcm.errors import Checks, Fault, InputError
+from evcm.errors import Checks
 from evcm.store import times
+from evcm.store.files import read_toml
 
 T = TypeVar("T")
 
@@ -75,24 +76,32 @@ def read_building(path: str | Path) -> tuple[Building, Sessions]:
     return building, _sessions(where, cars, stay, building, power_kw, by_date)
 
 
-def _toml(path: Path) -> dict[str, Any]:
-    """The configuration, every section of the kind that it must be."""
-    if not path.is_file():
-        raise InputError(str(path), [Fault("file", "missing", "an existing TOML file")])
-    try:
-        content = tomllib.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(str(path), [Fault("content", str(error), "TOML")]) from error
+def read_sections(path: Path, sections: Sequence[str], many: str) -> dict[str, Any]:
+    """Content of a TOML file of known `sections`: tables, and `many` a list of tables.
+
+    Raises
+    ------
+    InputError
+        The file is missing or is no TOML; every section that is unknown or of another kind.
+    """
+    content = read_toml(path)
     c = Checks(str(path))
     for name, value in content.items():
-        if not c.require(name in SECTIONS, f"section {name}", "unknown", ", ".join(SECTIONS)):
+        if not c.require(name in sections, f"section {name}", "unknown", ", ".join(sections)):
             continue
-        if name == "pv_group":
+        if name == many:
             good = isinstance(value, list) and all(isinstance(g, dict) for g in value)
-            c.require(good, "section pv_group", value, "[[pv_group]], once for each group")
+            c.require(good, f"section {name}", value, f"[[{name}]], once for each")
         else:
             c.require(isinstance(value, dict), f"section {name}", value, f"[{name}], once")
     c.done()
+    return content
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    """The configuration, every section of the kind that it must be."""
+    content = read_sections(path, SECTIONS, "pv_group")
+    c = Checks(str(path))
     named = content.setdefault("files", {})
     for name in (*SERIES, "sessions"):
         good = isinstance(named.get(name), str) and "\0" not in named[name]

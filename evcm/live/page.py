@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import json
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from evcm.arrays import FloatArray
 from evcm.errors import Checks
 from evcm.live.program import Answer, Program, Slider, check_setting
 from evcm.plots import html as plain
+from evcm.store.files import read_toml
 
 SCRIPTS = Path(__file__).parent
 """Folder of live.js, worker.js and live.css."""
@@ -191,12 +191,7 @@ def read_setting(path: str | Path, page: Page) -> dict[str, float]:
         Not a setting of this page; every fault is named.
     """
     path = Path(path)
-    c = Checks(str(path))
-    try:
-        content: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        c.require(False, "file", str(error), "a TOML file with page and [setting]")
-        c.done()
+    content, c = read_toml(path), Checks(str(path))
     c.require(content.get("page") == page.name, "page", content.get("page"), page.name)
     for name in set(content) - {"page", "setting"}:
         c.require(False, name, content[name], "page and [setting]")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from evcm.arrays import FloatArray, IntArray
-from evcm.building.files import dated, moments_of, read_series, record, stays
+from evcm.building.files import dated, moments_of, read_sections, read_series, record, stays
 from evcm.building.inputs import Horizon
-from evcm.errors import Checks, Fault, InputError
+from evcm.errors import Checks
 from evcm.store import times
 from evcm.v2x.arrivals import Sessions, draw_sessions
 from evcm.v2x.rewards import BALANCED, Weights
@@ -89,20 +88,8 @@ def read_station(path: str | Path) -> World:
         A missing, unknown or mistyped entry, with what is allowed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(str(path), [Fault("file", "missing", "an existing TOML file")])
-    try:
-        content = tomllib.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(str(path), [Fault("content", str(error), "TOML")]) from error
+    content = read_sections(path, SECTIONS, "charger")
     c = Checks(str(path))
-    for name, value in content.items():
-        if not c.require(name in SECTIONS, f"section {name}", "unknown", ", ".join(SECTIONS)):
-            continue
-        many = isinstance(value, list) and all(isinstance(v, dict) for v in value)
-        good = many if name == "charger" else isinstance(value, dict)
-        form = "[[charger]], once for each" if name == "charger" else f"[{name}], once"
-        c.require(good, f"section {name}", value, form)
     c.require(bool(content.get("charger")), "section charger", "none", "one [[charger]] at least")
     c.done()
     chargers: list[ChargerType] = []

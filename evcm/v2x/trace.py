@@ -7,7 +7,6 @@ world, weights) and Parquet tables: ``series``, ``transformers``, ``sessions``, 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import tempfile
@@ -20,7 +19,7 @@ import pandas as pd
 
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, Fault, InputError
-from evcm.store.files import require_own, write_json, write_parquet
+from evcm.store.files import read_json, require_own, write_json, write_parquet
 from evcm.v2x.ageing import Ageing
 from evcm.v2x.arrivals import Sessions
 from evcm.v2x.kernel import TERMS
@@ -110,8 +109,8 @@ def save(run: Run, path: str | Path, force: bool = False) -> Path:
 
 def _is_trace(header: Path) -> bool:
     try:
-        content = json.loads(header.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(header)
+    except InputError:
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT
 
@@ -126,12 +125,7 @@ def load(path: str | Path) -> Trace:
     """
     path = Path(path)
     header_path = path / "trace.json" if path.is_dir() else path
-    if not header_path.is_file():
-        raise InputError(str(path), [Fault("file", "missing", "a trace: name.json or a folder")])
-    try:
-        header = json.loads(header_path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(str(path), [Fault("content", str(error), "JSON")]) from error
+    header = read_json(header_path)
     checks = Checks(str(path))
     form = header.get("format") if isinstance(header, dict) else None
     if checks.require(form == FORMAT, "format", form, FORMAT):
