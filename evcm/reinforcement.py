@@ -31,6 +31,9 @@ TIME_LIMIT_S = 60.0
 NEGLIGIBLE_MW = 1e-4
 """Not-supplied power below this is a rounding error of the OPF."""
 
+MOST_MW, MOST_USD = 1e6, 1e10
+"""Largest deficit of a bus, and largest cost per MW or MWh, that are taken for meant."""
+
 
 @dataclass(frozen=True)
 class ReinforcementCosts:
@@ -42,7 +45,8 @@ class ReinforcementCosts:
     def __post_init__(self) -> None:
         c = Checks("reinforcement costs")
         for name in ("pv_usd_per_mw", "battery_usd_per_mwh"):
-            c.require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
+            value = getattr(self, name)
+            c.require(0 < value <= MOST_USD, name, value, f"> 0, at most {MOST_USD:g}")
         c.done()
 
 
@@ -145,7 +149,10 @@ def size_bus(
     ]
     cost = costs.pv_usd_per_mw * pv + costs.battery_usd_per_mwh * battery
     problem = cp.Problem(cp.Minimize(cost), constraints)
-    problem.solve(solver=cp.HIGHS, time_limit=TIME_LIMIT_S)
+    try:
+        problem.solve(solver=cp.HIGHS, time_limit=TIME_LIMIT_S)
+    except cp.SolverError as error:
+        raise SolverError(f"bus {bus}: HiGHS ended without an answer", bus=bus) from error
     if problem.status == cp.INFEASIBLE:
         raise InfeasibleError(f"bus {bus}: no PV and battery can cover this deficit", bus=bus)
     if problem.status != cp.OPTIMAL:
@@ -221,8 +228,9 @@ def _checked(deficit_mw: FloatArray, bus: int, clock: Clock) -> FloatArray:
     deficit = np.asarray(deficit_mw, dtype=float)
     checks, shape = Checks(f"not-supplied power at bus {bus}"), (clock.periods,)
     if checks.require(deficit.shape == shape, "nsp_mw", deficit.shape, str(shape)):
-        for t in np.flatnonzero(~(np.isfinite(deficit) & (deficit >= 0))):
-            checks.require(False, f"nsp_mw, period {t + 1}", float(deficit[t]), ">= 0")
+        for t in np.flatnonzero(~((deficit >= 0) & (deficit <= MOST_MW))):
+            allowed = f">= 0, at most {MOST_MW:g}"
+            checks.require(False, f"nsp_mw, period {t + 1}", float(deficit[t]), allowed)
     checks.done()
     return deficit
 

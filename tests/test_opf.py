@@ -151,10 +151,14 @@ def test_both_methods_find_the_same_optimum(as_published):
 SLOW = ("case24_ieee_rts", "case39", "case57", "case118", "case300")
 
 
-@pytest.mark.parametrize("factor", [1.0, 0.75])
+# case300 at 0.75 is left out: PYPOWER's attempts take many minutes there, and end without an answer
 @pytest.mark.parametrize(
-    "case",
-    [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in pypower.BUILT_IN],
+    ("case", "factor"),
+    [
+        pytest.param(c, factor, marks=pytest.mark.slow if c in SLOW else ())
+        for c in pypower.BUILT_IN
+        for factor in ((1.0,) if c == "case300" else (1.0, 0.75))
+    ],
 )
 def test_both_methods_agree_on_every_built_in_case(case, factor):
     """The same optimum, or both say that there is none, or PYPOWER names the other method."""

@@ -37,6 +37,9 @@ DRAW = 101
 NO_FEED_IN_USD_PER_KWH = 1e4
 """Storage cost at which no price of the market makes feeding in worth while."""
 
+TIME_LIMIT_S = 600.0
+"""Most seconds for the largest fleet under a cap; half a minute is usual."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -164,7 +167,8 @@ def largest_fleet(problem: AggregatorProblem, cap_mw: FloatArray) -> float:
             x.day_ahead_mw <= cap, m.traded_mw(p, x) <= wide,
         ],
     )  # fmt: skip
-    program.solve(solver=cp.HIGHS, highs_options={"solver": "ipm", "threads": 1})
+    options = {"solver": "ipm", "threads": 1, "time_limit": TIME_LIMIT_S}
+    program.solve(solver=cp.HIGHS, highs_options=options)
     if program.status in (cp.INFEASIBLE, "infeasible_or_unbounded"):
         raise InfeasibleError(f"{p.label}: no multiple of the cap is enough", bus=p.bus)
     if program.status != cp.OPTIMAL:

@@ -25,6 +25,9 @@ from evcm.v2x.station import Station
 
 _FEASIBLE_KW = 1e-9
 
+ITERATIONS = 200
+"""Most iterations of the solver."""
+
 
 @dataclass(frozen=True, eq=False)
 class Limits:
@@ -137,7 +140,7 @@ def _convex(wanted: FloatArray, b: Limits) -> FloatArray:
             b.member[finite_low] @ p >= b.node_low[finite_low],
         ],
     )
-    problem.solve(solver=cp.CLARABEL)
+    problem.solve(solver=cp.CLARABEL, max_iter=ITERATIONS)
     if problem.status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
         broken = _broken(np.clip(np.zeros_like(wanted), b.low, b.up), b)
         raise InfeasibleError(
