@@ -54,7 +54,9 @@ LARGE_FLEET = 400_000
 FEW_VEHICLES = 15
 """Groups up to which `auto` takes the decomposition.
 
-It was faster on seven of eight problems of 3 to 5 groups; where the two cross is not measured.
+Few groups are coarse lumps of cars. On buses of a fleet of 2,200 with 5 to 10 groups it took 3 to 6
+times less processor time than the interior method at a gap of 0.1 %, and up to 80 times less at
+0.001 %. On random problems of 12 groups the interior method took 1.3 times less, of 16 five times.
 """
 
 NEXT: dict[Method, Method] = {

@@ -40,7 +40,7 @@ from evcm.errors import SolverError
 Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
 
-MOST_NODES = 400
+MOST_NODES, MOST_WITHOUT_PLAN = 400, 40
 WARM = 2000.0
 """Complementarity, in gaps asked for, at which an iterate is kept for like programs."""
 
@@ -245,20 +245,26 @@ class Search:
         return read(self.steps, self.problem.probability, P, E, self.tolerance)
 
     def fixed(self, P: FloatArray, E: FloatArray) -> tuple[Answer, Candidate, float] | None:
-        """The program with all steps fixed as read; None if it was tried before or failed."""
-        found = self.loose(P, E)
-        key = found.day.tobytes() + found.real.tobytes()
-        if key in self.tried:
-            return None
-        self.tried.add(key)
+        """The program with all steps fixed as read; None if it was tried before or failed.
+
+        Steps that a tolerance reads need not hold any plan: then they are read without one.
+        """
         every = np.arange(self.steps.day.shape[1])
-        day, real = every == found.day[:, None], every == found.real[..., None]
-        answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
-        self.last = answer.middle
-        if answer.residual > 1e-4:
-            return None
-        candidate = recover(self.problem, self.segments, self.chains, self.rows, self.units, answer)
-        return answer, candidate, self.offer(candidate)
+        for tolerance in (self.tolerance, self.edge):
+            found = read(self.steps, self.problem.probability, P, E, tolerance)
+            key = found.day.tobytes() + found.real.tobytes()
+            if key in self.tried and self.best is not None:
+                return None
+            if key in self.tried:
+                continue
+            self.tried.add(key)
+            day, real = every == found.day[:, None], every == found.real[..., None]
+            answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
+            self.last = answer.middle
+            if answer.residual <= 1e-4:
+                c = recover(self.problem, self.segments, self.chains, self.rows, self.units, answer)
+                return answer, c, self.offer(c)
+        return None
 
     # --- plans ---------------------------------------------------------------------------
 
@@ -404,7 +410,8 @@ class Search:
         made = 0
         while heap:
             self.lower = min(closed, heap[0][0])
-            if heap[0][0] >= self.cutoff or self.nodes >= MOST_NODES or self.late:
+            most = MOST_NODES if self.best else MOST_WITHOUT_PLAN
+            if heap[0][0] >= self.cutoff or self.nodes >= most or self.late:
                 break
             bound, _, day, real, middle = heapq.heappop(heap)
             self.nodes += 1
@@ -432,8 +439,9 @@ class Search:
             if not (keep.any(axis=1).all() and stay.any(axis=2).all()):
                 continue
             parts = self.branch(r, keep, stay)
-            if not parts:
-                closed = min(closed, bound)
+            if not parts:  # nothing to decide is left: only the program was not solved far enough
+                tight = self.relax(day, real, blocks, 0.01, middle)
+                closed = min(closed, max(bound, tight.bound.value))
             for d, q in parts:
                 made += 1
                 heapq.heappush(heap, (bound, made, d, q, middle))
