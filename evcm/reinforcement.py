@@ -31,7 +31,7 @@ TIME_LIMIT_S = 60.0
 NEGLIGIBLE_MW = 1e-4
 """Not-supplied power below this is a rounding error of the OPF."""
 
-MOST_MW, MOST_USD = 1e6, 1e10
+MOST_MW, MOST_USD = 1e6, 1e15
 """Largest deficit of a bus, and largest cost per MW or MWh, that are taken for meant."""
 
 
