@@ -17,6 +17,7 @@ from evcm.inputs.example import write_example
 from evcm.inputs.values import Clock
 from evcm.network.readers import from_case
 from evcm.store import files
+from evcm.study import flow
 
 
 def test_scenarios_are_the_papers():
@@ -356,6 +357,16 @@ def test_a_cap_that_no_car_can_live_with_is_said_in_words(tmp_path, monkeypatch,
     assert "(bus 5): the system cap is too low" in told
     assert "the least uniform increase of the system cap that admits a plan is" in told
     assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+def test_a_network_that_cannot_serve_its_load_ends_the_study_before_the_plans(tmp_path):
+    given = write_example(tmp_path / "in", "case6ww", 30)
+    heavy = given.with_changes(load_p_mw=1.6 * given.load_p_mw, load_q_mvar=1.6 * given.load_q_mvar)
+    settings = flow.Settings(gap=0.2, sides=("max",), jobs=1)
+    steps = []
+    with pytest.raises(InfeasibleError, match=r"case6ww: the network cannot serve its load.*2\.5%"):
+        flow.run(settings, tmp_path / "out", lambda step, *_: steps.append(step), heavy)
+    assert "Aggregators" not in steps
 
 
 def test_faults_of_all_files_come_together(folder):

@@ -19,7 +19,7 @@ import pandas as pd
 from evcm.aggregator import of_fleet
 from evcm.arrays import FloatArray
 from evcm.coordination.regimes import NO_CARS, Case
-from evcm.errors import Checks
+from evcm.errors import Checks, InfeasibleError
 from evcm.inputs.folder import paper
 from evcm.inputs.study import Inputs
 from evcm.inputs.values import Sessions
@@ -141,6 +141,9 @@ def _run(settings: Settings, store: Store, progress: Progress, inputs: Inputs) -
     progress("Monte Carlo", len(simulations), len(simulations))
     fleets = build_fleets(simulations, settings)
     problems = {case: of_fleet.aggregator_problems(cars) for case, cars in fleets.items()}
+    # before the plans that do not need them: a network without caps ends the study at once
+    cap_mw = {case: study_caps(of_fleet.site(cars)) for case, cars in fleets.items()}
+    progress("Caps", inputs.periods, inputs.periods)
     own = solve_plans(
         [
             PlanTask(Case(*case, "apart"), problem, settings.gap)
@@ -149,8 +152,6 @@ def _run(settings: Settings, store: Store, progress: Progress, inputs: Inputs) -
         ],
         store, settings.jobs, progress, "Aggregators",
     )  # fmt: skip
-    cap_mw = {case: study_caps(of_fleet.site(cars)) for case, cars in fleets.items()}
-    progress("Caps", inputs.periods, inputs.periods)
     capped = solve_plans(
         [
             PlanTask(Case(*case, "maximum total"), problem, settings.gap, cap_mw[case][:, k])
@@ -217,8 +218,22 @@ def build_fleets(
 
 
 def study_caps(site: Day) -> FloatArray:
-    """The paper's caps (54), (55) of a day (T, K)."""
-    return np.array(caps.solve_caps(site).cap_mw)
+    """The paper's caps (54), (55) of a day (T, K).
+
+    Raises
+    ------
+    InfeasibleError
+        The network cannot serve its load and the least caps; the message says what is short.
+    """
+    try:
+        return np.array(caps.solve_caps(site).cap_mw)
+    except InfeasibleError as error:
+        net = site.network
+        raise InfeasibleError(
+            f"{net.name}: the network cannot serve its load and the least caps, "
+            f"{net.cap_share_min:.1%} of it, with nothing left unsupplied: lower the load, or "
+            f"cap_share_min in network/network.toml. {error}", **error.details,
+        ) from error  # fmt: skip
 
 
 def _uncontrolled_mw(fleets: dict[tuple[int, Side], Fleet]) -> dict[Case, FloatArray]:
