@@ -93,7 +93,8 @@ def archive(rng: random.Random, content: bytes) -> bytes:
     if what == 0:
         del arrays[name]
     elif what == 1:
-        arrays[name] = a.astype(rng.choice(["float32", "int8", "complex128", "U8", "bool"]))
+        kinds = ["float32", "int8", "complex128", "U8", "bool"]
+        arrays[name] = a.astype(rng.choice(kinds if a.dtype.kind != "U" else ["S8"]))
     elif what == 2:
         arrays[name] = a.reshape(rng.choice([(-1,), (1, -1), (-1, 1, 1)]))
     elif what == 3:

@@ -306,7 +306,8 @@ def read_npz(path: str | Path, required: list[str]) -> dict[str, np.ndarray]:
     Raises
     ------
     InputError
-        The file is missing, is not .npz, unpacks to far more than it is, or lacks an array.
+        The file is missing, is not .npz, unpacks to far more than it is, lacks an array, or has
+        one of another kind than real numbers, booleans or text.
     """
     path = Path(path)
     kind = "a .npz file of plain arrays"
@@ -324,10 +325,16 @@ def read_npz(path: str | Path, required: list[str]) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # np.load raises anything from zipfile to pickle errors
         raise InputError(str(path), [Fault("content", str(error), kind)]) from error
-    lacking = [name for name in required if name not in arrays]
-    if lacking:
-        raise InputError(
-            str(path),
-            [Fault(f"array {name}", "missing", "an array by this name") for name in lacking],
-        )
+    faults = [
+        Fault(f"array {name}", "missing", "an array by this name")
+        for name in required
+        if name not in arrays
+    ]
+    faults += [
+        Fault(f"array {name}", str(a.dtype), "numbers, booleans or text")
+        for name, a in arrays.items()
+        if a.dtype.kind not in "biufU"
+    ]
+    if faults:
+        raise InputError(str(path), faults)
     return arrays
