@@ -12,8 +12,10 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from evcm.aggregator.infeasible import raise_infeasible, require_reachable
 from evcm.aggregator.interior.plans import make_plan
@@ -65,7 +67,8 @@ def solve_interior(
     deadline = np.inf if time_limit_s is None else began + time_limit_s
     search = Search(problem, gap, deadline, threads, progress)
     try:
-        search.run()
+        with _libraries().limit(limits=1, user_api="blas"):
+            search.run()
     except NoPlanError:
         raise_infeasible(problem)
     if trace is not None:
@@ -88,3 +91,13 @@ def solve_interior(
     else:
         status = f"stopped at the time limit with the best plan so far: {found}"
     return plan.finished(plan.bound_usd, seconds, status)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The linear algebra libraries that are loaded.
+
+    They get one thread each: samples are spread over threads here already, threads within threads
+    wait for each other, and the bits would depend on the machine.
+    """
+    return ThreadpoolController()
