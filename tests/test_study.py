@@ -66,8 +66,9 @@ def test_solve_under_cap_raises_the_cap_only_where_it_must(monkeypatch):
     asked = []
 
     class Problem:
-        def with_options(self, system_cap_mw, trading_cap_mw):
+        def with_options(self, system_cap_mw, trading_cap_mw, export_cap_mw):
             assert system_cap_mw is None
+            assert export_cap_mw is None
             return trading_cap_mw
 
     def solve(cap, gap):
