@@ -379,12 +379,12 @@ def plan_of_arrays(
     plan = make_plan(
         problem,
         **{name: a[name] for name in _ARRAYS},
-        bound_usd=float(a["bound_usd"]),
-        seconds=float(a["seconds"]),
+        bound_usd=float(a["bound_usd"].item()),
+        seconds=float(a["seconds"].item()),
         method=str(a.get("method", "unknown")),
         status=str(a.get("status", "unknown")),
     )
-    stated = float(a["cost_usd"])
+    stated = float(a["cost_usd"].item())
     c.require(
         abs(stated - plan.cost_usd) < 1e-3 * max(1.0, abs(plan.cost_usd)),
         "cost_usd", stated, f"the cost of the schedules, {plan.cost_usd:.6f}",

@@ -299,7 +299,7 @@ class Clock:
     def __post_init__(self) -> None:
         c = Checks("clock")
         minutes = 60 * self.period_h
-        whole = abs(minutes - round(minutes)) < 1e-9 and round(minutes) > 0
+        whole = 0.5 < minutes < 1e6 and abs(minutes - round(minutes)) < 1e-9
         c.require(
             whole and 60 % round(minutes) == 0, "period_h", self.period_h, "a whole part of an hour"
         )

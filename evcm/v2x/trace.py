@@ -140,7 +140,7 @@ def load(path: str | Path) -> Trace:
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, OSError, AttributeError, OverflowError) as error:
-        raise InputError(str(path), [Fault("content", repr(error), "a whole trace")]) from error
+        raise InputError(str(path), [Fault("content", str(error), "a whole trace")]) from error
 
 
 _TABLES = ("series", "transformers", "sessions", "steps", "ports")
