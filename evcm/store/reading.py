@@ -174,7 +174,7 @@ def convert(text: str, kind: Kind, decimal_comma: bool = False) -> Any:
         return None
     value = float(text)
     if kind == "whole":
-        return int(value) if value == math.floor(value) and abs(value) < 2**53 else None
+        return int(value) if abs(value) < 2**53 and value == math.floor(value) else None
     return value
 
 
