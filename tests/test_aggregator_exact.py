@@ -16,6 +16,7 @@ from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.infeasible import least_cap
 from evcm.aggregator.interior import market
 from evcm.aggregator.interior.search import Search
+from evcm.aggregator.market import least_by_step
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import save_plan
 from evcm.aggregator.problem import AggregatorProblem, load_problem
@@ -248,9 +249,13 @@ def test_cheapest_market_is_never_above_a_sampled_one(seed):
     steps, T, N = search.steps, problem.periods, problem.samples
     q, r = rng.normal(0, 5, T), rng.normal(0, 2, (T, N))
     by_a, by_b = np.empty(steps.day.shape), np.empty(steps.real.shape)
-    market._cheapest(steps, problem.probability, q, r, by_a, by_b)
+    told = (
+        steps.price, problem.probability, steps.day_low, steps.day_high, steps.real_low,
+        steps.real_high, steps.day, steps.real, q, r,
+    )  # fmt: skip
+    least_by_step(*told, by_a, by_b)
     again_a, again_b = np.empty_like(by_a), np.empty_like(by_b)
-    market._cheapest.py_func(steps, problem.probability, q, r, again_a, again_b)
+    least_by_step.py_func(*told, again_a, again_b)
     np.testing.assert_allclose(again_a, by_a)
     np.testing.assert_allclose(again_b, by_b)
     low, high = (

@@ -143,7 +143,10 @@ def lower_envelope(steps: Steps, t: int) -> FloatArray:
 
 
 @nb.njit(cache=True)
-def _cheapest(price, probability, a_low, a_high, b_low, b_high, a_ok, b_ok, q, r, value_a, value_b):  # type: ignore[no-untyped-def]  # pragma: no cover
+def least_by_step(  # type: ignore[no-untyped-def]  # pragma: no cover
+    price, probability, a_low, a_high, b_low, b_high, a_ok, b_ok, q, r, value_a, value_b
+):
+    """Kernel of `cheapest`; `price` is (T, S), by period and step."""
     T, S = a_low.shape
     N = r.shape[1]
     best = np.empty(N)
@@ -157,12 +160,12 @@ def _cheapest(price, probability, a_low, a_high, b_low, b_high, a_ok, b_ok, q, r
                 continue
             for side in range(2):
                 p = a_low[t, a] if side == 0 else a_high[t, a]
-                total = (price[a] + q[t]) * p
+                total = (price[t, a] + q[t]) * p
                 for n in range(N):
                     best[n] = np.inf
                     for b in range(S):
                         if b_ok[t, n, b]:
-                            up = probability[n] * (price[b] - price[a])
+                            up = probability[n] * (price[t, b] - price[t, a])
                             c = up + r[t, n]
                             v = min(c * b_low[t, n, b], c * b_high[t, n, b]) - up * p
                             best[n] = min(best[n], v)
@@ -171,7 +174,7 @@ def _cheapest(price, probability, a_low, a_high, b_low, b_high, a_ok, b_ok, q, r
                 for n in range(N):
                     for b in range(S):
                         if b_ok[t, n, b]:
-                            up = probability[n] * (price[b] - price[a])
+                            up = probability[n] * (price[t, b] - price[t, a])
                             c = up + r[t, n]
                             v = min(c * b_low[t, n, b], c * b_high[t, n, b]) - up * p
                             value_b[t, n, b] = min(value_b[t, n, b], total - best[n] + v)
@@ -196,8 +199,9 @@ def cheapest(
         Minimum with P in step a; with E_n in step b. Infinite where not allowed.
     """
     value_a, value_b = np.empty(steps.day_ahead.shape), np.empty(steps.real_time.shape)
-    _cheapest(
-        steps.price_usd_per_mw, probability, steps.day_ahead_low, steps.day_ahead_high,
+    price = np.tile(steps.price_usd_per_mw, (steps.day_ahead.shape[0], 1))
+    least_by_step(
+        price, probability, steps.day_ahead_low, steps.day_ahead_high,
         steps.real_time_low, steps.real_time_high, steps.day_ahead, steps.real_time,
         q, r, value_a, value_b,
     )  # fmt: skip

@@ -126,17 +126,6 @@ def outage_day(site: Day, branch: int) -> Day:
     )
 
 
-def nse_by_outage(site: Day, ev_mw: FloatArray, period_h: float) -> FloatArray:
-    """Energy not supplied in a day (MWh) after the loss of each branch, (nl,).
-
-    inf where a half-hour has no operating point.
-    """
-    branches = range(site.network.branch_from.size)
-    return np.array(
-        [period_h * opf.assess(outage_day(site, b), ev_mw).short_mw.sum() for b in branches]
-    )
-
-
 @dataclass(frozen=True)
 class LimitsTask:
     """First shortage of uncontrolled charging under one clamp of departures, limit by limit.

@@ -22,6 +22,7 @@ import numpy as np
 from evcm.aggregator.interior.cars import PricedVisits, Segments, Units
 from evcm.aggregator.interior.chains import JIT
 from evcm.aggregator.interior.program import MarketData, R, Rows
+from evcm.aggregator.market import least_by_step
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray, IntArray
 
@@ -318,46 +319,6 @@ def read(
     return Reading(a, b, cost[each, a], real @ probability)
 
 
-@nb.njit(**JIT)
-def _cheapest(steps, probability, q, r, value_a, value_b):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Least of cost + q P + Σ r_n E_n in each period, with each step enforced in turn.
-
-    With the steps given, the expression is linear in every E_n, and after minimising over E_n it is
-    concave in P, so that the ends of the ranges suffice.
-    """
-    T, N, S = steps.real.shape
-    best = np.empty(N)
-    low, high = steps.real_low, steps.real_high
-    for t in range(T):
-        for a in range(S):
-            value_a[t, a] = np.inf
-            for n in range(N):
-                value_b[t, n, a] = np.inf
-        for a in range(S):
-            if not steps.day[t, a]:
-                continue
-            for side in range(2):
-                p = steps.day_low[t, a] if side == 0 else steps.day_high[t, a]
-                total = (steps.price[t, a] + q[t]) * p
-                for n in range(N):
-                    best[n] = np.inf
-                    for b in range(S):
-                        if steps.real[t, n, b]:
-                            up = probability[n] * (steps.price[t, b] - steps.price[t, a])
-                            c = up + r[t, n]
-                            v = min(c * low[t, n, b], c * high[t, n, b]) - up * p
-                            best[n] = min(best[n], v)
-                    total += best[n]
-                value_a[t, a] = min(value_a[t, a], total)
-                for n in range(N):
-                    for b in range(S):
-                        if steps.real[t, n, b]:
-                            up = probability[n] * (steps.price[t, b] - steps.price[t, a])
-                            c = up + r[t, n]
-                            v = min(c * low[t, n, b], c * high[t, n, b]) - up * p
-                            value_b[t, n, b] = min(value_b[t, n, b], total - best[n] + v)
-
-
 class Bound(NamedTuple):
     """Exact Lagrangian: a lower bound, and the bound with each step enforced, (T, S), (T, N, S)."""
 
@@ -394,7 +355,10 @@ class Lagrangian:
         q = (y @ w.p).sum(axis=1) - y4
         r = -y[..., R - 1] + pi * y4[:, None]
         day, real = np.empty(steps.day.shape), np.empty(steps.real.shape)
-        _cheapest(steps, pi, q, r, day, real)
+        least_by_step(
+            steps.price, pi, steps.day_low, steps.day_high, steps.real_low, steps.real_high,
+            steps.day, steps.real, q, r, day, real,
+        )  # fmt: skip
         least = day.min(axis=1)
         if not np.isfinite(fixed + least.sum()):
             return Bound(-np.inf, day, real)
