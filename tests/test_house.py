@@ -148,3 +148,16 @@ def test_nothing_private_is_shown():
         if private.match(line)
     ]
     assert shown == []
+
+
+def test_only_one_module_compiles():
+    """Kernels go through `evcm.compiled`, whose cache bears a read-only package and edits."""
+    others = [
+        name
+        for name, file in modules().items()
+        if name != "evcm.compiled"
+        and re.search(
+            r"^\s*(import numba as|from numba )|\bnumba\.njit\b", file.read_text("utf-8"), re.M
+        )
+    ]
+    assert others == []

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 
+from evcm import compiled as nb
 from evcm.aggregator.interior.chains import JIT, Chains
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.single_cars import storage

@@ -21,12 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 
+from evcm import compiled as nb
 from evcm.arrays import BoolArray, FloatArray, IntArray
 
-JIT = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy"}
+JIT: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy"}
 TINY = 1e-14
 PRIMAL = 1e-6
 """Regularisation of levels, charge and discharge: flat faces would cancel all digits."""

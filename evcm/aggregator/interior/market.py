@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from evcm import compiled as nb
 from evcm.aggregator.interior.cars import PricedVisits, Segments, Units
 from evcm.aggregator.interior.chains import JIT
 from evcm.aggregator.interior.program import MarketData, R, Rows

@@ -32,10 +32,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 from scipy.linalg.lapack import dgetrf, dgetrs, dpotrf, dpotri
 
+from evcm import compiled as nb
 from evcm.aggregator.interior import chains as ch
 from evcm.aggregator.interior.chains import JIT, Chains, Levels
 from evcm.arrays import BoolArray, FloatArray, IntArray
