@@ -21,7 +21,7 @@ import numpy as np
 from evcm import compiled as nb
 from evcm.aggregator.interior.cars import PricedVisits, Segments, Units
 from evcm.aggregator.interior.chains import JIT
-from evcm.aggregator.interior.program import MarketData, R, Rows
+from evcm.aggregator.interior.kernels import MarketData, R, Rows
 from evcm.aggregator.market import least_by_step
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray, IntArray

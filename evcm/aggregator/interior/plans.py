@@ -9,7 +9,8 @@ import numpy as np
 from evcm import compiled as nb
 from evcm.aggregator.interior.cars import Segments, Units
 from evcm.aggregator.interior.chains import JIT, Chains
-from evcm.aggregator.interior.program import Answer, R, Rows
+from evcm.aggregator.interior.kernels import R, Rows
+from evcm.aggregator.interior.program import Answer
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray

@@ -21,6 +21,7 @@ import numpy as np
 
 from evcm.aggregator.interior import chains as ch
 from evcm.aggregator.interior.cars import choose_units, cut_visits, make_chains
+from evcm.aggregator.interior.kernels import MarketData
 from evcm.aggregator.interior.market import (
     EDGE_MW,
     Bound,
@@ -32,7 +33,7 @@ from evcm.aggregator.interior.market import (
     read,
 )
 from evcm.aggregator.interior.plans import SHORT_MW, Candidate, recover
-from evcm.aggregator.interior.program import Answer, MarketData, Middle, solve_program
+from evcm.aggregator.interior.program import Answer, Middle, solve_program
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.errors import SolverError
