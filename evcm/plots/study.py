@@ -40,14 +40,14 @@ def adoption(growth: Sequence[Mapping[str, Any]]) -> go.Figure:
 
 
 FLOW: tuple[tuple[str, float, float], ...] = (
-    ("Monte Carlo days<br>of cars", 0, 1),
-    ("samples with the least<br>and the most energy", 1, 1),
-    ("one plan<br>per aggregator", 2, 1),
-    ("a day of AC<br>optimal power flow", 2, 0),
-    ("caps for<br>the aggregators", 3, 0),
+    ("Monte Carlo<br>days of cars", 0, 1),
+    ("samples of<br>least and of<br>most energy", 1, 1),
+    ("one plan per<br>aggregator", 2, 1),
+    ("a day of AC<br>optimal<br>power flow", 2, 0),
+    ("caps for the<br>aggregators", 3, 0),
     ("plans under<br>the caps", 3, 1),
-    ("the day again", 4, 1),
-    ("voltages of a<br>distribution feeder", 4, 0),
+    ("the day<br>again", 4, 0),
+    ("voltages of a<br>distribution<br>feeder", 5, 0),
 )
 """Boxes of the paper's Figure 2 in the order of its arrows: text, column, row."""
 
@@ -56,21 +56,24 @@ def flow_chart() -> go.Figure:
     """The study as the paper's Figure 2 has it: each box follows from the one before."""
     figure = go.Figure()
     for (_, x0, y0), (_, x1, y1) in pairwise(FLOW):
-        dx, dy = 0.4 * np.sign(x1 - x0), 0.27 * np.sign(y1 - y0)
+        dx, dy = 0.42 * np.sign(x1 - x0), 0.34 * np.sign(y1 - y0)
         figure.add_annotation(
             x=x1 - dx, y=y1 - dy, ax=x0 + dx, ay=y0 + dy, xref="x", yref="y", axref="x", ayref="y",
             showarrow=True, arrowhead=2, arrowwidth=1.5, text="",
         )  # fmt: skip
-    for text, x, y in FLOW:
-        network = y == 0
-        colour = plots.REGIME_COLOURS["maximum total" if network else "apart"]
-        figure.add_annotation(
-            x=x, y=y, text=text, showarrow=False, bordercolor=colour, borderwidth=2, borderpad=6,
-            font_size=12,
+    for level, name, colour in ((1, "aggregators", "apart"), (0, "network", "maximum total")):
+        boxes = [(x, y) for _, x, y in FLOW if y == level]
+        figure.add_scatter(
+            x=[x + dx for x, _ in boxes for dx in (-0.42, 0.42, 0.42, -0.42, -0.42, np.nan)],
+            y=[y + dy for _, y in boxes for dy in (-0.34, -0.34, 0.34, 0.34, -0.34, np.nan)],
+            name=name, mode="lines", line={"color": plots.REGIME_COLOURS[colour], "width": 2},
+            hoverinfo="skip",
         )  # fmt: skip
-    figure.update_xaxes(visible=False, range=[-0.5, 4.5])
+    for text, x, y in FLOW:
+        figure.add_annotation(x=x, y=y, text=text, showarrow=False, font_size=12)
+    figure.update_xaxes(visible=False, range=[-0.5, 5.5])
     figure.update_yaxes(visible=False, range=[-0.5, 1.5])
-    figure.update_layout(height=260, title_text="Aggregators above, network below")
+    figure.update_layout(height=280)
     steps = " to ".join(text.replace("<br>", " ") for text, _, _ in FLOW)
     return plots.describe(figure, f"Flow chart of the study: {steps}.")
 
