@@ -39,33 +39,37 @@ def first_cars(day: Cars, start: int, stop: int) -> Cars:
 
 def growing_fleet_mw(day: Cars, block: int, charger: Charger) -> tuple[FloatArray, FloatArray]:
     """Uncontrolled power (B + 1, T, K) of the first 0, block, 2 block .. cars, and unserved kWh."""
-    blocks = len(day) // block
-    told, unserved = day.inputs, np.zeros(blocks + 1)
-    power = np.zeros((blocks + 1, told.periods, len(told.buses)))
-    for b in range(blocks):
-        part = uncontrolled.charge_at_once(first_cars(day, b * block, (b + 1) * block), charger)
-        power[b + 1], unserved[b + 1] = part.power_mw[:, :, 0], part.unserved_kwh[0]
-    return power.cumsum(axis=0), unserved.cumsum()
+    told, blocks = day.inputs, len(day) // block
+    buses = len(told.buses)
+    day = first_cars(day, 0, blocks * block)
+    mine = np.repeat(np.arange(blocks), block) * buses
+    origin, work = (uncontrolled.bus_index(x, told.buses) for x in (day.from_bus, day.to_bus))
+    at_work = np.where(work < 0, -1, mine + work)
+    kw, unserved = uncontrolled.power_by_place(day, mine + origin, at_work, blocks * buses, charger)
+    power = kw.reshape(blocks, buses, told.periods).transpose(0, 2, 1) / 1000.0
+    none = np.zeros((1, told.periods, buses)), np.zeros(1)
+    by_block = unserved.reshape(blocks, buses).sum(axis=1)
+    return (
+        np.concatenate([none[0], power]).cumsum(axis=0), np.concatenate([none[1], by_block]).cumsum()
+    )  # fmt: skip
 
 
 def first_shortage(site: Day, power_mw: FloatArray) -> IntArray:
     """First block at which each day lacks power (D,), by bisection; B + 1 where none does.
 
-    `power_mw` is (D, B + 1, T, K). More cars never draw less, so bisection finds the first.
+    `power_mw` is (D, B + 1, T, K). More cars never draw less: bisection finds the first, and only
+    periods that are short with many cars are looked at again with fewer.
     """
-    days, blocks, periods = power_mw.shape[0], power_mw.shape[1] - 1, power_mw.shape[2]
-    wide = site.repeated(days)
-
-    def short(block: IntArray) -> np.ndarray:
-        flat = power_mw[np.arange(days), block].reshape(days * periods, -1)
-        every = opf.served(wide, flat).reshape(days, periods).all(axis=1)
-        return np.logical_not(every)
-
+    days, blocks = power_mw.shape[0], power_mw.shape[1] - 1
     low, high = np.zeros(days, np.int64), np.full(days, blocks + 1, np.int64)
+    suspect = np.ones((days, power_mw.shape[2]), bool)
     while (high - low > 1).any():
         middle = np.minimum((low + high) // 2, blocks)
-        bad = short(middle)
-        split = high - low > 1
+        day, period = np.nonzero(suspect & (high - low > 1)[:, None])
+        short = np.zeros_like(suspect)
+        short[day, period] = ~opf.served(site.at(period), power_mw[day, middle[day], period])
+        bad, split = short.any(axis=1), high - low > 1
+        suspect[bad] = short[bad]
         high = np.where(split & bad, middle, high)
         low = np.where(split & ~bad, middle, low)
     return high

@@ -356,16 +356,15 @@ def recharge(start, stop, energy_kwh, limit_kw, period_h, efficiency, grid_kw):
 @njit(cache=True, nogil=True)
 def uncontrolled(
     departure, arrival, work_first, work_last, origin, destination, leg_kwh, weight, home_shift,
-    limit_kw, period_h, efficiency, grid_kw,
+    limit_kw, period_h, efficiency, grid_kw, unserved_kwh,
 ):  # fmt: skip
     """Fill grid_kw (K, T) for one sample of cars that recharge each leg at once.
 
     Vehicle arrays are (V), those of trips (V, D); a negative destination is none: the whole
-    `leg_kwh` is then recharged at From. Returns the unserved energy in kWh.
+    `leg_kwh` is then recharged at From. Adds unserved energy to unserved_kwh (K) by From.
     """
     T = grid_kw.shape[1]
     days = departure.shape[1]
-    unserved = 0.0
     own = np.zeros(T)
     for v in range(departure.shape[0]):
         for d in range(days):
@@ -374,7 +373,7 @@ def uncontrolled(
             at_home = leg_kwh[v]
             if destination[v] >= 0 and work_last[v, d] >= work_first[v, d]:
                 own[:] = 0.0
-                unserved += weight[v] * recharge(
+                unserved_kwh[origin[v]] += weight[v] * recharge(
                     work_first[v, d], work_last[v, d], leg_kwh[v], limit_kw[v], period_h,
                     efficiency[v], own,
                 )  # fmt: skip
@@ -387,10 +386,9 @@ def uncontrolled(
                 ahead += 1
             until = departure[v, ahead % days] + (T if ahead >= days else 0)
             own[:] = 0.0
-            unserved += weight[v] * recharge(
+            unserved_kwh[origin[v]] += weight[v] * recharge(
                 arrival[v, d] + home_shift, until - 1, at_home, limit_kw[v], period_h,
                 efficiency[v], own,
             )  # fmt: skip
             for t in range(T):
                 grid_kw[origin[v], t] += weight[v] * own[t]
-    return unserved

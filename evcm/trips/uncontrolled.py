@@ -97,14 +97,14 @@ def charge_at_once(
         vehicles, origin, destination, len(told.buses), charger, shift
     )
     power_mw = np.asarray(grid_kw.transpose(2, 1, 0) / 1000.0)
-    return UncontrolledDay(power_mw, unserved, told.buses, told.period_h)
+    return UncontrolledDay(power_mw, unserved.sum(axis=1), told.buses, told.period_h)
 
 
 def power_by_place(
     vehicles: Cars | Fleet, origin: IntArray, destination: IntArray, places: int,
     charger: Charger | None = None, home_shift: int = 1,
 ) -> tuple[FloatArray, FloatArray]:  # fmt: skip
-    """Power in kW (N, places, T) at the places where cars recharge at once, and unserved kWh (N,).
+    """Power in kW (N, places, T) where cars recharge at once, and unserved kWh (N, places) by home.
 
     `origin` and `destination` (V,) say at which place, from 0, each car is at home and at work,
     buses or terminals of a feeder; -1 for no work.
@@ -125,17 +125,16 @@ def power_by_place(
     leg_kwh = trips.energy_kwh.sum(axis=0, dtype=np.float64) / legs  # (V, N)
     samples = departure.shape[1]
     grid_kw = np.zeros((samples, places, told.periods))
-    unserved = np.zeros(samples)
+    unserved = np.zeros((samples, places))
     for n in range(samples):
-        unserved[n] = kernels.uncontrolled(
+        kernels.uncontrolled(
             departure[:, n], arrival[:, n], trips.work_first[:, n], trips.work_last[:, n], origin,
             destination, leg_kwh[:, n], weight, home_shift,
-            power, told.period_h, efficiency, grid_kw[n],
+            power, told.period_h, efficiency, grid_kw[n], unserved[n],
         )  # fmt: skip
     return grid_kw, unserved
 
 
 def bus_index(bus: NDArray[Any], buses: tuple[int, ...]) -> IntArray:
     """Positions of buses in `buses`; -1 for what is none of them."""
-    place = {b: k for k, b in enumerate(buses)}
-    return np.array([place.get(int(b), -1) for b in bus], dtype=np.int64)
+    return np.asarray(pd.Index(buses).get_indexer(bus), dtype=np.int64)
