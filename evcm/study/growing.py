@@ -47,11 +47,11 @@ def growing_fleet_mw(day: Cars, block: int, charger: Charger) -> tuple[FloatArra
     at_work = np.where(work < 0, -1, mine + work)
     kw, unserved = uncontrolled.power_by_place(day, mine + origin, at_work, blocks * buses, charger)
     power = kw.reshape(blocks, buses, told.periods).transpose(0, 2, 1) / 1000.0
-    none = np.zeros((1, told.periods, buses)), np.zeros(1)
     by_block = unserved.reshape(blocks, buses).sum(axis=1)
     return (
-        np.concatenate([none[0], power]).cumsum(axis=0), np.concatenate([none[1], by_block]).cumsum()
-    )  # fmt: skip
+        np.concatenate([np.zeros((1, *power.shape[1:])), power]).cumsum(axis=0),
+        np.concatenate([[0.0], by_block]).cumsum(),
+    )
 
 
 def first_shortage(site: Day, power_mw: FloatArray) -> IntArray:
