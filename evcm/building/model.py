@@ -64,6 +64,7 @@ class Numbers:
         self.up, self.down = p(units), p(units)
         self.above_up, self.above_down = p(periods, units), p(periods, units)
         self.load, self.reserve, self.demand = p(periods), p(), p()
+        self.reserve_of_load, self.grid_held = p(periods), p(periods)
         self.bank_kwh, self.bank_start, self.bank_in, self.bank_out = (p() for _ in range(4))
         self.stores, self.draws, self.wear = p(), p(), p()
         self.most_charge, self.most_give, self.plain = (p(periods, bays) for _ in range(3))
@@ -90,6 +91,7 @@ class Numbers:
         self.feed_in.value = np.zeros(b.horizon.periods) if feed_in is None else step * feed_in
         self.most_export.value = 0.0 if feed_in is None else b.connection_kw
         self.from_grid.value = float(b.reserve_from_grid)
+        self.grid_held.value = b.reserve_from_grid * grid[:, 0]
         self.starting.value = np.array([*(g.start_usd for g in groups), 0.0])
         self.stopping.value = np.array([*(g.stop_usd for g in groups), 0.0])
         size = [g.rated_kw for g in groups]
@@ -99,6 +101,7 @@ class Numbers:
         self.above_up.value = np.maximum(self.available.value - self.up.value, 0.0)
         self.above_down.value = np.maximum(self.available.value - self.down.value, 0.0)
         self.load.value, self.reserve.value = b.load_kw, b.reserve_share
+        self.reserve_of_load.value = b.reserve_share * b.load_kw
         self.demand.value = b.demand_usd_per_kw
         use = float(variant.bank)
         self.bank_kwh.value = use * b.bank.capacity_kwh
@@ -153,10 +156,11 @@ def reserve(q: Quantities, n: Numbers) -> list[cp.Constraint]:
     While the grid counts, (9) binds only where the connection is nearly full. Where it does not
     count, PV groups and the bank must hold the reserve, the bank for a period at least.
     """
-    spare = cp.multiply(n.available, q.on) - q.power
-    held = cp.sum(spare[:, :-1], axis=1) + n.from_grid * spare[:, -1] + q.ready + q.short
+    spare = (cp.multiply(n.available, q.on) - q.power)[:, :-1]
+    grid = cp.multiply(n.grid_held, q.on[:, -1]) - n.from_grid * q.power[:, -1]
+    held = cp.sum(spare, axis=1) + grid + q.ready + q.short
     return [
-        held >= n.reserve * (n.load + cp.sum(q.charge, axis=1)),
+        held >= n.reserve_of_load + n.reserve * cp.sum(q.charge, axis=1),
         q.ready <= n.most_ready,
         q.ready + q.bank_out <= n.bank_out,
         n.draws * q.ready <= q.stored,
@@ -319,7 +323,7 @@ class Program:
     def _run(self) -> None:
         try:
             self.problem.solve(
-                solver=cp.HIGHS, ignore_dpp=True, parallel="off", time_limit=TIME_LIMIT_S,
+                solver=cp.HIGHS, parallel="off", time_limit=TIME_LIMIT_S,
                 mip_rel_gap=GAP, mip_abs_gap=GAP,
             )  # fmt: skip
         except cp.SolverError as error:
