@@ -37,9 +37,10 @@ class RawState:
 class Engine:
     """An OpenDSS circuit in a context of its own, with cars on the given terminals.
 
-    The circuit is made once from text commands. `solve` then sets the head's voltage and the
-    power of loads and cars in memory, and warm starts from the solution before. For a cold start
-    make a new engine: `calcvoltagebases` would leave the capacitors out of later solves.
+    The circuit is made once from text commands. `solve` then sets the head's voltage, the load
+    multiplier (cars are fixed loads) and the power of cars in memory, and warm starts from the
+    solution before. For a cold start make a new engine: `calcvoltagebases` would leave the
+    capacitors out of later solves.
     """
 
     def __init__(
@@ -56,9 +57,6 @@ class Engine:
         self._loads = self._dss.ActiveCircuit.Loads
         self._gens = self._dss.ActiveCircuit.Generators
         self._source = self._dss.ActiveCircuit.Vsources
-        self._kw = np.array([load.kw for load in circuit.loads])
-        self._kvar = np.array([load.kvar for load in circuit.loads])
-        self._scale = 1.0
         self._ev_kw = np.zeros(len(ev_terminals))
         self._ev_kvar = np.zeros(len(ev_terminals))
         self._gen_kw = np.zeros(len(ev_terminals))
@@ -70,11 +68,9 @@ class Engine:
         """Solve one power flow. Cars: kW (below zero feeds in) and kvar by car terminal."""
         self._source.First  # noqa: B018 (an attribute with an effect: it activates the source)
         self._source.pu = head_v_pu
-        if load_scale != self._scale:
-            self._set_loads(0, self._kw * load_scale, self._kvar * load_scale)
-            self._scale = load_scale
         self._set_evs(ev_kw, ev_kvar)
         solution = self._dss.ActiveCircuit.Solution
+        solution.LoadMult = load_scale
         try:
             solution.Solve()
         except Exception as error:  # dss raises its own type for any fault of the engine
@@ -91,16 +87,9 @@ class Engine:
             losses_kva=complex(losses[0], losses[1]) / 1000,
         )
 
-    def _set_loads(self, first: int, kw: FloatArray, kvar: FloatArray) -> None:
-        loads = self._loads
-        for i in range(len(kw)):
-            loads.idx = first + i + 1
-            loads.kW = kw[i]
-            loads.kvar = kvar[i]
-
     def _set_evs(self, ev_kw: FloatArray, ev_kvar: FloatArray) -> None:
         drawn = np.maximum(ev_kw, 0.0) if self._generators else ev_kw
-        first = len(self._kw)
+        first = len(self.circuit.loads)
         for i in np.flatnonzero((drawn != self._ev_kw) | (ev_kvar != self._ev_kvar)):
             self._loads.idx = first + int(i) + 1
             self._loads.kW = drawn[i]
@@ -135,7 +124,7 @@ class Engine:
         limits = f"vminpu={c.load_range_pu[0]} vmaxpu={c.load_range_pu[1]}"
         makers += [_load(f"spot{i}", load, limits) for i, load in enumerate(c.loads)]
         cars = [Load((t,), "pq", 0.0, 0.0, c.base_v[c.index(t)] / 1000) for t in self._evs]
-        makers += [_load(f"ev{i}", car, limits) for i, car in enumerate(cars)]
+        makers += [_load(f"ev{i}", car, f"{limits} status=fixed") for i, car in enumerate(cars)]
         if self._generators:
             makers += [_generator(i, car, limits) for i, car in enumerate(cars)]
         bases = sorted({float(np.round(v * np.sqrt(3) / 1000, 6)) for v in c.base_v})
