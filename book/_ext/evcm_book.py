@@ -24,6 +24,7 @@ from jupyter_cache.executors.utils import single_nb_execution
 from myst_nb.core.read import create_nb_reader
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -83,6 +84,9 @@ def place_plotly(folder: Path) -> None:
 def speak(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: Any) -> None:
     """Name the language of a page: one that ends in ``_es`` is Spanish."""
     context["language"] = "es" if page.endswith("_es") else "en"
+    if page.endswith("_es"):
+        body = context.get("body", "")
+        context["body"] = re.sub(r'(caption-number">)Table ', r"\1Tabla ", body)
 
 
 def add_scripts(
@@ -283,6 +287,26 @@ def run_notebook(path: Path, notebook: Any) -> Any:
     )  # fmt: skip
 
 
+class Captions(SphinxTransform):
+    """A cell's caption belongs to its table where it shows one: numbered and named as a table."""
+
+    default_priority = 500
+
+    def apply(self, **_: Any) -> None:
+        """Move caption, name and target from the figure around a table to the table."""
+        for figure in list(self.document.findall(nodes.figure)):
+            table = next(iter(figure.findall(nodes.table)), None)
+            caption = next((c for c in figure if isinstance(c, nodes.caption)), None)
+            if table is None or caption is None:
+                continue
+            table.insert(0, nodes.title("", "", *caption.children))
+            table["ids"] += figure["ids"]
+            table["names"] += figure["names"]
+            self.document.ids.update(dict.fromkeys(figure["ids"], table))
+            figure.remove(caption)
+            figure.replace_self(figure.children)
+
+
 class Source(SphinxDirective):
     """``{evcm-source} evcm.trips.legs.draw``: source of a function as it stands in the package."""
 
@@ -419,6 +443,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("evcm-source", Source)
     app.add_directive("evcm-api", Api)
     app.add_directive("evcm-registry", Registry)
+    app.add_transform(Captions)
     app.connect("autodoc-process-docstring", keep_bars)
     app.connect("config-inited", substitute)
     app.connect("builder-inited", prepare_assets)

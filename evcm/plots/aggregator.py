@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from evcm.aggregator.interior.search import Event, Search
+from evcm.aggregator.interior.search import Search
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.value import FreshDays
@@ -32,34 +30,13 @@ def period_cost(search: Search, t: int) -> go.Figure:
         line={"color": REGIME_COLOURS["limit"], "dash": "dash"},
     )  # fmt: skip
     figure.update_layout(
-        title=f"Cost of day-ahead power in period {t + 1}",
-        xaxis_title="day-ahead power, MW", yaxis_title="cost of the period, USD",
-    )  # fmt: skip
+        xaxis_title="day-ahead power, MW", yaxis_title="cost of the half-hour, USD"
+    )
     return describe(
         figure,
         "Cost of a period against day-ahead power: one line per price step that jumps up at each "
         "edge, and the convex envelope below them",
     )
-
-
-def bounds(trace: Sequence[Event]) -> go.Figure:
-    """Best plan and proven bound against time, one mark for each event of the search."""
-    seconds = [event.seconds for event in trace]
-    figure = go.Figure()
-    figure.add_scatter(
-        x=seconds, y=[event.best_usd for event in trace], mode="lines+markers", name="best plan",
-        line={"shape": "hv", "color": REGIME_COLOURS["maximum total"]},
-        text=[event.action for event in trace],
-    )  # fmt: skip
-    figure.add_scatter(
-        x=seconds, y=[event.lower_usd for event in trace], mode="lines+markers",
-        name="proven bound", line={"shape": "hv", "color": REGIME_COLOURS["limit"]},
-        text=[f"node {event.node}: {event.action}" for event in trace],
-    )  # fmt: skip
-    figure.update_layout(
-        title="The search closes the gap", xaxis_title="seconds", yaxis_title="cost of the day, USD"
-    )
-    return describe(figure, "Best plan falling and proven bound rising over the search's seconds")
 
 
 def _clock(problem: AggregatorProblem) -> np.ndarray:
