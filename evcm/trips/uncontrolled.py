@@ -137,4 +137,4 @@ def power_by_place(
 
 def bus_index(bus: NDArray[Any], buses: tuple[int, ...]) -> IntArray:
     """Positions of buses in `buses`; -1 for what is none of them."""
-    return np.asarray(pd.Index(buses).get_indexer(bus), dtype=np.int64)
+    return np.asarray(pd.Index(buses).get_indexer(pd.Index(bus)), dtype=np.int64)
