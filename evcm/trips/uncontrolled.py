@@ -126,10 +126,11 @@ def power_by_place(
     samples = departure.shape[1]
     grid_kw = np.zeros((samples, places, told.periods))
     unserved = np.zeros((samples, places))
+    per_vehicle = departure, arrival, trips.work_first, trips.work_last, leg_kwh
     for n in range(samples):
+        dep, arr, first, last, kwh = (np.ascontiguousarray(x[:, n]) for x in per_vehicle)
         kernels.uncontrolled(
-            departure[:, n], arrival[:, n], trips.work_first[:, n], trips.work_last[:, n], origin,
-            destination, leg_kwh[:, n], weight, home_shift,
+            dep, arr, first, last, origin, destination, kwh, weight, home_shift,
             power, told.period_h, efficiency, grid_kw[n], unserved[n],
         )  # fmt: skip
     return grid_kw, unserved
