@@ -41,12 +41,12 @@ lint: setup ## style and types
 	$(PY) -m mypy
 
 test: lint ## style, types and the fast tests
-	$(PY) -m pytest -q -m "not slow and not browser"
+	$(PY) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not browser"
 
 test-all: lint ## every test; builds the book first for those that need a browser
 	$(MAKE) book
 	@test -x /usr/bin/chromium || echo "make: /usr/bin/chromium not found (apt install chromium): the browser tests will be skipped" >&2
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n $(JOBS) --dist loadfile
 
 serve: setup ## open the built book on localhost
 	@test -f _build/html/index.html || { echo "make: no built book; run make book first" >&2; exit 2; }

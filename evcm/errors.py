@@ -36,7 +36,8 @@ def _short(value: object, limit: int = 80) -> str:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
     text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    half = limit // 2 - 2  # a long path says most at its end
+    return text if len(text) <= limit else f"{text[:half]}...{text[-half:]}"
 
 
 class InputError(EvcmError, ValueError):
