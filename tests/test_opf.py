@@ -359,9 +359,9 @@ def test_block_elimination_solves_the_dense_system(compiled):
     rhs, x, error = rng.normal(size=(14, 4)), np.zeros((14, 4)), np.zeros((14, 4))
     d, o, w = diag.copy(), off.copy(), np.zeros_like(off)
     run = factor if compiled else factor.py_func
-    assert run(plan.order, plan.col, plan.start, plan.update_start, plan.update, d, o, w)
+    assert run(plan, d, o, w)
     solve = solve_refined if compiled else solve_refined.py_func
-    solve(plan.order, plan.row, plan.col, plan.start, diag, off, d, o, w, rhs, x, error)
+    solve(plan, diag, off, d, o, w, rhs, x, error)
     assert np.allclose(x.ravel(), np.linalg.solve(dense, rhs.ravel()), atol=1e-9)
 
 
@@ -373,7 +373,7 @@ def test_a_useless_factorisation_falls_back_to_the_dense_solve():
     off = np.eye(4)[None] + 0.1 * rng.normal(size=(1, 4, 4))
     rhs, x, error = rng.normal(size=(2, 4)), np.zeros((2, 4)), np.zeros((2, 4))
     wrong = np.stack([np.eye(4)] * 2)  # inverse pivots that have nothing to do with the matrix
-    args = (plan.order, plan.row, plan.col, plan.start, diag, off, wrong, off.copy())
+    args = (plan, diag, off, wrong, off.copy())
     solve_refined(*args, np.zeros_like(off), rhs, x, error)
     dense = np.block([[diag[0], off[0]], [off[0].T, diag[1]]])
     assert np.allclose(dense @ x.ravel(), rhs.ravel(), atol=1e-8)
@@ -382,7 +382,7 @@ def test_a_useless_factorisation_falls_back_to_the_dense_solve():
 def test_the_kernel_runs_uncompiled():
     asked = Day.scaled(network.ieee14(), np.array([0.9]), 0.5)
     run = _opf_fast.Run(asked, opf.opf_injections(asked))
-    ended, _, _ = kernels.interior_point.py_func(
+    ended, _ = kernels.interior_point.py_func(
         run.grid, run.p[0], run.q[0], run.low[0], run.high[0], _opf_fast.EFFORTS[0],
         run.x[0], run.u[0], run.lam[0], run.mult[0],
     )  # fmt: skip

@@ -8,13 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from evcm.arrays import FloatArray, IntArray, freeze
+from evcm.arrays import FloatArray
 from evcm.errors import Checks
 from evcm.network import injections
 from evcm.network.case import Day, Network, reference_day
 from evcm.network.injections import Part
-from evcm.network.opf import Method, as_method, solve_injections
-from evcm.network.status import Status
+from evcm.network.opf import Method, OperatedDay, as_method, operated, solve_injections
 
 Side = Literal["import", "export"]
 
@@ -23,48 +22,19 @@ GAP = 2e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Caps:
+class Caps(OperatedDay):
     """Caps of T periods, with the operating point that serves the load and all caps at once.
 
     `day` is the load without the cars that the caps are for. `side` says what they bound:
     ``import``, what an aggregator may buy (2.4.1), or ``export``, what it may feed in. `cap_mw` is
-    (period, aggregator), positive either way, columns as `network.ev_bus`; the state is as in
-    `evcm.network.opf.OpfDay`. `price` (T, n_bus) is by how much the total falls for one MW more of
-    load at a bus.
+    (period, aggregator), positive either way, columns as `network.ev_bus`. `price` (T, n_bus) is by
+    how much the total falls for one MW more of load at a bus.
     """
 
-    day: Day
     cap_mw: FloatArray = field(repr=False)
-    generation_p_mw: FloatArray = field(repr=False)
-    generation_q_mvar: FloatArray = field(repr=False)
-    v_pu: FloatArray = field(repr=False)
-    angle_deg: FloatArray = field(repr=False)
-    price: FloatArray = field(repr=False)
     side: Side
     share_min: float
     share_max: float
-    status: tuple[Status, ...] = field(repr=False)
-    iterations: IntArray = field(repr=False)
-    method: Method
-    seconds: float
-
-    def __post_init__(self) -> None:
-        freeze(self, {"iterations": np.int64})
-
-    @property
-    def network(self) -> Network:
-        """The network."""
-        return self.day.network
-
-    @property
-    def load_p_mw(self) -> FloatArray:
-        """Active load without cars at each bus. (T, n_bus)"""
-        return self.day.load_p_mw
-
-    @property
-    def load_q_mvar(self) -> FloatArray:
-        """Reactive load at each bus. (T, n_bus)"""
-        return self.day.load_q_mvar
 
     @property
     def ev_mw(self) -> FloatArray:
@@ -176,22 +146,11 @@ def _solve(
     what = "caps" if side == "import" else "export limits"
     state = solve_injections(day, inj, method, gap=GAP).require(what)
     power = inj.unpack(state.injection)
+    cap = power[Part.CAP if side == "import" else Part.EXPORT]
     return Caps(
-        day=day,
-        cap_mw=power[Part.CAP if side == "import" else Part.EXPORT],
-        generation_p_mw=power[Part.ACTIVE_GENERATION],
-        generation_q_mvar=power[Part.REACTIVE_GENERATION],
-        v_pu=state.v_pu,
-        angle_deg=np.rad2deg(state.angle_rad),
-        price=state.price[:, :, 0],
-        side=side,
-        share_min=low,
-        share_max=high,
-        status=tuple(Status(s) for s in state.status),
-        iterations=state.iterations,
-        method=method,
-        seconds=time.perf_counter() - started,
-    )
+        cap_mw=cap, side=side, share_min=low, share_max=high,
+        **operated(day, state, power, method, started),
+    )  # fmt: skip
 
 
 def study_caps(

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from evcm.arrays import FloatArray, IntArray
-from evcm.errors import SolverError
+from evcm.errors import Certificate
 from evcm.network.caps import Caps
 from evcm.network.case import Network
-from evcm.network.opf import OpfDay
+from evcm.network.opf import OperatedDay, OpfDay
 from evcm.paper import implements
 
 TOLERANCE_PU = 1e-6
@@ -69,7 +69,7 @@ def _leaving(network: Network, flow: FloatArray) -> FloatArray:
 
 @implements("44", "45", "46", "49", "50", "51", "52", "53", "54", role="certificate")
 def ac_opf(
-    state: OpfDay | Caps, demand_p_mw: FloatArray, nsp_mw: FloatArray
+    state: OperatedDay, demand_p_mw: FloatArray, nsp_mw: FloatArray
 ) -> dict[str, FloatArray]:
     """The AC OPF as a table of contents: each equation, and how far a state is off it (pu).
 
@@ -78,7 +78,7 @@ def ac_opf(
 
     Parameters
     ----------
-    state : OpfDay or Caps
+    state : OperatedDay
         Generation, voltages and angles of T periods.
     demand_p_mw, nsp_mw : (T, n_bus)
         Load asked for, cars or caps (54) included, and what of it goes unsupplied.
@@ -122,45 +122,36 @@ def cap_limit(caps: Caps) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class FlowCertificate:
+class FlowCertificate(Certificate):
     """Largest residual per equation, per unit, and the period (from 1) where it stands."""
 
     residual_pu: Mapping[str, float]
     period: Mapping[str, int]
-    tolerance_pu: float
 
     @property
     def largest_pu(self) -> float:
         """Largest residual over all equations."""
         return max(self.residual_pu.values())
 
-    @property
-    def holds(self) -> bool:
-        """Whether every residual is within the tolerance (a residual that is no number is not)."""
-        return all(value <= self.tolerance_pu for value in self.residual_pu.values())
-
-    def require(self) -> FlowCertificate:
-        """Return the certificate, or raise `SolverError` naming the equation that fails."""
-        if not self.holds:
-            bad = next(k for k, v in self.residual_pu.items() if not v <= self.tolerance_pu)
-            raise SolverError(
-                f"certificate: equation {bad} is off by {self.residual_pu[bad]:.3g} pu in period "
-                f"{self.period[bad]}; allowed: {self.tolerance_pu:g} pu",
-                equation=bad,
-                period=self.period[bad],
-            )
-        return self
+    def violations(self) -> tuple[str, ...]:
+        """Equations that are off by more than `TOLERANCE_PU`; what is no number is one."""
+        return tuple(
+            f"equation {name} is off by {value:.3g} pu in period {self.period[name]}; "
+            f"allowed: {TOLERANCE_PU:g} pu"
+            for name, value in self.residual_pu.items()
+            if not value <= TOLERANCE_PU
+        )
 
 
-def _collect(parts: dict[str, FloatArray], tolerance_pu: float) -> FlowCertificate:
+def _collect(parts: dict[str, FloatArray]) -> FlowCertificate:
     residual, period = {}, {}
     for name, values in parts.items():
         worst = values.reshape(values.shape[0], -1).max(axis=1)
         residual[name], period[name] = float(worst.max()), int(worst.argmax()) + 1
-    return FlowCertificate(residual, period, tolerance_pu)
+    return FlowCertificate(residual, period)
 
 
-def certify_day(day: OpfDay, tolerance_pu: float = TOLERANCE_PU) -> FlowCertificate:
+def certify_day(day: OpfDay) -> FlowCertificate:
     """Re-check (45)-(53) on every period of a day.
 
     (47) and (48) define the flows that (45), (46) and (49) use; they have no residual of their own.
@@ -169,10 +160,10 @@ def certify_day(day: OpfDay, tolerance_pu: float = TOLERANCE_PU) -> FlowCertific
     --------
     ac_opf : the equations.
     """
-    return _collect(ac_opf(day, day.load_p_mw, day.nsp_mw), tolerance_pu)
+    return _collect(ac_opf(day, day.load_p_mw, day.nsp_mw))
 
 
-def certify_caps(caps: Caps, tolerance_pu: float = TOLERANCE_PU) -> FlowCertificate:
+def certify_caps(caps: Caps) -> FlowCertificate:
     """Re-check (46)-(55) on the operating point that serves the load and all caps at once.
 
     See Also
@@ -183,4 +174,4 @@ def certify_caps(caps: Caps, tolerance_pu: float = TOLERANCE_PU) -> FlowCertific
     found = ac_opf(caps, demand, np.zeros_like(demand))
     found["54"], found["55"] = found.pop("45"), cap_limit(caps)
     del found["NSP"]
-    return _collect(found, tolerance_pu)
+    return _collect(found)

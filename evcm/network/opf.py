@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -38,13 +38,10 @@ SERVED_MW = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class OpfDay:
-    """Result of T periods; arrays are (period, bus) or (period, generator).
+class OperatedDay:
+    """Operating points of T periods; arrays are (period, bus) or (period, generator).
 
-    `day` is what was asked, EVs included; `nsp_mw` the power not supplied. `price` (T, n_bus) is
-    what one MW more of load at a bus adds to the objective (44): 1 where the slack supplies it
-    without losses, 6000 where it goes unsupplied. `status` and `iterations` say for each period how
-    it was obtained, `multipliers` what each limit is worth.
+    `status` and `iterations` say for each period how it was obtained.
     """
 
     day: Day
@@ -52,10 +49,7 @@ class OpfDay:
     generation_q_mvar: FloatArray = field(repr=False)
     v_pu: FloatArray = field(repr=False)
     angle_deg: FloatArray = field(repr=False)
-    nsp_mw: FloatArray = field(repr=False)
-    objective: FloatArray = field(repr=False)
     price: FloatArray = field(repr=False)
-    multipliers: Multipliers = field(repr=False)
     status: tuple[Status, ...] = field(repr=False)
     iterations: IntArray = field(repr=False)
     method: Method
@@ -71,13 +65,40 @@ class OpfDay:
 
     @property
     def load_p_mw(self) -> FloatArray:
-        """Active load asked for at each bus, EVs included. (T, n_bus)"""
+        """Active load of `day` at each bus. (T, n_bus)"""
         return self.day.load_p_mw
 
     @property
     def load_q_mvar(self) -> FloatArray:
-        """Reactive load at each bus. (T, n_bus)"""
+        """Reactive load of `day` at each bus. (T, n_bus)"""
         return self.day.load_q_mvar
+
+
+def operated(
+    day: Day, state: State, power: dict[Part, FloatArray], method: Method, begun: float
+) -> dict[str, Any]:
+    """The fields of `OperatedDay` from a solver's state and its injections `power` by part."""
+    return {
+        "day": day, "generation_p_mw": power[Part.ACTIVE_GENERATION],
+        "generation_q_mvar": power[Part.REACTIVE_GENERATION], "v_pu": state.v_pu,
+        "angle_deg": np.rad2deg(state.angle_rad), "price": state.price[:, :, 0],
+        "status": tuple(Status(s) for s in state.status), "iterations": state.iterations,
+        "method": method, "seconds": time.perf_counter() - begun,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class OpfDay(OperatedDay):
+    """Result of T periods.
+
+    `day` is what was asked, EVs included; `nsp_mw` the power not supplied. `price` (T, n_bus) is
+    what one MW more of load at a bus adds to the objective (44): 1 where the slack supplies it
+    without losses, 6000 where it goes unsupplied. `multipliers` say what each limit is worth.
+    """
+
+    nsp_mw: FloatArray = field(repr=False)
+    objective: FloatArray = field(repr=False)
+    multipliers: Multipliers = field(repr=False)
 
     @property
     def load_mw(self) -> FloatArray:
@@ -234,29 +255,17 @@ def solve_day(day: Day, *, method: Method = "fast") -> OpfDay:
     started = time.perf_counter()
     inj = opf_injections(day)
     state = solve_injections(day, inj, method).require("OPF")
-    return _result(day, inj, state, method, time.perf_counter() - started)
+    return _result(day, inj, state, method, started)
 
 
-def _result(day: Day, inj: Injections, state: State, method: Method, seconds: float) -> OpfDay:
+def _result(day: Day, inj: Injections, state: State, method: Method, begun: float) -> OpfDay:
     power = inj.unpack(state.injection)
     nsp, shed = np.zeros_like(day.load_p_mw), power[Part.NOT_SUPPLIED]
     nsp[:, day.network.sheddable] = np.where(shed < NEGLIGIBLE_MW, 0.0, shed)
-    generation_p = power[Part.ACTIVE_GENERATION]
     return OpfDay(
-        day=day,
-        generation_p_mw=generation_p,
-        generation_q_mvar=power[Part.REACTIVE_GENERATION],
-        v_pu=state.v_pu,
-        angle_deg=np.rad2deg(state.angle_rad),
-        nsp_mw=nsp,
-        objective=objective(day.network, generation_p, nsp),
-        price=state.price[:, :, 0],
-        multipliers=state.multipliers,
-        status=tuple(Status(s) for s in state.status),
-        iterations=state.iterations,
-        method=method,
-        seconds=seconds,
-    )
+        nsp_mw=nsp, objective=objective(day.network, power[Part.ACTIVE_GENERATION], nsp),
+        multipliers=state.multipliers, **operated(day, state, power, method, begun),
+    )  # fmt: skip
 
 
 def solve_injections(
@@ -351,7 +360,7 @@ def assess(day: Day, ev_mw: FloatArray | None = None) -> Assessment:
 
 def assessment(day: Day, inj: Injections, state: State) -> Assessment:
     """What an operator looks at first, of a state that may lack some periods."""
-    result, solved = _result(day, inj, state, "fast", 0.0), state.solved
+    result, solved = _result(day, inj, state, "fast", time.perf_counter()), state.solved
     return Assessment(
         nsp_mw=np.where(solved, result.nsp_mw.sum(axis=1), np.inf),
         losses_mw=np.where(solved, result.losses_mw, np.nan),

@@ -8,8 +8,7 @@ microseconds for 14 buses and grows almost linearly with the number of buses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,7 @@ REFINEMENTS = 4
 """Most steps of iterative refinement of one solve."""
 
 
-@dataclass(frozen=True, eq=False)
-class Elimination:
+class Elimination(NamedTuple):
     """Order and fill of the elimination.
 
     `order` lists buses as they are eliminated. Block e couples `row[e]` (eliminated first) with
@@ -69,27 +67,18 @@ def eliminate(n_bus: int, branch_from: IntArray, branch_to: IntArray) -> Elimina
                 i, j = col[a], col[b]
                 update.append(-1 - i if i == j else block.get((i, j), -(10**9)))
         update_start.append(len(update))
-    forward = [
-        (f, t) in block for f, t in zip(branch_from.tolist(), branch_to.tolist(), strict=True)
-    ]
-    pairs = zip(branch_from.tolist(), branch_to.tolist(), forward, strict=True)
-    return Elimination(
-        order=np.array(order, np.int64),
-        row=np.array(row, np.int64),
-        col=np.array(col, np.int64),
-        start=np.array(start, np.int64),
-        update_start=np.array(update_start, np.int64),
-        update=np.array(update, np.int64),
-        branch_block=np.array([block[(f, t) if w else (t, f)] for f, t, w in pairs], np.int64),
-        branch_forward=np.array(forward, np.bool_),
-    )
+    ends = list(zip(branch_from.tolist(), branch_to.tolist(), strict=True))
+    of_branch = [block[(f, t) if (f, t) in block else (t, f)] for f, t in ends]
+    lists = (order, row, col, start, update_start, update, of_branch)
+    forward = np.array([pair in block for pair in ends], np.bool_)
+    return Elimination._make([*(np.array(values, np.int64) for values in lists), forward])
 
 
-def _jit(function: Any) -> Any:
-    return nb.njit(cache=True, nogil=True, error_model="numpy")(function)
+jit = nb.njit(cache=True, nogil=True, error_model="numpy")
+"""How the kernels of this room are compiled."""
 
 
-@_jit
+@jit
 def fill(a: FloatArray, value: float) -> None:
     """Set all entries of blocks (k, 4, 4). Loops compile faster than expressions."""
     for k in range(a.shape[0]):
@@ -98,7 +87,7 @@ def fill(a: FloatArray, value: float) -> None:
                 a[k, i, j] = value
 
 
-@_jit
+@jit
 def copy(a: FloatArray, out: FloatArray) -> None:
     """Copy blocks (k, 4, 4)."""
     for k in range(a.shape[0]):
@@ -107,7 +96,7 @@ def copy(a: FloatArray, out: FloatArray) -> None:
                 out[k, i, j] = a[k, i, j]
 
 
-@_jit
+@jit
 def invert4(a: FloatArray, out: FloatArray) -> bool:
     """Inverse of a 4x4 block by Gauss-Jordan with partial pivoting; False if it is singular."""
     w = np.empty((4, 8))
@@ -140,21 +129,12 @@ def invert4(a: FloatArray, out: FloatArray) -> bool:
     return True
 
 
-@_jit
-def factor(
-    order: IntArray,
-    col: IntArray,
-    start: IntArray,
-    update_start: IntArray,
-    update: IntArray,
-    diag: FloatArray,
-    off: FloatArray,
-    weight: FloatArray,
-) -> bool:
+@jit
+def factor(plan: Elimination, diag: FloatArray, off: FloatArray, weight: FloatArray) -> bool:
     """Factor in place: `diag` becomes the inverse pivots, `weight` the pivot times each block."""
-    pivot = np.empty((4, 4))
-    for n in range(order.size):
-        k = order[n]
+    pivot, start, update = np.empty((4, 4)), plan.start, plan.update
+    for n in range(plan.order.size):
+        k = plan.order[n]
         if not invert4(diag[k], pivot):
             return False
         for i in range(4):
@@ -168,7 +148,7 @@ def factor(
                     for m in range(4):
                         total += pivot[i, m] * off[e, m, j]
                     weight[e, i, j] = total
-        position = update_start[n]
+        position = plan.update_start[n]
         for a in range(first, last):
             for b in range(first, last):
                 target = update[position]
@@ -187,18 +167,12 @@ def factor(
     return True
 
 
-@_jit
+@jit
 def substitute(
-    order: IntArray,
-    col: IntArray,
-    start: IntArray,
-    diag: FloatArray,
-    off: FloatArray,
-    weight: FloatArray,
-    x: FloatArray,
+    plan: Elimination, diag: FloatArray, off: FloatArray, weight: FloatArray, x: FloatArray
 ) -> None:
     """Solve with the factors: `x` (bus, 4) holds the right side and becomes the solution."""
-    y = np.empty(4)
+    y, order, col, start = np.empty(4), plan.order, plan.col, plan.start
     for n in range(order.size):
         k = order[n]
         for i in range(4):
@@ -225,14 +199,9 @@ def substitute(
                 x[k, i] -= total
 
 
-@_jit
+@jit
 def multiply(
-    row: IntArray,
-    col: IntArray,
-    diag: FloatArray,
-    off: FloatArray,
-    x: FloatArray,
-    out: FloatArray,
+    plan: Elimination, diag: FloatArray, off: FloatArray, x: FloatArray, out: FloatArray
 ) -> None:
     """Product of the (unfactored) block matrix with `x` (bus, 4)."""
     for k in range(diag.shape[0]):
@@ -241,8 +210,8 @@ def multiply(
             for m in range(4):
                 total += diag[k, i, m] * x[k, m]
             out[k, i] = total
-    for e in range(row.size):
-        r, c = row[e], col[e]
+    for e in range(plan.row.size):
+        r, c = plan.row[e], plan.col[e]
         for i in range(4):
             upper, lower = 0.0, 0.0
             for m in range(4):
@@ -252,12 +221,9 @@ def multiply(
             out[c, i] += lower
 
 
-@_jit
+@jit
 def solve_refined(
-    order: IntArray,
-    row: IntArray,
-    col: IntArray,
-    start: IntArray,
+    plan: Elimination,
     diag0: FloatArray,
     off0: FloatArray,
     diag: FloatArray,
@@ -277,9 +243,9 @@ def solve_refined(
         for i in range(4):
             scale = max(scale, abs(rhs[k, i]))
             x[k, i] = rhs[k, i]
-    substitute(order, col, start, diag, off, weight, x)
+    substitute(plan, diag, off, weight, x)
     for _ in range(REFINEMENTS):
-        multiply(row, col, diag0, off0, x, error)
+        multiply(plan, diag0, off0, x, error)
         worst = 0.0
         for k in range(rhs.shape[0]):
             for i in range(4):
@@ -289,31 +255,26 @@ def solve_refined(
             return
         if not np.isfinite(worst):
             break
-        substitute(order, col, start, diag, off, weight, error)
+        substitute(plan, diag, off, weight, error)
         for k in range(rhs.shape[0]):
             for i in range(4):
                 x[k, i] += error[k, i]
-    multiply(row, col, diag0, off0, x, error)
+    multiply(plan, diag0, off0, x, error)
     worst = 0.0
     for k in range(rhs.shape[0]):
         for i in range(4):
             off_by = abs(rhs[k, i] - error[k, i])
             worst = off_by if not off_by <= worst else worst  # nan stays
     if not worst <= 1e-7 * scale:
-        _dense(row, col, diag0, off0, rhs, x)
+        _dense(plan, diag0, off0, rhs, x)
 
 
-@_jit
+@jit
 def _dense(
-    row: IntArray,
-    col: IntArray,
-    diag0: FloatArray,
-    off0: FloatArray,
-    rhs: FloatArray,
-    x: FloatArray,
+    plan: Elimination, diag0: FloatArray, off0: FloatArray, rhs: FloatArray, x: FloatArray
 ) -> None:
     """Solve the block system as one dense matrix, scaled to a unit diagonal range."""
-    n = diag0.shape[0]
+    n, row, col = diag0.shape[0], plan.row, plan.col
     a = np.zeros((4 * n, 4 * n))
     b = np.zeros(4 * n)
     for k in range(n):
@@ -343,7 +304,7 @@ def _dense(
             x[k, i] = b[4 * k + i] * size[4 * k + i]
 
 
-@_jit
+@jit
 def _gauss(a: FloatArray, b: FloatArray) -> None:
     """Solve a dense system in place by elimination with partial pivoting; nan if singular.
 

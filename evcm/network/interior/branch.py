@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evcm import compiled as nb
 from evcm.arrays import FloatArray, IntArray
+from evcm.network.interior.blocks import Elimination, jit
 from evcm.paper import implements
 
 
 class Grid(NamedTuple):
     """What does not change between periods: graph, branch admittances, limits, injections."""
 
-    order: IntArray
-    row: IntArray
-    col: IntArray
-    start: IntArray
-    update_start: IntArray
-    update: IntArray
-    block: IntArray
-    forward: NDArray[np.bool_]
+    plan: Elimination
     f: IntArray
     t: IntArray
     y: FloatArray  # (branch, 8): real and imaginary of ff, ft, tf, tt
@@ -40,12 +33,8 @@ class Grid(NamedTuple):
     cost: FloatArray
 
 
-def _jit(function: Any) -> Any:
-    return nb.njit(cache=True, nogil=True, error_model="numpy")(function)
-
-
 @implements("47", "48")
-@_jit
+@jit
 def branch_terms(
     y: FloatArray, d: float, vf: float, vt: float, value: FloatArray, first: FloatArray
 ) -> None:
@@ -63,7 +52,7 @@ def branch_terms(
     first[3, 0], first[3, 1], first[3, 2] = -vv * b1, -vt * b2, -2.0 * y[7] * vt - vf * b2
 
 
-@_jit
+@jit
 def branch_second(
     y: FloatArray, d: float, vf: float, vt: float, w: FloatArray, h: FloatArray
 ) -> None:
@@ -81,7 +70,7 @@ def branch_second(
     h[1, 0], h[2, 0], h[2, 1] = h[0, 1], h[0, 2], h[1, 2]
 
 
-@_jit
+@jit
 def scatter(
     g: Grid, e: int, first: FloatArray, h: FloatArray, diag: FloatArray, off: FloatArray
 ) -> None:
@@ -109,16 +98,16 @@ def scatter(
         b[0, 2 + q], b[1, 2 + q] = first[2 + q, 0], first[2 + q, 1]
         b[2 + q, 0], b[2 + q, 1] = -first[q, 0], first[q, 2]
         b[2 + q, 2], b[2 + q, 3] = 0.0, 0.0
-    target = off[g.block[e]]
+    target = off[g.plan.branch_block[e]]
     for i in range(4):
         for j in range(4):
-            if g.forward[e]:
+            if g.plan.branch_forward[e]:
                 target[i, j] += b[i, j]
             else:
                 target[j, i] += b[i, j]
 
 
-@_jit
+@jit
 def hold(g: Grid, fixed: NDArray[np.bool_], diag: FloatArray, off: FloatArray) -> None:
     """Freeze angles and voltages that are given: identity row and column."""
     for k in range(diag.shape[0]):
@@ -128,11 +117,11 @@ def hold(g: Grid, fixed: NDArray[np.bool_], diag: FloatArray, off: FloatArray) -
                     diag[k, i, j] = 0.0
                     diag[k, j, i] = 0.0
                 diag[k, i, i] = 1.0
-    for e in range(g.row.size):
+    for e in range(g.plan.row.size):
         for i in range(2):
-            if fixed[g.row[e], i]:
+            if fixed[g.plan.row[e], i]:
                 for j in range(4):
                     off[e, i, j] = 0.0
-            if fixed[g.col[e], i]:
+            if fixed[g.plan.col[e], i]:
                 for j in range(4):
                     off[e, j, i] = 0.0

@@ -8,14 +8,13 @@ eliminated at once, which leaves four unknowns per bus for `evcm.network.interio
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evcm import compiled as nb
 from evcm.arrays import FloatArray, IntArray
-from evcm.network.interior.blocks import copy, factor, fill, solve_refined
+from evcm.network.interior.blocks import copy, factor, fill, jit, solve_refined
 from evcm.network.interior.branch import Grid, branch_second, branch_terms, hold, scatter
 from evcm.network.status import Status
 from evcm.paper import implements
@@ -37,11 +36,7 @@ class Effort(NamedTuple):
     damping: float
 
 
-def _jit(function: Any) -> Any:
-    return nb.njit(cache=True, nogil=True, error_model="numpy")(function)
-
-
-@_jit
+@jit
 def _largest_step(s: FloatArray, ds: FloatArray, on: NDArray[np.bool_]) -> float:
     step = 1.0
     for i in range(s.size):
@@ -51,7 +46,7 @@ def _largest_step(s: FloatArray, ds: FloatArray, on: NDArray[np.bool_]) -> float
 
 
 @implements("45", "46", "49", "50", "51")
-@_jit
+@jit
 def interior_point(
     g: Grid,
     p_load: FloatArray,
@@ -63,13 +58,12 @@ def interior_point(
     u: FloatArray,
     lam: FloatArray,
     mult: FloatArray,
-) -> tuple[int, int, float]:
+) -> tuple[int, int]:
     """One period, all in pu. `x` (bus, 2) angle and voltage, `u` injections: start and result.
 
     `lam` (bus, 2) and `mult` (2 bus + 2 injections + 4 branches) receive the multipliers of the
     balances and of the limits: voltage low, voltage high, injection low, injection high, flow from,
-    flow to, angle low, angle high. Returns how it ended, the iterations and the last barrier
-    parameter.
+    flow to, angle low, angle high. Returns how it ended, and the iterations.
     """
     n, nj, nl = x.shape[0], u.size, g.f.size
     nz = 2 * n + 2 * nj + 4 * nl
@@ -102,8 +96,8 @@ def interior_point(
     value, first = np.zeros((nl, 4)), np.zeros((nl, 4, 3))
     flow_grad, hess, w = np.zeros((nl, 2, 3)), np.zeros((3, 3)), np.zeros(4)
     bal, grad, grad_u = np.zeros((n, 2)), np.zeros((n, 2)), np.zeros(nj)
-    diag, off = np.zeros((n, 4, 4)), np.zeros((g.row.size, 4, 4))
-    diag0, off0 = np.zeros((n, 4, 4)), np.zeros((g.row.size, 4, 4))
+    diag, off = np.zeros((n, 4, 4)), np.zeros((g.plan.row.size, 4, 4))
+    diag0, off0 = np.zeros((n, 4, 4)), np.zeros((g.plan.row.size, 4, 4))
     weight, rhs, dx, error = (
         np.zeros_like(off),
         np.zeros((n, 4)),
@@ -193,7 +187,7 @@ def interior_point(
                 big = max(big, mu[i])
                 gap += s[i] * mu[i]
         if not (np.isfinite(worst) and np.isfinite(steep) and np.isfinite(gap)):
-            return DIVERGED, iteration, gamma
+            return DIVERGED, iteration
         tol, target = effort.tolerance, effort.gap * (abs(cost) + 1e-3)
         if (
             worst < tol
@@ -201,11 +195,11 @@ def interior_point(
             and gap < target
             and abs(cost - cost_before) < 10.0 * target
         ):
-            return SOLVED, iteration, gamma
+            return SOLVED, iteration
         if iteration == effort.iterations:
             break
         if far > 1e6 or big > 1e14:
-            return DIVERGED, iteration, gamma
+            return DIVERGED, iteration
         cost_before = cost
         # Newton matrix
         fill(diag, 0.0)
@@ -270,22 +264,9 @@ def interior_point(
                 rhs[g.at[j], r] -= g.sign[j] * grad_u[j] / curve[j]
         copy(diag, diag0)
         copy(off, off0)
-        if not factor(g.order, g.col, g.start, g.update_start, g.update, diag, off, weight):
-            return SINGULAR, iteration, gamma
-        solve_refined(
-            g.order,
-            g.row,
-            g.col,
-            g.start,
-            diag0,
-            off0,
-            diag,
-            off,
-            weight,
-            rhs,
-            dx,
-            error,
-        )
+        if not factor(g.plan, diag, off, weight):
+            return SINGULAR, iteration
+        solve_refined(g.plan, diag0, off0, diag, off, weight, rhs, dx, error)
         # steps
         for j in range(nj):
             du[j] = 0.0
@@ -324,10 +305,10 @@ def interior_point(
         if active > 0:
             # a barrier far below its target leaves a flat optimum without curvature
             gamma = max(effort.sigma * gap, 0.2 * target) / active
-    return ITERATIONS, effort.iterations, gamma
+    return ITERATIONS, effort.iterations
 
 
-@_jit
+@jit
 def solve_periods(
     g: Grid,
     p_load: FloatArray,
@@ -346,6 +327,6 @@ def solve_periods(
     """Solve the periods marked in `todo`; arrays have the period first."""
     for t in range(p_load.shape[0]):
         if todo[t]:
-            ended[t], iterations[t], _ = interior_point(
+            ended[t], iterations[t] = interior_point(
                 g, p_load[t], q_load[t], low[t], high[t], effort, x[t], u[t], lam[t], mult[t]
             )

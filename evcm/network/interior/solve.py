@@ -202,8 +202,7 @@ def grid(network: Network, inj: Injections, scale: float, without: int | None = 
     if without is not None:  # the order of elimination stays as it is
         y[without], limit[without], low[without], high[without] = 0.0, np.inf, -np.inf, np.inf
     return Grid(
-        plan.order, plan.row, plan.col, plan.start, plan.update_start, plan.update,
-        plan.branch_block, plan.branch_forward, network.branch_from, network.branch_to,
+        plan, network.branch_from, network.branch_to,
         np.stack([y.real, y.imag], axis=2).reshape(len(y), 8),
         (limit / base) ** 2,
         np.deg2rad(low), np.deg2rad(high),
