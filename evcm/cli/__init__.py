@@ -1,7 +1,7 @@
-"""The command line `evcm`. Each module of this package registers its own commands.
+"""The command line `evcm`. Each module of this package holds its own ``commands``.
 
-A command module defines ``register(app)``. Heavy imports stay inside the commands, so that
-``evcm --help`` answers at once.
+They are a group, or functions that are commands by their names. Heavy imports stay inside the
+commands, so that ``evcm --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -46,9 +46,12 @@ def _root(
 
 def _register_all() -> None:
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
-        register = getattr(importlib.import_module(f"{__name__}.{module}"), "register", None)
-        if register is not None:
-            register(app)
+        commands = getattr(importlib.import_module(f"{__name__}.{module}"), "commands", ())
+        if isinstance(commands, typer.Typer):
+            app.add_typer(commands)
+        else:
+            for command in commands:
+                app.command()(command)
 
 
 _register_all()

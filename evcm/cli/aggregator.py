@@ -36,11 +36,6 @@ commands = typer.Typer(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add ``evcm aggregator``."""
-    app.add_typer(commands)
-
-
 Instance = Annotated[Path, typer.Argument(help="The problem, an .npz instance.")]
 _LIMIT_HELP = (
     "What limits real-time trade: the energy fed back, equation (10), or the plugs in use."

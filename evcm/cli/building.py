@@ -18,11 +18,6 @@ commands = typer.Typer(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add ``evcm building``."""
-    app.add_typer(commands)
-
-
 @commands.command("run")
 def run_command(
     config: Annotated[Path, typer.Option(help="TOML file of the building; names its CSV files.")],

@@ -14,14 +14,13 @@ Paper = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
+def equation(number: Number = "", key: Paper = paper.MAIN) -> None:
+    """Show an equation: as printed, as adopted, its functions, its chapter."""
+    shown = one(number, key) if number else every(key)
+    typer.echo("\n".join(shown))
 
-    @app.command("equation")
-    def equation(number: Number = "", key: Paper = paper.MAIN) -> None:
-        """Show an equation: as printed, as adopted, its functions, its chapter."""
-        shown = one(number, key) if number else every(key)
-        typer.echo("\n".join(shown))
+
+commands = (equation,)
 
 
 def one(number: str, key: str = paper.MAIN) -> list[str]:

@@ -56,12 +56,6 @@ def synthesis(
     typer.echo(f"{out / feeder_days.CURVE}: {len(curve)} rows, methods {names}")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command("feeder")(feeder)
-    app.command("synthesis")(synthesis)
-
-
 def feeder(
     out: Annotated[Path, typer.Option(help="CSV to write: node, phase, v_pu, angle_deg.")],
     head_pu: Annotated[float, typer.Option(help="Voltage at the head, per unit.")] = 1.0,
@@ -85,18 +79,21 @@ def feeder(
 
     import numpy as np
 
-    from evcm.feeder import states as model
     from evcm.feeder.coupling import FeederCases
+    from evcm.feeder.ieee13 import FeederModel, published_model
+    from evcm.feeder.spreads import spread as by_rule
+    from evcm.feeder.spreads import spread_of
+    from evcm.feeder.states import solve
     from evcm.store import files
 
-    chosen = model.published_model() if regulator else model.FeederModel()
+    chosen = published_model() if regulator else FeederModel()
     chosen = replace(chosen, substation_transformer=substation_transformer)
-    cars = model.spread(spread) if ev_at is None else model.spread_of({ev_at: 1.0}, ev_at)
+    cars = by_rule(spread) if ev_at is None else spread_of({ev_at: 1.0}, ev_at)
     case = FeederCases(
         period=np.array([1]), head_v_pu=np.array([head_pu]),
         load_scale=np.array([load_scale]), ev_kw=np.array([ev_kw]),
     )  # fmt: skip
-    states = model.solve(case, chosen, cars)
+    states = solve(case, chosen, cars)
     table = states.voltages()[["node", "phase", "v_pu", "angle_deg"]]
     files.write_csv(out, table)
     proof = states.certificate
@@ -107,3 +104,6 @@ def feeder(
     typer.echo(f"voltage   {states.v_pu.min():.4f} .. {states.v_pu.max():.4f} pu")
     typer.echo(f"certified to {proof.worst:.1e} in {states.iterations[0]} iterations")
     typer.echo(f"written   {out}")
+
+
+commands = (feeder, synthesis)

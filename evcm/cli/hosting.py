@@ -22,13 +22,6 @@ from evcm.cli.common import (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the root."""
-    app.command("hosting")(hosting)
-    app.command("compare")(compare)
-    app.command("hinges")(hinges)
-
-
 def _numbers(text: str, option: str) -> tuple[int, ...]:
     from evcm.errors import Fault, InputError
 
@@ -135,3 +128,6 @@ def hinges(
     with working(log) as progress:
         table = study.run(out, which_jobs(jobs, cluster), progress)
     typer.echo(table.round(2).to_string(index=False))
+
+
+commands = (hosting, compare, hinges)

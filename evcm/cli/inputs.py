@@ -17,11 +17,6 @@ commands = typer.Typer(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add ``evcm inputs``."""
-    app.add_typer(commands)
-
-
 @commands.command("example")
 def example_command(
     folder: Annotated[Path, typer.Argument(help="A new folder, or an empty one.")],

@@ -168,7 +168,4 @@ def caps(
     )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the operator's commands."""
-    app.command()(opf)
-    app.command()(caps)
+commands = (opf, caps)

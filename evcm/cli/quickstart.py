@@ -10,11 +10,6 @@ import typer
 from evcm.cli.common import AsJson, Cluster, Log, print_json, which_jobs, working
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the root."""
-    app.command("quickstart")(quickstart)
-
-
 def quickstart(
     case: Annotated[
         str | None,
@@ -90,3 +85,6 @@ def _next(case: str | None, out: Path) -> list[str]:
         f"evcm reinforce --nsp {out}/day.csv --out sizes.csv",
         "evcm study --scenario 1                       # the same to 0.2 %, and with caps",
     ]
+
+
+commands = (quickstart,)

@@ -10,11 +10,6 @@ import typer
 from evcm.cli.common import InputsFolder, which_inputs
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the root."""
-    app.command("reinforce")(reinforce)
-
-
 def reinforce(
     nsp: Annotated[
         Path,
@@ -54,3 +49,6 @@ def reinforce(
             f"{r.cost_usd:,.2f} USD (or {r.constant_mw:.4f} MW of constant generation)"
         )
     typer.echo(f"{len(sizes)} buses, {table['cost_usd'].sum():,.2f} USD in all")
+
+
+commands = (reinforce,)

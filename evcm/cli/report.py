@@ -8,11 +8,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the root."""
-    app.command("report")(report)
-
-
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
     out: Annotated[
@@ -38,3 +33,6 @@ def report(
 
     size = write(folder, target)
     typer.echo(f"{target}: {size / 1e6:.1f} MB; open it in a browser")
+
+
+commands = (report,)

@@ -10,11 +10,6 @@ import typer
 from evcm.cli.common import AsJson, print_json
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the root."""
-    app.command("status")(status)
-
-
 def status(
     folder: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
     as_json: AsJson = False,
@@ -69,3 +64,6 @@ def _tables(store: Any) -> list[dict[str, Any]]:
             rows.append({"table": name, "state": "whole" if whole else "damaged",
                          "made": record.get("made", "-")})  # fmt: skip
     return rows
+
+
+commands = (status,)

@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from evcm.study.flow import StudyResult
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the root."""
-    app.command("study")(study)
-
-
 def study(
     inputs: InputsFolder = None,
     scenario: ScenarioName = "all",
@@ -133,3 +128,6 @@ def _show(result: StudyResult) -> None:
             f"scenario {row.scenario} {row.side}, bus {row.bus}: no plan can live with the "
             f"operator's cap; the least uniform increase is {row.cap_raised_percent:.1f} %"
         )
+
+
+commands = (study,)

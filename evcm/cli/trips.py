@@ -13,11 +13,6 @@ if TYPE_CHECKING:
     from evcm.trips.montecarlo import MonteCarlo
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("trips")(trips)
-
-
 def trips(
     inputs: InputsFolder = None,
     scenario: Annotated[
@@ -122,3 +117,6 @@ def _show(result, table) -> None:  # type: ignore[no-untyped-def]
     total = mine.groupby("side")[["departures", "arrivals"]].sum()
     show.add_row("all", *(f"{total.loc[a, b]:.0f}" for a in ("min", "max") for b in total.columns))
     Console().print(show)
+
+
+commands = (trips,)

@@ -17,11 +17,6 @@ commands = typer.Typer(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add ``evcm v2x``."""
-    app.add_typer(commands)
-
-
 Chargers = Annotated[
     int | None, typer.Option(min=1, max=10_000, help="Chargers of the example.  [default: 25]")
 ]
