@@ -13,30 +13,31 @@ from dataclasses import replace
 
 import numpy as np
 
-from evcm.building import solve
+from evcm import building
 from evcm.building.certificate import certify
+from evcm.building.model import Program
 
 
-def quarter_hours(bays: int = 20) -> solve.Building:
-    own = solve.default_building()
+def quarter_hours(bays: int = 20) -> building.Building:
+    own = building.default_building()
     hours = np.arange(96) / 4
     sun = np.clip(np.sin((hours - 6) / 12 * np.pi), 0, None)
     return replace(
-        own, horizon=solve.Horizon(0.0, 96, 0.25), bays=bays, load_kw=np.zeros(96),
+        own, horizon=building.Horizon(0.0, 96, 0.25), bays=bays, load_kw=np.zeros(96),
         irradiance_kw_per_m2=sun, price_usd_per_kwh=np.where((hours >= 8) & (hours < 22), 0.095,
                                                              0.077),
         connection_kw=1100.0,
     )  # fmt: skip
 
 
-def speed(own: solve.Building, law: solve.ArrivalLaw, days: int) -> None:
-    program = solve.Program(own)
-    for name, variant in solve.VARIANTS.items():
+def speed(own: building.Building, law: building.ArrivalLaw, days: int) -> None:
+    program = Program(own)
+    for name, variant in building.VARIANTS.items():
         walls, cpus, gaps = [], [], []
         for day in range(days):
-            cars = solve.random_day(law, own.horizon, own.bays, 0, day).sessions
+            cars = building.random_day(law, own.horizon, own.bays, 0, day).sessions
             wall, cpu = time.perf_counter(), time.process_time()
-            plan = solve.dispatch(own, cars, variant, program)
+            plan = building.dispatch(own, cars, variant, program)
             walls.append(time.perf_counter() - wall)
             cpus.append(time.process_time() - cpu)
             gaps.append(certify(plan).require().gap)
@@ -50,13 +51,13 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
-    law = solve.default_law()
+    law = building.default_law()
     print("14 hours, 4 bays (asked: < 0.5 s)")
-    speed(solve.default_building(), law, given.repeats)
+    speed(building.default_building(), law, given.repeats)
     print("96 quarter-hours, 20 bays, about 200 cars (asked: < 10 s)")
     speed(quarter_hours(), replace(law, cars_per_day=200.0), given.repeats)
     begin = time.process_time()
-    table = solve.distribution(solve.default_building(), law, range(given.days))
+    table = building.distribution(building.default_building(), law, range(given.days))
     print(f"{given.days} random days, every plan certified, "
           f"{time.process_time() - begin:.0f} s of processor time; USD/day")  # fmt: skip
     print(table.groupby("variant", sort=False)["cost_usd"].describe().round(3).to_string())

@@ -15,8 +15,8 @@ import time
 import numpy as np
 from joblib.externals.loky import get_reusable_executor
 
-from evcm.feeder import states as feeder
-from evcm.feeder.states import FeederCases
+from evcm import feeder
+from evcm.feeder import FeederCases
 from evcm.store import measured
 
 

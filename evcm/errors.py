@@ -6,7 +6,7 @@ The command line turns every `EvcmError` into one message on standard error and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -122,6 +122,14 @@ class Checks:
         if not holds:
             self.faults.append(Fault(field, value, allowed))
         return bool(holds)
+
+    def each(
+        self, thing: object, names: Iterable[str], good: Callable[[Any], bool], allowed: str
+    ) -> None:
+        """Record a fault for every attribute of `thing` that is not `good`."""
+        for name in names:
+            value = getattr(thing, name)
+            self.require(good(value), name, value, allowed)
 
     def name(self, value: object, field: str = "name") -> bool:
         """Record a fault unless `value` is a text of 1 to 200 printable characters."""

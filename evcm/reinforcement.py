@@ -44,9 +44,8 @@ class ReinforcementCosts:
 
     def __post_init__(self) -> None:
         c = Checks("reinforcement costs")
-        for name in ("pv_usd_per_mw", "battery_usd_per_mwh"):
-            value = getattr(self, name)
-            c.require(0 < value <= MOST_USD, name, value, f"> 0, at most {MOST_USD:g}")
+        names = ("pv_usd_per_mw", "battery_usd_per_mwh")
+        c.each(self, names, lambda v: 0 < v <= MOST_USD, f"> 0, at most {MOST_USD:g}")
         c.done()
 
 

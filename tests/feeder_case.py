@@ -61,7 +61,7 @@ def transmission(
 
 def one(head_v_pu: float = 1.0, load_scale: float = 1.0, ev_kw: float = 0.0, period: int = 1):  # type: ignore[no-untyped-def]
     """A single feeder case."""
-    from evcm.feeder.states import FeederCases
+    from evcm.feeder import FeederCases
 
     return FeederCases(
         np.array([period]), np.array([head_v_pu]), np.array([load_scale]), np.array([ev_kw])

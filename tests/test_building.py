@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evcm.building import solve as bd
+from evcm import building as bd
+from evcm.building import arrivals, inputs, model, solve
 from evcm.building.certificate import certify
 from evcm.errors import InfeasibleError, InputError, SolverError
 
@@ -47,9 +48,9 @@ CARS = sessions((0, 0, 3, 9.0, 7.0), (1, 1, 4, 6.0, 4.0))
 
 def test_last_trips_follow_the_wrapped_density():
     hour = np.arange(0.005, 24, 0.01)
-    density = bd.last_trip_density(hour)
+    density = arrivals.last_trip_density(hour)
     assert density.sum() * 0.01 == pytest.approx(0.9994, abs=1e-4)
-    ends = bd.last_trip_end_h(np.random.default_rng(0), LAW, 200_000)
+    ends = arrivals.last_trip_end_h(np.random.default_rng(0), LAW, 200_000)
     assert ends.min() >= 0
     assert ends.max() < 24
     found, _ = np.histogram(ends, bins=24, range=(0, 24))
@@ -58,17 +59,17 @@ def test_last_trips_follow_the_wrapped_density():
 
 
 def test_daily_kilometres_are_lognormal():
-    km = np.log(bd.daily_km(np.random.default_rng(0), LAW, 100_000))
+    km = np.log(arrivals.daily_km(np.random.default_rng(0), LAW, 100_000))
     assert km.mean() == pytest.approx(3.1, abs=0.01)
     assert km.std() == pytest.approx(0.87, abs=0.01)
 
 
 def test_panel_power_adds_up_to_panel_energy():
-    peak = bd.panel_peak_w(45.0, 9.5, 0.75) / 1000
+    peak = inputs.panel_peak_w(45.0, 9.5, 0.75) / 1000
     assert peak == pytest.approx(0.320625)
     sun = DEFAULT.irradiance_kw_per_m2
-    energy = bd.panel_energy_kwh(peak, bd.peak_sun_hours(sun), 0.9)
-    assert bd.panel_power_kw(peak, sun, 0.9).sum() == pytest.approx(energy)
+    energy = inputs.panel_energy_kwh(peak, inputs.peak_sun_hours(sun), 0.9)
+    assert inputs.panel_power_kw(peak, sun, 0.9).sum() == pytest.approx(energy)
 
 
 def test_default_building_is_the_papers():
@@ -166,7 +167,7 @@ def test_bank_carries_pv_to_the_evening_and_never_grid_power():
 @pytest.mark.parametrize("day", range(3))
 def test_cheaper_never_costs_more(day):
     drawn = bd.random_day(LAW, DEFAULT.horizon, 4, 1, day)
-    today = bd.sunny(DEFAULT, drawn.clearness)
+    today = solve.sunny(DEFAULT, drawn.clearness)
     cost = {n: p.cost_usd for n, p in bd.compare(today, drawn.sessions).items()}
     order = list(bd.VARIANTS)
     for less, more in itertools.pairwise(order):
@@ -223,7 +224,7 @@ def test_stops_cannot_meet_a_demand():
 def test_reserve_as_an_equality_has_no_dispatch():
     day = bd.random_day(LAW, DEFAULT.horizon, 4, 0)
     plan = proven(DEFAULT, day.sessions)
-    units = np.column_stack([bd.available_kw(DEFAULT), np.full(14, DEFAULT.connection_kw)])
+    units = np.column_stack([inputs.available_kw(DEFAULT), np.full(14, DEFAULT.connection_kw)])
     for t in np.flatnonzero(plan.demand_kw > 0):
         sums = [units[t] @ on for on in itertools.product((0, 1), repeat=5)]
         assert np.abs(np.array(sums) - 1.1 * plan.demand_kw[t]).min() > 1e-6
@@ -244,7 +245,7 @@ def test_charging_and_giving_at_once_is_forbidden_where_it_would_pay():
         bank=bd.Bank(0.1, 50, 50, 0.5, 0.5),
     )  # fmt: skip
     variant = bd.Variant(bank=True)
-    loose = bd.Program(own).solve(own, sessions(), variant)
+    loose = model.Program(own).solve(own, sessions(), variant)
     plan = proven(own, sessions(), variant)
     assert loose.cost_usd == pytest.approx(100)
     assert plan.cost_usd > 200
@@ -431,7 +432,7 @@ def printed_optimum(day):
     h, units = day.horizon, len(day.groups)
     power, grid = cp.Variable((h.periods, units), nonneg=True), cp.Variable(h.periods, nonneg=True)
     on, start, stop = (cp.Variable((h.periods, units), boolean=True) for _ in range(3))
-    sun, rules, cost = bd.available_kw(day), [grid <= day.connection_kw], 0
+    sun, rules, cost = inputs.available_kw(day), [grid <= day.connection_kw], 0
     rules.append(cp.sum(power, axis=1) + grid == day.load_kw)
     for k, g in enumerate(day.groups):
         p, a = power[:, k], on[:, k]

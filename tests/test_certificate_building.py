@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evcm.building import solve as bd
+from evcm import building as bd
 from evcm.building.certificate import certify
 from evcm.errors import SolverError
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evcm import feeder
 from evcm.errors import SolverError
-from evcm.feeder import states as feeder
+from evcm.feeder import FeederCases, FeederModel
 from evcm.feeder.certificate import certify, joined, load_power_kva, network_admittance
-from evcm.feeder.states import FeederCases, FeederModel
 from tests.feeder_case import one
 
 

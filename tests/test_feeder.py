@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evcm import data
+from evcm import data, feeder
 from evcm.errors import InputError, SolverError
-from evcm.feeder import states as feeder
+from evcm.feeder import FeederCases, FeederModel
 from evcm.feeder.certificate import network_admittance
 from evcm.feeder.ieee13 import Terminal
-from evcm.feeder.states import FeederCases, FeederModel
+from evcm.feeder.states import BLOCK_SIZE
 from tests.feeder_case import one, transmission
 
 _A = np.exp(2j * np.pi / 3)
@@ -212,7 +212,7 @@ def test_failed_flow_names_period_and_node():
 
 
 def test_failed_flow_in_a_worker_process_names_period_and_node():
-    n = feeder.BLOCK_SIZE + 10
+    n = BLOCK_SIZE + 10
     ev = np.zeros(n)
     ev[-1] = 40000.0
     cases = FeederCases(np.full(n, 33), np.ones(n), np.ones(n), ev)

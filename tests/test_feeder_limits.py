@@ -6,13 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evcm import inputs
+from evcm import feeder, inputs
 from evcm.errors import InputError
-from evcm.feeder import loading
-from evcm.feeder import states as feeder
+from evcm.feeder import FeederCases, loading
 from evcm.feeder.ieee13 import FeederModel, circuit
 from evcm.feeder.spreads import Spread
-from evcm.feeder.states import FeederCases
 from evcm.study import feeder_limits as limits
 from tests.feeder_case import one
 

@@ -8,6 +8,7 @@ import pytest
 
 from evcm.errors import InputError
 from evcm.feeder import states, synthesis
+from evcm.feeder.draws import METHODS
 from evcm.plots import feeder as plots_feeder
 from evcm.study import feeder_days
 from tests.feeder_case import REGIMES, transmission
@@ -121,4 +122,4 @@ def test_synthesis_figures(table):
     figure = plots_feeder.synthesis(synthesis.summarise(curve), (0.05, 0.14))
     assert {t.name for t in figure.data} == {"random subset", "k-medoids"}
     assert len(figure.layout.shapes) == 2
-    assert len(plots_feeder.drawn(known, 20, 0.5).data) == 1 + len(synthesis.METHODS)
+    assert len(plots_feeder.drawn(known, 20, 0.5).data) == 1 + len(METHODS)

@@ -88,7 +88,7 @@ def test_one_car_by_hand():
 def test_optimum_of_every_reward(weights):
     case = make_case(example_world(12, "public"), seed=2, start_hour=24.0, weights=weights)
     setpoint = 40 + 30 * np.sin(np.arange(96) / 9)
-    case = replace(case, series=case.series.with_setpoint(setpoint))
+    case = replace(case, series=replace(case.series, setpoint_kw=setpoint))
     best = optimum(case)
     assert abs(best.gap_usd) <= 1e-6 * max(1.0, abs(best.bound_usd))
     certify(best.run).require()

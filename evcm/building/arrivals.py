@@ -53,8 +53,8 @@ class ArrivalLaw:
 
     def __post_init__(self) -> None:
         c = Checks("arrivals")
-        for name in ("cars_per_day", "end_sd_h", "km_log_sd", "kwh_per_km", "battery_kwh"):
-            c.require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
+        names = ("cars_per_day", "end_sd_h", "km_log_sd", "kwh_per_km", "battery_kwh")
+        c.each(self, names, lambda v: v > 0, "> 0")
         c.require(sum(k.share for k in self.classes) > 0, "classes", len(self.classes),
                   "at least one with a share > 0")  # fmt: skip
         c.require(0 <= self.empty_share <= 1, "empty_share", self.empty_share, "0 .. 1")

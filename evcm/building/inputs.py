@@ -113,12 +113,10 @@ class PvGroup:
     def __post_init__(self) -> None:
         c = Checks(f"PV group {self.name}")
         c.name(self.name)
-        for name in ("cost_usd_per_kwh", "cost_usd_per_h", "start_usd", "stop_usd", "rated_kw"):
-            value = getattr(self, name)
-            c.require(np.isfinite(value) and value >= 0, name, value, "a number >= 0")
+        names = ("cost_usd_per_kwh", "cost_usd_per_h", "start_usd", "stop_usd", "rated_kw")
+        c.each(self, names, lambda v: np.isfinite(v) and v >= 0, "a number >= 0")
         c.require(0 <= self.min_kw <= self.rated_kw, "min_kw", self.min_kw, "0 .. rated_kw")
-        for name in ("ramp_up_kw_per_h", "ramp_down_kw_per_h"):
-            c.require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
+        c.each(self, ("ramp_up_kw_per_h", "ramp_down_kw_per_h"), lambda v: v > 0, "> 0")
         c.done()
 
     def scaled(self, factor: float) -> PvGroup:
@@ -148,11 +146,10 @@ class Bank:
 
     def __post_init__(self) -> None:
         c = Checks("battery bank")
-        for name in ("capacity_kwh", "charge_kw", "discharge_kw", "wear_usd_per_kwh"):
-            value = getattr(self, name)
-            c.require(np.isfinite(value) and value >= 0, name, value, "a number >= 0")
-        for name in ("charge_efficiency", "discharge_efficiency"):
-            c.require(0 < getattr(self, name) <= 1, name, getattr(self, name), "0 < share <= 1")
+        names = ("capacity_kwh", "charge_kw", "discharge_kw", "wear_usd_per_kwh")
+        c.each(self, names, lambda v: np.isfinite(v) and v >= 0, "a number >= 0")
+        shares = ("charge_efficiency", "discharge_efficiency")
+        c.each(self, shares, lambda v: 0 < v <= 1, "0 < share <= 1")
         c.require(0 <= self.start_share <= 1, "start_share", self.start_share, "0 .. 1")
         c.done()
 
@@ -174,9 +171,8 @@ class Response:
 
     def __post_init__(self) -> None:
         c = Checks("demand response")
-        for name in ("comfort_usd_per_kwh", "v2g_usd_per_kwh", "battery_kwh"):
-            value = getattr(self, name)
-            c.require(np.isfinite(value) and value >= 0, name, value, "a number >= 0")
+        names = ("comfort_usd_per_kwh", "v2g_usd_per_kwh", "battery_kwh")
+        c.each(self, names, lambda v: np.isfinite(v) and v >= 0, "a number >= 0")
         c.require(0 < self.v2g_round_trip <= 1, "v2g_round_trip", self.v2g_round_trip, "0 .. 1")
         c.require(0 <= self.floor_share <= 1, "floor_share", self.floor_share, "0 .. 1")
         c.done()
@@ -240,10 +236,8 @@ class Building:
                     allowed = "a number" if least < 0 else "a number >= 0"
                     c.require(False, where, float(values[t]), allowed)
         c.require(1 <= self.bays <= 1000, "bays", self.bays, "1 .. 1000")
-        for name in ("connection_kw", "demand_usd_per_kw", "reserve_share",
-                     "connection_usd_per_h"):  # fmt: skip
-            value = getattr(self, name)
-            c.require(np.isfinite(value) and value >= 0, name, value, "a number >= 0")
+        given = ("connection_kw", "demand_usd_per_kw", "reserve_share", "connection_usd_per_h")
+        c.each(self, given, lambda v: np.isfinite(v) and v >= 0, "a number >= 0")
         c.require(0 < self.panel_efficiency <= 1, "panel_efficiency", self.panel_efficiency, "0..1")
         names = [g.name for g in self.groups]
         c.require(len(set(names)) == len(names), "PV groups", names, "each name once")

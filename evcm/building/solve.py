@@ -18,19 +18,9 @@ import numpy as np
 import pandas as pd
 
 from evcm import data
-from evcm.building.arrivals import (
-    ArrivalLaw,
-    ChargingClass,
-    RandomDay,
-    daily_km,
-    hourly_day,
-    last_trip_density,
-    last_trip_end_h,
-    random_day,
-)
+from evcm.building.arrivals import ArrivalLaw, ChargingClass, random_day
 from evcm.building.inputs import (
     Bank,
-    BayDay,
     Building,
     Horizon,
     PvGroup,
@@ -38,54 +28,11 @@ from evcm.building.inputs import (
     Sessions,
     available_kw,
     lay_out,
-    panel_energy_kwh,
-    panel_peak_w,
-    panel_power_kw,
-    peak_sun_hours,
 )
 from evcm.building.model import Program
 from evcm.building.plan import AS_PRINTED, Plan, Variant, burns
 from evcm.errors import Checks, SolverError
 from evcm.store import files
-
-__all__ = [
-    "AS_PRINTED",
-    "VARIANTS",
-    "ArrivalLaw",
-    "Bank",
-    "BayDay",
-    "Building",
-    "ChargingClass",
-    "Horizon",
-    "Plan",
-    "Program",
-    "PvGroup",
-    "RandomDay",
-    "Response",
-    "Sessions",
-    "Variant",
-    "available_kw",
-    "compare",
-    "costs",
-    "daily_km",
-    "default_building",
-    "default_law",
-    "dispatch",
-    "distribution",
-    "hourly_day",
-    "last_trip_density",
-    "last_trip_end_h",
-    "lay_out",
-    "panel_energy_kwh",
-    "panel_peak_w",
-    "panel_power_kw",
-    "peak_sun_hours",
-    "random_day",
-    "summary",
-    "sunny",
-    "with_pv",
-    "write_example",
-]
 
 VARIANTS: dict[str, Variant] = {
     "grid only": Variant(pv=False),

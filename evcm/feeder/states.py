@@ -23,32 +23,10 @@ from evcm.arrays import ComplexArray, FloatArray
 from evcm.errors import Checks, SolverError
 from evcm.feeder import opendss
 from evcm.feeder.certificate import FeederCertificate, certify, joined
-from evcm.feeder.coupling import FeederCases, check_transmission, feeder_cases, feeders_at_bus
-from evcm.feeder.ieee13 import PHASES, Circuit, FeederModel, Terminal, circuit, published_model
-from evcm.feeder.spreads import Spread, single_phase_cars, spread, spread_names, spread_of
+from evcm.feeder.coupling import FeederCases, feeder_cases
+from evcm.feeder.ieee13 import PHASES, Circuit, FeederModel, Terminal, circuit
+from evcm.feeder.spreads import Spread, spread
 from evcm.store.each import in_parts
-
-__all__ = [
-    "FeederCases",
-    "FeederModel",
-    "FeederStates",
-    "Spread",
-    "check_transmission",
-    "circuit",
-    "far_nodes",
-    "feeder_cases",
-    "feeders_at_bus",
-    "published_model",
-    "published_solution",
-    "run_day",
-    "single_phase_cars",
-    "solve",
-    "spread",
-    "spread_names",
-    "spread_of",
-    "supply_band",
-]
-
 
 BLOCK_SIZE = 1024
 """Solves that share a warm start; fixed, so that results do not depend on the number of jobs."""

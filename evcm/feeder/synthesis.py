@@ -16,16 +16,11 @@ import pandas as pd
 from evcm import data
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks
+from evcm.feeder.coupling import FeederCases, feeder_cases
 from evcm.feeder.draws import DRAWS, METHODS
-from evcm.feeder.states import (
-    FeederCases,
-    FeederModel,
-    FeederStates,
-    Spread,
-    circuit,
-    feeder_cases,
-    solve,
-)
+from evcm.feeder.ieee13 import FeederModel, circuit
+from evcm.feeder.spreads import Spread
+from evcm.feeder.states import FeederStates, solve
 
 LOW_PERCENTILE = 5.0
 
@@ -83,23 +78,6 @@ def wasserstein(ordered: FloatArray, sample: FloatArray, weights: FloatArray) ->
     steps = np.diff(np.take_along_axis(merged, order, axis=0), axis=0)
     area: FloatArray = (between * steps).sum(axis=0)
     return area
-
-
-__all__ = [
-    "METHODS",
-    "METRICS",
-    "VARIABLES",
-    "Characterisation",
-    "Synthetic",
-    "characterise",
-    "draw",
-    "error_curve",
-    "fractions",
-    "judge_fractions",
-    "paper_fractions",
-    "smallest_sufficient",
-    "summarise",
-]
 
 
 VARIABLES = ("head_v_pu", "load_scale", "ev_kw")

@@ -16,24 +16,11 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.io.base_renderers import MimetypeRenderer
 
-from evcm.plots.html import describe, figure_html, in_book
-from evcm.plots.sliders import Explorer, explore
-
-__all__ = [
-    "BUS_COLOURS",
-    "REGIME_COLOURS",
-    "SCENARIO_COLOURS",
-    "SERIES",
-    "SIDE_DASH",
-    "Explorer",
-    "clock_axis",
-    "describe",
-    "explore",
-    "figure_html",
-    "hours",
-    "in_book",
-    "templates",
-]
+from evcm.plots.html import describe as describe
+from evcm.plots.html import figure_html as figure_html
+from evcm.plots.html import in_book as in_book
+from evcm.plots.sliders import Explorer as Explorer
+from evcm.plots.sliders import explore as explore
 
 REGIME_COLOURS: dict[str, str] = {
     "base": "#7f8794",
@@ -68,6 +55,13 @@ BUS_COLOURS: dict[int, str] = dict(zip((2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14), S
 def hours(periods: int = 48, period_h: float = 0.5) -> np.ndarray:
     """Hour since the first midnight at which each period starts, shape (periods,)."""
     return np.arange(periods) * period_h
+
+
+def clock(period: int, period_h: float = 0.5) -> str:
+    """Start of a period (from 0) on the clock, with the day where it is a later one."""
+    days, minutes = divmod(round(60 * period_h * period), 24 * 60)
+    day = f"day {days + 1}, " if days else ""
+    return f"{day}{minutes // 60:02d}:{minutes % 60:02d}"
 
 
 def clock_axis(title: str = "clock", hours: float = 24.0) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from evcm import plots
-from evcm.building.solve import Plan, Sessions, costs, lay_out
+from evcm.building.inputs import Sessions, lay_out
+from evcm.building.plan import Plan
+from evcm.building.solve import costs
 
 CLASS_COLOURS = {"slow": "#4c8fd6", "semi-fast": "#1a8a7d", "fast": "#d98e04", "car": "#8d5bb5"}
 """Colour of each class of charging."""

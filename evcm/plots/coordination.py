@@ -17,20 +17,8 @@ def _bus_names() -> list[str]:
     return [f"bus {bus}" for bus in paper().buses]
 
 
-def _clock(period: int) -> str:
-    return f"{(period - 1) // 2:02d}:{30 * ((period - 1) % 2):02d}"
-
-
 def caps(caps_mw: Mapping[str, FloatArray], period: int) -> tuple[go.Figure, str]:
-    """Caps of one period by bus and rule, with a sentence on their sum.
-
-    Parameters
-    ----------
-    caps_mw : mapping
-        Rule to caps (T, K), MW.
-    period : int
-        1-based half-hour.
-    """
+    """Caps of one period (from 1) by bus and rule, (T, K) MW, with a sentence on their sum."""
     figure = go.Figure()
     sums = []
     for rule, cap in caps_mw.items():
@@ -41,20 +29,17 @@ def caps(caps_mw: Mapping[str, FloatArray], period: int) -> tuple[go.Figure, str
         )  # fmt: skip
         sums.append(f"{rule} {now.sum():.1f} MW")
     figure.update_layout(
-        title_text=f"Caps at {_clock(period)}", yaxis_title_text="cap, MW", height=360,
+        title_text=f"Caps at {plots.clock(period - 1)}", yaxis_title_text="cap, MW", height=360,
         barmode="group",
     )  # fmt: skip
-    plots.describe(figure, f"Bars of every bus's cap at {_clock(period)} under each rule.")
+    plots.describe(figure, f"Bars of every bus's cap at {plots.clock(period - 1)} under each rule.")
     return figure, "In all: " + ", ".join(sums) + "."
 
 
 def cost_of_rules(allocation: pd.DataFrame, scenario: int, side: str) -> go.Figure:
     """What each rule costs each aggregator above a plan without caps, USD a day.
 
-    Parameters
-    ----------
-    allocation : DataFrame
-        The table ``allocation`` of `evcm.study.comparison`.
+    `allocation` is the table of `evcm.study.comparison`.
     """
     mine = allocation[(allocation["scenario"] == scenario) & (allocation["side"] == side)]
     figure = go.Figure()
@@ -76,15 +61,7 @@ def cost_of_rules(allocation: pd.DataFrame, scenario: int, side: str) -> go.Figu
 def totals(
     table: pd.DataFrame, scenario: int, side: str, period_h: float = 0.5
 ) -> go.Figure:  # fmt: skip
-    """Power of all aggregators through the horizon by regime.
-
-    Parameters
-    ----------
-    table : DataFrame
-        The table ``totals`` of `evcm.study.comparison`.
-    period_h : float
-        Length of a period.
-    """
+    """Power of all aggregators by regime: the table ``totals`` of `evcm.study.comparison`."""
     mine = table[(table["scenario"] == scenario) & (table["side"] == side)]
     figure = go.Figure()
     for regime in ("uncontrolled", "apart", "equilibrium", "maximum total", "joint"):
@@ -108,10 +85,7 @@ def totals(
 def bills(regimes: pd.DataFrame, scenario: int, side: str) -> go.Figure:
     """What a day really costs by regime, and what the aggregators expect it to cost.
 
-    Parameters
-    ----------
-    regimes : DataFrame
-        The table ``regimes`` of `evcm.study.comparison`.
+    `regimes` is the table of `evcm.study.comparison`.
     """
     rows = regimes[(regimes["scenario"] == scenario) & (regimes["side"] == side)]
     rows = rows[rows["regime"] != "no cars"]

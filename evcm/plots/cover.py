@@ -87,20 +87,9 @@ def cover(
 ) -> tuple[go.Figure, str]:  # fmt: skip
     """Energy not supplied against the number of cars, over the bills, and a sentence about both.
 
-    Parameters
-    ----------
-    tables : mapping of DataFrame
-        Of `evcm.study.hosting.load`.
-    regimes : DataFrame
-        Table ``regimes`` of `evcm.study.comparison.load`.
-    charger_kw : float
-        The paper's charger.
-    cars : int
-        Where the curves are read.
-    share : float
-        Share of the cars that feed in; curves without points there are left out.
-    language : str
-        ``en`` or ``es``.
+    `tables` are those of `evcm.study.hosting.load`, `regimes` is the table of
+    `evcm.study.comparison.load`. The curves, of `charger_kw` and the `share` of cars that feed in,
+    are read at `cars`; `language` is ``en`` or ``es``.
     """
     words = WORDS[language]
     curves = _curves(tables, charger_kw, share)

@@ -10,8 +10,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from evcm import data, plots
-from evcm.feeder.states import FeederModel, FeederStates, circuit, supply_band
-from evcm.feeder.synthesis import METHODS, Characterisation, draw
+from evcm.feeder.draws import METHODS
+from evcm.feeder.ieee13 import FeederModel, circuit
+from evcm.feeder.states import FeederStates, supply_band
+from evcm.feeder.synthesis import Characterisation, draw
 from evcm.study.feeder_days import CASE
 
 PHASE_SHIFT = {"a": -0.14, "b": 0.0, "c": 0.14}
@@ -32,14 +34,7 @@ VOLTAGE_RANGE = (0.90, 1.06)
 def one_line(voltages: pd.DataFrame, title: str = "IEEE 13-node feeder") -> go.Figure:
     """One-line diagram: a marker for each phase of each node, coloured by its voltage.
 
-    Voltages below Peru's band have a thick outline.
-
-    Parameters
-    ----------
-    voltages : DataFrame
-        Columns node, phase, v_pu; one row per terminal.
-    title : str
-        Title of the figure.
+    Voltages below Peru's band have a thick outline. `voltages` has the columns node, phase, v_pu.
     """
     layout = data.read_table("feeder/layout.csv")
     place = {str(r.node): (float(r.x), float(r.y)) for r in layout.itertuples()}  # type: ignore[arg-type]
@@ -93,13 +88,8 @@ def one_line(voltages: pd.DataFrame, title: str = "IEEE 13-node feeder") -> go.F
 def node_day(profiles: Mapping[str, pd.DataFrame], node: str) -> go.Figure:
     """What each regime changes in a node's voltage through the day, a panel per phase (Figure 9).
 
-    Parameters
-    ----------
-    profiles : mapping
-        Regime to a table with columns period, node, phase, v_pu; the day without cars, which the
-        others are compared with, is among them.
-    node : str
-        The node to show; its phases have a panel each.
+    `profiles` are tables by regime with the columns period, node, phase, v_pu; the day without
+    cars, which the others are compared with, is among them.
     """
     by_regime = {}
     for regime, profile in profiles.items():
@@ -227,11 +217,6 @@ def synthesis(
     )
 
 
-def clock(period: int) -> str:
-    """Clock time at which a period starts, such as 18:30."""
-    return f"{(period - 1) // 2:02d}:{30 * ((period - 1) % 2):02d}"
-
-
 def drawn(known: Characterisation, period: int, fraction: float, seed: int = 0) -> go.Figure:
     """Head voltage and load of one period: the full set, and what each method draws from it."""
     rows = known.cases.period == period
@@ -249,9 +234,10 @@ def drawn(known: Characterisation, period: int, fraction: float, seed: int = 0) 
             visible=True if method in ("monte_carlo", "kmedoids") else "legendonly",
         )  # fmt: skip
     figure.update_layout(
-        title_text=f"What a feeder sees at {clock(period)}", hovermode="closest",
+        title_text=f"What a feeder sees at {plots.clock(period - 1)}", hovermode="closest",
         xaxis_title_text="load, multiple of nominal", yaxis_title_text="head voltage, pu",
     )  # fmt: skip
     return plots.describe(
-        figure, f"Head voltage against load of a feeder at {clock(period)}: full set and draws."
+        figure,
+        f"Head voltage against load of a feeder at {plots.clock(period - 1)}: full set and draws.",
     )

@@ -18,16 +18,10 @@ QUANTITIES: dict[str, str] = {
 
 
 def tornado(table: pd.DataFrame, what: str) -> go.Figure:
-    """Bars from the paper's own value to the value under each changed assumption.
+    """Bars of one of `QUANTITIES`, from the paper's value to that under each changed assumption.
 
-    The widest stand on top. A setting without a plan, or without any shortage, has no bar.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of `evcm.study.hinges.load`; its first row is the paper's own setting.
-    what : str
-        One of `QUANTITIES`.
+    The widest stand on top. A setting without a plan, or without any shortage, has no bar. `table`
+    is that of `evcm.study.hinges.load`; its first row is the paper's own setting.
     """
     base = float(table[what].iloc[0])
     rest = table.iloc[1:]

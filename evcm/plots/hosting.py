@@ -56,16 +56,8 @@ def slide(
 ) -> go.Figure:
     """The planner's figure: NSE against the number of cars, and where each regime starts to fail.
 
-    Parameters
-    ----------
-    tables : dict
-        Of `evcm.study.hosting.run`.
-    first : DataFrame
-        `evcm.study.hosting.first_counts` of them.
-    charger_kw : float
-        Charger power whose curves are drawn.
-    language : str
-        ``en`` or ``es``.
+    `tables` are those of `evcm.study.hosting.run`, `first` is `evcm.study.hosting.first_counts` of
+    them, `language` is ``en`` or ``es``.
     """
     words = WORDS[language]
     figure = go.Figure()
@@ -124,16 +116,9 @@ def _mark_first(figure: go.Figure, first: pd.DataFrame, language: str) -> None:
 def quantity(
     tables: dict[str, pd.DataFrame], what: str, charger_kw: float, v2g_share: float = 1.0
 ) -> go.Figure:
-    """One quantity against the number of cars, at one charger power and V2G share.
+    """One of `QUANTITIES` against the number of cars, at one charger power and V2G share.
 
-    Parameters
-    ----------
-    tables : dict
-        Of `evcm.study.hosting.run`.
-    what : str
-        One of `QUANTITIES`.
-    charger_kw, v2g_share : float
-        Regimes without points there are left out.
+    `tables` are those of `evcm.study.hosting.run`; regimes without points there are left out.
     """
     figure = go.Figure()
     free = tables["uncontrolled"]
@@ -162,10 +147,7 @@ def quantity(
 def first_days(first: pd.DataFrame, charger_kw: float) -> go.Figure:
     """Share of days on which uncontrolled charging leaves power unsupplied, by number of cars.
 
-    Parameters
-    ----------
-    first : DataFrame
-        The table ``uncontrolled_first`` of `evcm.study.hosting.run`.
+    `first` is the table ``uncontrolled_first`` of `evcm.study.hosting.run`.
     """
     x = np.sort(first.loc[first["charger_kw"] == charger_kw, "first_cars"].to_numpy(float))
     share = 100.0 * np.arange(1, x.size + 1) / x.size
@@ -186,10 +168,7 @@ def first_days(first: pd.DataFrame, charger_kw: float) -> go.Figure:
 def clamps(curves: pd.DataFrame) -> go.Figure:
     """Energy not supplied under uncontrolled charging, by the latest departure of the trip law.
 
-    Parameters
-    ----------
-    curves : DataFrame
-        The table ``clamp`` of `evcm.study.hosting.run`: latest_h, cars, nse_mwh.
+    `curves` is the table ``clamp`` of `evcm.study.hosting.run`: latest_h, cars, nse_mwh.
     """
     figure = go.Figure()
     for k, (latest, rows) in enumerate(curves.groupby("latest_h")):

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from evcm.network.caps import Caps
 from evcm.network.opf import OpfDay
 from evcm.network.tables import flow_table
-from evcm.plots import BUS_COLOURS, REGIME_COLOURS, SERIES, clock_axis, describe, hours
+from evcm.plots import BUS_COLOURS, REGIME_COLOURS, SERIES, clock, clock_axis, describe, hours
 
 PLACES: dict[int, tuple[float, float]] = {
     1: (0, 1), 2: (1, 0), 3: (3, 0), 4: (3, 1), 5: (1.2, 1), 6: (1.2, 2.2), 7: (3.4, 1.7),
@@ -20,13 +20,6 @@ PLACES: dict[int, tuple[float, float]] = {
     14: (2.6, 3.6),
 }  # fmt: skip
 """Where `one_line` draws each bus of the 14-bus system: a drawing, not a map."""
-
-
-def clock(period: int, period_h: float = 0.5) -> str:
-    """Start of a period (from 0) on the clock, with the day where it is a later one."""
-    days, minutes = divmod(round(60 * period_h * period), 24 * 60)
-    day = f"day {days + 1}, " if days else ""
-    return f"{day}{minutes // 60:02d}:{minutes % 60:02d}"
 
 
 LOADING = ((0.25, 1.0), (0.5, 2.5), (0.75, 4.0), (0.95, 6.0), (np.inf, 8.0))
@@ -59,18 +52,10 @@ def network_map(
     buses: pd.DataFrame, flows: pd.DataFrame, period: int,
     places: Mapping[int, tuple[float, float]] | None = None,
 ) -> go.Figure:  # fmt: skip
-    """Any network in one period: voltages as colour, cars as size, branch loading as width.
+    """Any network in one period (from 1): voltages as colour, cars as size, loading as width.
 
-    Parameters
-    ----------
-    buses : DataFrame
-        One case of the study's table ``transmission``: period, bus, v_pu, load_mw, ev_mw, nsp_mw.
-    flows : DataFrame
-        The same case of the table ``flows``: period, from_bus, to_bus, flow_mw, flow_mva, loading.
-    period : int
-        From 1.
-    places : mapping, optional
-        Where each bus is drawn; `layout` by default.
+    `buses` and `flows` are one case of the study's tables ``transmission`` and ``flows``. Buses
+    stand at `places`, those of `layout` by default.
     """
     state, lines = buses[buses["period"] == period], flows[flows["period"] == period]
     ends = list(zip(lines["from_bus"], lines["to_bus"], strict=True))

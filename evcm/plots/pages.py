@@ -22,10 +22,7 @@ def show(text: str) -> Any:
 def plain(text: str, titles: Mapping[str, str] | None = None) -> str:
     """MyST text whose references stand as words, for a reader of notebooks.
 
-    Parameters
-    ----------
-    titles : mapping, optional
-        Title of a page by its label, and author and year of a reference by its key.
+    `titles` are those of pages by label, and author and year of references by key.
     """
     names = titles or {}
 

@@ -16,13 +16,7 @@ from evcm.coordination.regimes import STUDY
 
 
 def adoption(growth: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Growth of EV sales by region, percent a year (the paper's Figure 1).
-
-    Parameters
-    ----------
-    growth : sequence of mappings
-        ``region`` and ``percent`` of each bar.
-    """
+    """Growth of EV sales, ``percent`` a year by ``region`` (the paper's Figure 1)."""
     regions, percent = [g["region"] for g in growth], [g["percent"] for g in growth]
     bars = go.Bar(
         x=percent, y=regions, orientation="h", text=[f"+{p} %" for p in percent],
@@ -81,17 +75,7 @@ def flow_chart() -> go.Figure:
 def beside(
     published: pd.DataFrame, ours: pd.DataFrame, key: str, value: str, title: str, unit: str
 ) -> go.Figure:
-    """Published values and ours as pairs of bars.
-
-    Parameters
-    ----------
-    published, ours : DataFrame
-        Both with the columns `key` and `value`.
-    key, value : str
-        Column along the axis, and column of the heights.
-    title, unit : str
-        Title of the figure and unit of `value`.
-    """
+    """Published values and ours as pairs of bars: column `value`, in `unit`, along `key`."""
     figure = go.Figure()
     for name, table, colour in (
         ("published", published, "published"),
@@ -123,6 +107,18 @@ def _axis(rows: pd.DataFrame) -> dict[str, Any]:
     return plots.clock_axis(hours=len(rows) * _period_h(rows))
 
 
+def _curve(
+    figure: go.Figure, rows: pd.DataFrame, values: str | FloatArray, name: str, colour: str,
+    dash: str | None = None, decimals: int = 2,
+) -> None:  # fmt: skip
+    """Draw a power by period as a step, MW: a column of some rows, or as many values."""
+    figure.add_scatter(
+        x=_hours(rows), y=rows[values] if isinstance(values, str) else values, name=name,
+        line={"shape": "hv", "color": colour, "dash": dash},
+        hovertemplate=f"%{{y:.{decimals}f}} MW",
+    )  # fmt: skip
+
+
 def _day(table: pd.DataFrame, scenario: int, side: str, regime: str) -> pd.DataFrame:
     """One case's rows in order of period; the day without cars is the same in every case."""
     rows = table[table["regime"] == regime]
@@ -135,44 +131,24 @@ def system_load(
     system: pd.DataFrame, regime: str, side: str, published: pd.DataFrame | None = None,
     capacity_mw: FloatArray | None = None,
 ) -> go.Figure:  # fmt: skip
-    """Load of the system through the day in every scenario (Figure 6).
+    """Load of the system through the day in every scenario (Figure 6), of the table ``system``.
 
-    Parameters
-    ----------
-    system : DataFrame
-        The study's table ``system``: scenario, side, regime, period, load_mw.
-    regime, side : str
-        ``uncontrolled``, ``apart`` or ``maximum total``; ``min`` or ``max``.
-    published : DataFrame, optional
-        ``published/load_scenario3.csv``: the load with the published plans of scenario 3.
-    capacity_mw : (T,) array, optional
-        Most that the network can serve in each period.
+    Beside it the load with the published plans, ``published/load_scenario3.csv``, and the most that
+    the network can serve in each period, `capacity_mw` (T,).
     """
     figure = go.Figure()
     base = _day(system, 0, "none", "no cars")
     if published is not None:
         theirs = published[published["side"] == side]
-        figure.add_scatter(
-            x=_hours(theirs), y=theirs["load_mw"], name="scenario 3, published", line_shape="hv",
-            line_dash="dash", line_color=plots.REGIME_COLOURS["published"],
-            hovertemplate="%{y:.2f} MW",
-        )  # fmt: skip
+        colour = plots.REGIME_COLOURS["published"]
+        _curve(figure, theirs, "load_mw", "scenario 3, published", colour, "dash")
     if capacity_mw is not None:
-        figure.add_scatter(
-            x=_hours(base), y=capacity_mw, name="capacity", line_shape="hv", line_dash="dot",
-            line_color=plots.REGIME_COLOURS["limit"], hovertemplate="%{y:.2f} MW",
-        )  # fmt: skip
-    figure.add_scatter(
-        x=_hours(base), y=base["load_mw"], name="no cars", line_color=plots.REGIME_COLOURS["base"],
-        line_shape="hv", hovertemplate="%{y:.2f} MW",
-    )  # fmt: skip
+        _curve(figure, base, capacity_mw, "capacity", plots.REGIME_COLOURS["limit"], "dot")
+    _curve(figure, base, "load_mw", "no cars", plots.REGIME_COLOURS["base"])
     for scenario in sorted(set(system["scenario"]) - {0}):
         rows = _day(system, scenario, side, regime)
-        figure.add_scatter(
-            x=_hours(rows), y=rows["load_mw"], name=f"scenario {scenario}", line_shape="hv",
-            line_color=plots.SCENARIO_COLOURS.get(scenario, plots.SERIES[scenario % 11]),
-            hovertemplate="%{y:.2f} MW",
-        )  # fmt: skip
+        colour = plots.SCENARIO_COLOURS.get(scenario, plots.SERIES[scenario % 11])
+        _curve(figure, rows, "load_mw", f"scenario {scenario}", colour)
     figure.update_layout(
         title_text=f"System load, {regime}, sample with the {_least(side)} energy",
         xaxis=_axis(base), yaxis_title_text="load, MW",
@@ -185,12 +161,7 @@ def system_load(
 def ev_power(schedules: pd.DataFrame, scenario: int, side: str, regime: str) -> go.Figure:
     """Day-ahead power of the eleven aggregators, stacked by bus (Figures 7(c) and 8).
 
-    Parameters
-    ----------
-    schedules : DataFrame
-        The study's table ``schedules``: scenario, side, regime, bus, period, day_ahead_mw.
-    scenario, side, regime
-        Which case; regime ``apart`` or ``maximum total``.
+    `schedules` is the study's table; the regime is ``apart`` or ``maximum total``.
     """
     rows = _day(schedules, scenario, side, regime)
     figure = go.Figure()
@@ -212,26 +183,16 @@ def ev_power(schedules: pd.DataFrame, scenario: int, side: str, regime: str) -> 
 def use_of_cap(schedules: pd.DataFrame, scenario: int, side: str, bus: int) -> go.Figure:
     """One aggregator's power with and without the operator's cap, and the cap (Figure 7(b), (c)).
 
-    Parameters
-    ----------
-    schedules : DataFrame
-        The study's table ``schedules``, with ``cap_mw``.
-    scenario, side, bus
-        Which aggregator.
+    `schedules` is the study's table, with ``cap_mw``.
     """
     mine = schedules[schedules["bus"] == bus]
     figure = go.Figure()
     capped = _day(mine, scenario, side, "maximum total")
-    figure.add_scatter(
-        x=_hours(capped), y=capped["cap_mw"], name="cap", line_shape="hv",
-        line={"color": plots.REGIME_COLOURS["limit"], "dash": "dash"}, hovertemplate="%{y:.3f} MW",
-    )  # fmt: skip
+    _curve(figure, capped, "cap_mw", "cap", plots.REGIME_COLOURS["limit"], "dash", 3)
     for regime in ("apart", "maximum total"):
         rows = _day(mine, scenario, side, regime)
-        figure.add_scatter(
-            x=_hours(rows), y=rows["day_ahead_mw"], name=regime, line_shape="hv",
-            line_color=plots.REGIME_COLOURS[regime], hovertemplate="%{y:.3f} MW",
-        )  # fmt: skip
+        colour = plots.REGIME_COLOURS[regime]
+        _curve(figure, rows, "day_ahead_mw", regime, colour, decimals=3)
     figure.update_layout(
         title_text=f"Bus {bus}, scenario {scenario} {side}: power and cap",
         xaxis=plots.clock_axis(), yaxis_title_text="day-ahead power, MW",
@@ -246,29 +207,15 @@ def operation(
 ) -> go.Figure:  # fmt: skip
     """Generation or load, and power not supplied, in every regime (Figure 7(a)).
 
-    Parameters
-    ----------
-    system : DataFrame
-        The study's table ``system``: generation_mw, nsp_mw by period.
-    scenario, side
-        Which case.
-    what : str
-        ``generation`` or ``load``.
+    `system` is the study's table, `what` is ``generation`` or ``load``.
     """
     figure = go.Figure()
     for regime in STUDY:
         rows = _day(system, scenario, side, regime)
         colour = plots.REGIME_COLOURS[regime]
-        figure.add_scatter(
-            x=_hours(rows), y=rows[f"{what}_mw"], name=regime, line_shape="hv",
-            line_color=colour, hovertemplate="%{y:.2f} MW",
-        )  # fmt: skip
+        _curve(figure, rows, f"{what}_mw", regime, colour)
         if rows["nsp_mw"].max() > 1e-4:
-            figure.add_scatter(
-                x=_hours(rows), y=rows["nsp_mw"], name=f"not supplied, {regime}",
-                line={"color": colour, "dash": "dot"}, line_shape="hv",
-                hovertemplate="%{y:.3f} MW",
-            )  # fmt: skip
+            _curve(figure, rows, "nsp_mw", f"not supplied, {regime}", colour, "dot", 3)
     figure.update_layout(
         title_text=f"{what.capitalize()}, scenario {scenario} {side}", xaxis=_axis(rows),
         yaxis_title_text="power, MW",
@@ -279,15 +226,7 @@ def operation(
 
 
 def voltages_by_bus(transmission: pd.DataFrame, scenario: int, side: str) -> go.Figure:
-    """Lowest voltage of every bus over the horizon in every regime.
-
-    Parameters
-    ----------
-    transmission : DataFrame
-        The study's table ``transmission``: bus, v_pu by period.
-    scenario, side
-        Which case.
-    """
+    """Lowest voltage of every bus in every regime, of the study's table ``transmission``."""
     figure = go.Figure()
     for regime in STUDY:
         lowest = _day(transmission, scenario, side, regime).groupby("bus")["v_pu"].min()
@@ -303,16 +242,9 @@ def voltages_by_bus(transmission: pd.DataFrame, scenario: int, side: str) -> go.
 
 
 def caps_by_bus(caps: pd.DataFrame, period_h: float, shown: int = 10) -> go.Figure:
-    """Caps over the horizon, stacked: the largest ones by bus, and the others together.
+    """Caps over the horizon, stacked: the `shown` largest by bus, and the others together.
 
-    Parameters
-    ----------
-    caps : DataFrame
-        The study's table ``caps``: period, bus, cap_mw.
-    period_h : float
-        Length of a period.
-    shown : int
-        How many buses are drawn on their own.
+    `caps` is the study's table: period, bus, cap_mw.
     """
     wide = caps.pivot_table(index="period", columns="bus", values="cap_mw")
     large = wide.sum().sort_values(ascending=False).index[:shown]

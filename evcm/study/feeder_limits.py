@@ -19,7 +19,7 @@ from evcm.errors import SolverError
 from evcm.feeder import loading, states
 from evcm.feeder.coupling import FeederCases, feeder_cases, feeders_at_bus
 from evcm.feeder.ieee13 import FeederModel, circuit, published_model
-from evcm.feeder.spreads import Spread, spread
+from evcm.feeder.spreads import Spread, spread, spread_of
 from evcm.inputs.study import Inputs
 from evcm.network import opf
 from evcm.network.case import Day
@@ -90,7 +90,7 @@ def phases_alike() -> Spread:
     share: dict[str, float] = {}
     for terminal, part in zip(by_load.terminals, by_load.shares, strict=True):
         share[terminal.node] = share.get(terminal.node, 0.0) + float(part)
-    return states.spread_of(
+    return spread_of(
         {
             f"{node}.{phase}": part / len(feeder.phases(node))
             for node, part in share.items()

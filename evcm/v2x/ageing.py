@@ -19,6 +19,8 @@ GAS_CONSTANT = 8.314462618e-3
 """kJ/(mol·K)."""
 REFERENCE_K = 298.15
 
+Numbers = FloatArray | float
+
 
 @dataclass(frozen=True)
 class Ageing:
@@ -38,11 +40,10 @@ class Ageing:
 
     def __post_init__(self) -> None:
         c = Checks("ageing")
-        for name in ("cycle_life", "calendar_life_years", "end_fade"):
-            c.require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
+        c.each(self, ("cycle_life", "calendar_life_years", "end_fade"), lambda v: v > 0, "> 0")
         c.require(0 <= self.soc_slope <= 2, "soc_slope", self.soc_slope, "0..2")
-        for name in ("cycle_kj_per_mol", "calendar_kj_per_mol", "replacement_usd_per_kwh"):
-            c.require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+        names = ("cycle_kj_per_mol", "calendar_kj_per_mol", "replacement_usd_per_kwh")
+        c.each(self, names, lambda v: v >= 0, ">= 0")
         c.done()
 
     def cycle_factor(self, temperature_c: FloatArray | float) -> FloatArray:
@@ -54,16 +55,16 @@ class Ageing:
         return _arrhenius(self.calendar_kj_per_mol, temperature_c)
 
     def cycle_fade(
-        self, throughput_kwh: FloatArray | float, capacity_kwh: float, temperature_c: float = 25.0
+        self, throughput_kwh: Numbers, capacity_kwh: Numbers, temperature_c: Numbers = 25.0
     ) -> FloatArray:
         """Share of the capacity lost by moving `throughput_kwh` in or out of the battery."""
-        cycles = np.asarray(throughput_kwh) / (2.0 * capacity_kwh)
+        cycles = np.asarray(throughput_kwh) / (2.0 * np.asarray(capacity_kwh))
         return np.asarray(
             self.end_fade * cycles / self.cycle_life * self.cycle_factor(temperature_c)
         )
 
     def calendar_fade(
-        self, hours: FloatArray | float, soc: FloatArray | float, temperature_c: float = 25.0
+        self, hours: Numbers, soc: Numbers, temperature_c: Numbers = 25.0
     ) -> FloatArray:
         """Share of the capacity lost by resting `hours` at the mean state of charge `soc`."""
         share = np.asarray(hours) / (8760.0 * self.calendar_life_years)

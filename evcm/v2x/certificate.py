@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from evcm.arrays import FloatArray
 from evcm.errors import Certificate
+from evcm.v2x.arrivals import START
 from evcm.v2x.kernel import TERMS
-from evcm.v2x.station import Run
+from evcm.v2x.station import Run, session_steps
 
 SUBSTEPS = 400
 """Runge-Kutta steps within one step of the run."""
@@ -60,7 +61,9 @@ TOLERANCES = {
 
 def certify(run: Run) -> StationCertificate:
     """Re-check every number of a run; call ``require()`` on the answer to raise on a fault."""
-    t, port, hours, before, rows = _expand(run)
+    k = session_steps(run.case)
+    t, port, hours, rows = k.step, k.port, k.hours, k.values
+    before = np.where(k.first, rows[:, START], run.content_kwh[np.maximum(t - 1, 0), port])
     layout = run.case.world.layout
     charger = layout.port_charger[port]
     eta_charge, eta_give = layout.charge_efficiency[charger], layout.discharge_efficiency[charger]
@@ -85,25 +88,6 @@ def certify(run: Run) -> StationCertificate:
         terms=float(np.abs(terms - run.terms).max(initial=0.0)),
         reward_usd=abs(reward - run.reward),
     )
-
-
-def _expand(
-    run: Run,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
-    """Step, port, hours, content before and session columns of every connected step."""
-    parts = []
-    for port, row in zip(run.case.sessions.port, run.case.sessions.values, strict=True):
-        steps = np.arange(int(row[0]), int(np.ceil(row[1])))
-        hours = np.minimum(row[1] - steps, 1.0) * run.case.series.step_h
-        before = np.concatenate([[row[3]], run.content_kwh[steps[:-1], port]])
-        parts.append(
-            (steps, np.full(steps.size, port), hours, before, np.tile(row, (steps.size, 1)))
-        )
-    if not parts:
-        none = np.zeros(0, dtype=np.int64)
-        return none, none, np.zeros(0), np.zeros(0), np.zeros((0, 11))
-    t, port, hours, before, rows = (np.concatenate(x) for x in zip(*parts, strict=True))
-    return t, port, hours, before, rows
 
 
 def _integrate(
@@ -184,11 +168,8 @@ def _power_and_terms(
     ageing = world.ageing
     soc = (before + after) / (2 * capacity)
     warm = s.temperature_c[t]
-    fade = ageing.end_fade * (
-        np.abs(battery) / (2 * capacity) / ageing.cycle_life * ageing.cycle_factor(warm)
-        + hours / (8760 * ageing.calendar_life_years)
-        * (1 + ageing.soc_slope * (soc - 0.5)) * ageing.calendar_factor(warm)
-    )  # fmt: skip
+    fade = ageing.cycle_fade(np.abs(battery), capacity, warm)
+    fade = fade + ageing.calendar_fade(hours, soc, warm)
     overload = excess(lot_kw, layout.lot_limit_kw[:, 0], layout.lot_limit_kw[:, 1])
     overload = overload + excess(net, s.import_limit_kw, s.export_limit_kw)
     bus = net.sum(axis=1, keepdims=True)

@@ -22,6 +22,13 @@ LEVELS = 21
 """Discrete levels of a port: -100, -90, ..., 100 % of its power."""
 
 
+def action_space(world: World, discrete: bool) -> gym.spaces.Space[Any]:
+    """Shares of each port's power, or `LEVELS`."""
+    if discrete:
+        return gym.spaces.MultiDiscrete([LEVELS] * world.ports)
+    return gym.spaces.Box(-1.0, 1.0, (world.ports,), np.float32)
+
+
 class Observation(Protocol):
     """A pluggable observation: its space, and its value."""
 
@@ -98,12 +105,7 @@ class ChargingStation(gym.Env[Any, Any]):
         self.discrete = discrete
         self.render_mode = render_mode
         self.observation_space = self.observation.space(self.world)
-        ports = self.world.ports
-        self.action_space = (
-            gym.spaces.MultiDiscrete([LEVELS] * ports)
-            if discrete
-            else gym.spaces.Box(-1.0, 1.0, (ports,), np.float32)
-        )
+        self.action_space = action_space(self.world, discrete)
         self._port_kw = self.world.layout.port_kw
         self._drawn = self._new_station(0)
         self.station = self._drawn

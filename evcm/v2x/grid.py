@@ -16,7 +16,9 @@ import pandas as pd
 
 from evcm.arrays import FloatArray
 from evcm.errors import Checks
-from evcm.feeder.states import FeederModel, FeederStates, run_day, spread_of
+from evcm.feeder.ieee13 import FeederModel
+from evcm.feeder.spreads import spread_of
+from evcm.feeder.states import FeederStates, run_day
 from evcm.inputs.folder import paper
 from evcm.network.opf import OpfDay, study_day
 from evcm.v2x.station import Case, Run

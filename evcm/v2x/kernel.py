@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evcm import compiled as nb
-from evcm.arrays import FloatArray, IntArray
+from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.v2x.arrivals import (
     ACCEPT,
     ARRIVAL,
@@ -132,6 +132,13 @@ def observation_size(world: World) -> int:
         + TRANSFORMER_FEATURES * len(world.transformers)
         + PORT_FEATURES * world.ports
     )
+
+
+def present(state: State) -> BoolArray:
+    """Ports with a car now, (B, P)."""
+    n = np.minimum(state.pointer, state.rows.shape[2] - 1)[..., None]
+    arrival = np.take_along_axis(state.rows[..., ARRIVAL], n, axis=2)[..., 0]
+    return np.asarray((state.pointer < state.visits) & (arrival <= state.t[:, None]))
 
 
 @nb.njit(cache=True)

@@ -16,50 +16,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from evcm.arrays import FloatArray, IntArray
-from evcm.v2x.arrivals import FIELDS
 from evcm.v2x.battery import charge_kwh, charge_slopes
 from evcm.v2x.series import series_arrays
-from evcm.v2x.station import Case
+from evcm.v2x.station import Case, Steps, session_steps
 
 INF = np.inf
-
-
-@dataclass(frozen=True, eq=False)
-class Steps:
-    """Every step of every session, (K,): which session, which step, connected hours, port."""
-
-    session: IntArray
-    step: IntArray
-    hours: FloatArray
-    port: IntArray
-    first: NDArray[np.bool_]
-    last: NDArray[np.bool_]
-    values: FloatArray
-    """(K, len(FIELDS)) the session's columns."""
-
-    def column(self, name: str) -> FloatArray:
-        """One column of the sessions' FIELDS, (K,)."""
-        return self.values[:, FIELDS.index(name)]
-
-
-def session_steps(case: Case) -> Steps:
-    """Expand the sessions of a case into their steps."""
-    arrival = case.sessions.column("arrival_step").astype(np.int64)
-    departure = case.sessions.column("departure_step")
-    count = np.ceil(departure).astype(np.int64) - arrival
-    session = np.repeat(np.arange(len(case.sessions)), count)
-    within = np.arange(session.size) - np.repeat(np.cumsum(count) - count, count)
-    step = arrival[session] + within
-    hours = np.minimum(departure[session] - step, 1.0) * case.series.step_h
-    return Steps(
-        session=session,
-        step=step,
-        hours=hours,
-        port=case.sessions.port[session],
-        first=within == 0,
-        last=within == count[session] - 1,
-        values=case.sessions.values[session],
-    )
 
 
 @dataclass

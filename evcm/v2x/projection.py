@@ -10,7 +10,6 @@ is not, the quadratic program is solved by Clarabel through CVXPY.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import cvxpy as cp
@@ -21,51 +20,12 @@ from numpy.typing import NDArray
 from evcm.arrays import FloatArray
 from evcm.errors import InfeasibleError, SolverError
 from evcm.v2x.environment import ChargingStation
-from evcm.v2x.station import Station
+from evcm.v2x.station import Limits, limits
 
 _FEASIBLE_KW = 1e-9
 
 ITERATIONS = 200
 """Most iterations of the solver."""
-
-
-@dataclass(frozen=True, eq=False)
-class Limits:
-    """Bounds of ports (P,) and nodes: ``node_low <= member @ p <= node_up`` (kW)."""
-
-    low: FloatArray
-    up: FloatArray
-    member: FloatArray
-    node_low: FloatArray
-    node_up: FloatArray
-
-
-def limits(station: Station) -> Limits:
-    """The limits of the coming step, building load and PV taken off.
-
-    A node that building load or PV alone overload is left to be as little overloaded as the ports
-    can make it; see `project`.
-    """
-    layout, series, t = station.layout, station.series, station.t
-    ports = station.ports()
-    charger = layout.port_charger
-    lot = layout.charger_lot[charger]
-    transformer = layout.lot_transformer[lot]
-    base = series.base_kw[t]
-    sizes = (layout.charger_kw.size, layout.lot_transformer.size, base.size, 1)
-    index = (charger, lot, transformer, np.zeros_like(charger))
-    member = [np.arange(size)[:, None] == of for size, of in zip(sizes, index, strict=True)]
-    low = [-layout.charger_kw, -layout.lot_limit_kw[:, 1], -series.export_limit_kw[t] - base]
-    up = [layout.charger_kw, layout.lot_limit_kw[:, 0], series.import_limit_kw[t] - base]
-    low.append(np.array([-layout.bus_limit_kw[1] - base.sum()]))
-    up.append(np.array([layout.bus_limit_kw[0] - base.sum()]))
-    return Limits(
-        low=-ports.discharge_kw,
-        up=ports.charge_kw,
-        member=np.concatenate(member).astype(float),
-        node_low=np.concatenate(low),
-        node_up=np.concatenate(up),
-    )
 
 
 def project(wanted_kw: FloatArray, bounds: Limits) -> tuple[FloatArray, str]:

@@ -57,9 +57,7 @@ class Weights:
 
     def __post_init__(self) -> None:
         c = Checks("reward weights")
-        for f in fields(self):
-            value = getattr(self, f.name)
-            c.require(0 <= value < np.inf, f.name, value, "a number >= 0")
+        c.each(self, [f.name for f in fields(self)], lambda v: 0 <= v < np.inf, "a number >= 0")
         c.done()
 
     def vector(self) -> FloatArray:
@@ -83,9 +81,6 @@ SERVICE = Weights(0.0, 0.0, 1.0, 0.0, 0.0)
 
 TRACKING_ONLY = Weights(0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 """Follow the set-point."""
-
-DEGRADATION = Weights(0.0, 0.0, 0.5, 1.0, 0.0)
-"""Ageing of the batteries against unserved energy."""
 
 BALANCED = Weights()
 """Money, service, ageing and overload together: the default."""

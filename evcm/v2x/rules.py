@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks
 from evcm.v2x.battery import hours_to_reach
-from evcm.v2x.station import Policy, Ports, Station
+from evcm.v2x.station import Policy, Ports, Station, limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,18 +39,9 @@ class Headroom:
 
 def headroom(station: Station, export: bool = False) -> Headroom:
     """Import (or export) headroom of this step before any port draws."""
-    layout, series, t = station.layout, station.series, station.t
-    side = 1 if export else 0
-    sign = -1.0 if export else 1.0
-    charger = layout.port_charger
-    lot = layout.charger_lot[charger]
-    transformer = layout.lot_transformer[lot]
-    limit = series.export_limit_kw[t] if export else series.import_limit_kw[t]
-    left = [layout.charger_kw, layout.lot_limit_kw[:, side], limit - sign * series.base_kw[t]]
-    left.append(layout.bus_limit_kw[side : side + 1] - sign * series.base_kw[t].sum())
-    index = (charger, lot, transformer, np.zeros_like(charger))
-    member = [np.arange(size.size)[:, None] == of for size, of in zip(left, index, strict=True)]
-    return Headroom(np.concatenate(member), np.maximum(np.concatenate(left), 0.0))
+    bounds = limits(station)
+    left = -bounds.node_low if export else bounds.node_up
+    return Headroom(bounds.member > 0, np.maximum(left, 0.0))
 
 
 def wanted_kw(station: Station, ports: Ports) -> FloatArray:
@@ -87,9 +78,11 @@ def as_late_as_possible(station: Station) -> FloatArray:
     return station.commands_for(in_order(station, kw, np.argsort(laxity, kind="stable")))
 
 
-def in_order(station: Station, kw: FloatArray, order: IntArray) -> FloatArray:
+def in_order(
+    station: Station, kw: FloatArray, order: IntArray, export: bool = False
+) -> FloatArray:  # fmt: skip
     """Give each port in `order` what it wants, while the limits last."""
-    room, out = headroom(station), np.zeros_like(kw)
+    room, out = headroom(station, export), np.zeros_like(kw)
     for p in order:
         if kw[p] > 0.0:
             out[p] = min(kw[p], max(room.within(int(p)), 0.0))
@@ -97,33 +90,26 @@ def in_order(station: Station, kw: FloatArray, order: IntArray) -> FloatArray:
     return out
 
 
-def _sorted_rule(key: Callable[[Ports], FloatArray]) -> Policy:
-    def rule(station: Station) -> FloatArray:
-        ports = station.ports()
-        order = np.argsort(np.where(ports.occupied, key(ports), np.inf), kind="stable")
-        return station.commands_for(in_order(station, wanted_kw(station, ports), order))
-
-    return rule
-
-
-_first_come = _sorted_rule(lambda ports: ports.column("arrival_step"))
-_earliest_deadline = _sorted_rule(lambda ports: ports.column("departure_step"))
-_least_laxity = _sorted_rule(laxity_h)
+def _sorted(station: Station, key: Callable[[Ports], FloatArray]) -> FloatArray:
+    """Commands that serve ports by a key, least first."""
+    ports = station.ports()
+    order = np.argsort(np.where(ports.occupied, key(ports), np.inf), kind="stable")
+    return station.commands_for(in_order(station, wanted_kw(station, ports), order))
 
 
 def first_come(station: Station) -> FloatArray:
     """First come, first served within the limits."""
-    return _first_come(station)
+    return _sorted(station, lambda ports: ports.column("arrival_step"))
 
 
 def earliest_deadline(station: Station) -> FloatArray:
     """Who leaves first is served first."""
-    return _earliest_deadline(station)
+    return _sorted(station, lambda ports: ports.column("departure_step"))
 
 
 def least_laxity(station: Station) -> FloatArray:
     """Who can wait least is served first."""
-    return _least_laxity(station)
+    return _sorted(station, laxity_h)
 
 
 def round_robin(station: Station) -> FloatArray:
@@ -181,16 +167,9 @@ class PriceThreshold:
             # Giving for a step costs a step now and at least as long to refill.
             refill = ports.discharge_kw / np.maximum(ports.charge_kw, 1e-9)
             spare = (out == 0) & (laxity > (1.5 + 2.0 * refill) * step_h)
-            out -= _giving(station, np.where(spare, ports.discharge_kw, 0.0))
+            gives = np.where(spare, ports.discharge_kw, 0.0)
+            out -= in_order(station, gives, np.arange(gives.size), export=True)
         return station.commands_for(out)
-
-
-def _giving(station: Station, kw: FloatArray) -> FloatArray:
-    room, out = headroom(station, export=True), np.zeros_like(kw)
-    for p in np.flatnonzero(kw > 0):
-        out[p] = min(kw[p], max(room.within(int(p)), 0.0))
-        room.take(int(p), out[p])
-    return out
 
 
 def baselines() -> dict[str, Policy]:

@@ -70,10 +70,6 @@ class Series:
     def __len__(self) -> int:
         return int(self.buy_usd_per_kwh.shape[0])
 
-    def with_setpoint(self, setpoint_kw: FloatArray) -> Series:
-        """The same series with another set-point (T,)."""
-        return replace(self, setpoint_kw=np.broadcast_to(setpoint_kw, (len(self),)))
-
     def with_import_cap(self, cap_kw: FloatArray | float, transformer: int = 0) -> Series:
         """The same series with a transformer's import limit lowered to a cap, (T,) or a number."""
         limit = self.import_limit_kw.copy()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from evcm.arrays import BoolArray, FloatArray
+from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.errors import Checks
 from evcm.v2x import kernel
 from evcm.v2x.arrivals import FIELDS, Sessions, draw_sessions
@@ -41,6 +41,44 @@ class Case:
             end = float(self.sessions.column("departure_step").max())
             c.require(end <= len(self.series), "departure_step", end, f"<= {len(self.series)}")
         c.done()
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """Every step of every session, (K,): which session, which step, connected hours, port."""
+
+    session: IntArray
+    step: IntArray
+    hours: FloatArray
+    port: IntArray
+    first: BoolArray
+    last: BoolArray
+    values: FloatArray
+    """(K, len(FIELDS)) the session's columns."""
+
+    def column(self, name: str) -> FloatArray:
+        """One column of the sessions' FIELDS, (K,)."""
+        return self.values[:, FIELDS.index(name)]
+
+
+def session_steps(case: Case) -> Steps:
+    """Expand the sessions of a case into their steps."""
+    arrival = case.sessions.column("arrival_step").astype(np.int64)
+    departure = case.sessions.column("departure_step")
+    count = np.ceil(departure).astype(np.int64) - arrival
+    session = np.repeat(np.arange(len(case.sessions)), count)
+    within = np.arange(session.size) - np.repeat(np.cumsum(count) - count, count)
+    step = arrival[session] + within
+    hours = np.minimum(departure[session] - step, 1.0) * case.series.step_h
+    return Steps(
+        session=session,
+        step=step,
+        hours=hours,
+        port=case.sessions.port[session],
+        first=within == 0,
+        last=within == count[session] - 1,
+        values=case.sessions.values[session],
+    )
 
 
 def make_case(
@@ -129,11 +167,7 @@ class Station:
 
     def occupied(self) -> BoolArray:
         """Ports with a car now, (P,)."""
-        s = self.state
-        port = np.arange(self.world.ports)
-        n = np.minimum(s.pointer[0], s.rows.shape[2] - 1)
-        present = (s.pointer[0] < s.visits[0]) & (s.rows[0, port, n, 0] <= self.t)
-        return np.asarray(present, dtype=bool)
+        return np.asarray(kernel.present(self.state)[0])
 
     def ports(self) -> Ports:
         """What stands at each port now."""
@@ -181,6 +215,45 @@ class Station:
             f.lot_kw[0].copy(),
             f.transformer_kw[0].copy(),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """Bounds of ports (P,) and nodes: ``node_low <= member @ p <= node_up`` (kW)."""
+
+    low: FloatArray
+    up: FloatArray
+    member: FloatArray
+    node_low: FloatArray
+    node_up: FloatArray
+
+
+def limits(station: Station) -> Limits:
+    """The limits of the coming step, building load and PV taken off.
+
+    Where building load or PV alone overload a node, `evcm.v2x.projection.project` leaves it as
+    little overloaded as the ports can make it.
+    """
+    layout, series, t = station.layout, station.series, station.t
+    ports = station.ports()
+    charger = layout.port_charger
+    lot = layout.charger_lot[charger]
+    transformer = layout.lot_transformer[lot]
+    base = series.base_kw[t]
+    sizes = (layout.charger_kw.size, layout.lot_transformer.size, base.size, 1)
+    index = (charger, lot, transformer, np.zeros_like(charger))
+    member = [np.arange(size)[:, None] == of for size, of in zip(sizes, index, strict=True)]
+    low = [-layout.charger_kw, -layout.lot_limit_kw[:, 1], -series.export_limit_kw[t] - base]
+    up = [layout.charger_kw, layout.lot_limit_kw[:, 0], series.import_limit_kw[t] - base]
+    low.append(np.array([-layout.bus_limit_kw[1] - base.sum()]))
+    up.append(np.array([layout.bus_limit_kw[0] - base.sum()]))
+    return Limits(
+        low=-ports.discharge_kw,
+        up=ports.charge_kw,
+        member=np.concatenate(member).astype(float),
+        node_low=np.concatenate(low),
+        node_up=np.concatenate(up),
+    )
 
 
 Policy = Callable[[Station], FloatArray]

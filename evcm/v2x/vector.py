@@ -13,7 +13,7 @@ from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import Checks
 from evcm.v2x import kernel
 from evcm.v2x.arrivals import arrival_tables
-from evcm.v2x.environment import LEVELS
+from evcm.v2x.environment import LEVELS, action_space
 from evcm.v2x.rewards import BALANCED, Weights
 from evcm.v2x.series import Series, series_arrays, week_series
 from evcm.v2x.world import World, example_world
@@ -76,13 +76,9 @@ class ChargingStations(VectorEnv[Any, Any, Any]):
         checks.done()
         self._per_day, self.discrete, self._copy = per_day, discrete, copy
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        ports, size = self.world.ports, kernel.observation_size(self.world)
+        size = kernel.observation_size(self.world)
         self.single_observation_space = gym.spaces.Box(-2.0, 2.0, (size,), np.float32)
-        self.single_action_space = (
-            gym.spaces.MultiDiscrete([LEVELS] * ports)
-            if discrete
-            else gym.spaces.Box(-1.0, 1.0, (ports,), np.float32)
-        )
+        self.single_action_space = action_space(self.world, discrete)
         batch = gym.vector.utils.batch_space
         self.observation_space = batch(self.single_observation_space, num_envs)
         self.action_space = batch(self.single_action_space, num_envs)
@@ -183,8 +179,4 @@ class ChargingStations(VectorEnv[Any, Any, Any]):
 
     def action_masks(self) -> NDArray[np.int8]:
         """Ports with a car now, (num_envs, P)."""
-        s = self.state
-        n = np.minimum(s.pointer, s.rows.shape[2] - 1)[..., None]
-        arrival = np.take_along_axis(s.rows[..., 0], n, axis=2)[..., 0]
-        present = (s.pointer < s.visits) & (arrival <= s.t[:, None])
-        return np.asarray(present, dtype=np.int8)
+        return kernel.present(self.state).astype(np.int8)

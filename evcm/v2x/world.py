@@ -48,8 +48,8 @@ class ChargerType:
         c.require(0 < self.voltage_v < 1e6, "voltage_v", self.voltage_v, "0 < value < 1e6")
         c.require(0 < self.current_a < 1e6, "current_a", self.current_a, "0 < value < 1e6")
         c.require(self.ports >= 1, "ports", self.ports, ">= 1")
-        for name in ("charge_efficiency", "discharge_efficiency"):
-            c.require(0 < getattr(self, name) <= 1, name, getattr(self, name), "0 < value <= 1")
+        names = ("charge_efficiency", "discharge_efficiency")
+        c.each(self, names, lambda v: 0 < v <= 1, "0 < value <= 1")
         c.done()
 
     def power_kw(self, car_phases: int = 3) -> float:
@@ -75,10 +75,8 @@ class CarModel:
     def __post_init__(self) -> None:
         c = Checks(f"car {self.name}")
         c.name(self.name)
-        for name in ("capacity_kwh", "ac_kw"):
-            c.require(0 < getattr(self, name) < 1e6, name, getattr(self, name), "0 < value < 1e6")
-        for name in ("dc_kw", "discharge_kw", "share"):
-            c.require(0 <= getattr(self, name) < 1e6, name, getattr(self, name), "0 <= value < 1e6")
+        c.each(self, ("capacity_kwh", "ac_kw"), lambda v: 0 < v < 1e6, "0 < value < 1e6")
+        c.each(self, ("dc_kw", "discharge_kw", "share"), lambda v: 0 <= v < 1e6, "0 <= value < 1e6")
         c.require(self.ac_phases in (1, 2, 3), "ac_phases", self.ac_phases, "1, 2 or 3")
         c.require(0 <= self.transition_soc <= 1, "transition_soc", self.transition_soc, "0..1")
         c.require(0 <= self.soc_min < 1, "soc_min", self.soc_min, "0 <= value < 1")
@@ -120,8 +118,8 @@ class Transformer:
         c.name(self.name)
         c.require(len(self.lots) >= 1, "lots", len(self.lots), "at least one")
         _check_limits(c, self.import_limit_kw, self.export_limit_kw)
-        for name in ("building_peak_kw", "pv_rated_kw"):
-            c.require(0 <= getattr(self, name) < 1e9, name, getattr(self, name), "0 <= value < 1e9")
+        names = ("building_peak_kw", "pv_rated_kw")
+        c.each(self, names, lambda v: 0 <= v < 1e9, "0 <= value < 1e9")
         c.done()
 
 
