@@ -23,14 +23,9 @@ def read_only(array: object, dtype: Any = np.float64) -> NDArray[Any]:
 
 
 def freeze(instance: object, dtypes: Mapping[str, Any] | None = None) -> None:
-    """Replace every array field of a frozen dataclass by a read-only copy, after it was made.
+    """Replace every array field of a frozen dataclass by a read-only copy, in ``__post_init__``.
 
-    Parameters
-    ----------
-    instance : object
-        A dataclass in its ``__post_init__``.
-    dtypes : mapping, optional
-        Element type by field, for fields that may be lists and for arrays of other than floats.
+    `dtypes` are element types by field, for fields that may be lists and arrays of no floats.
     """
     wanted = dtypes or {}
     for item in fields(instance):  # type: ignore[arg-type]

@@ -44,13 +44,13 @@ def test_outages_that_cut_buses_off_are_named(found):
         "8",
         48,
     )
-    assert np.isfinite(found.worst_nsp_mw).all()
+    assert np.isfinite(np.delete(found.nsp_mw, 13, axis=0)).all()
 
 
 def test_the_worst_outage_is_at_the_only_large_generator(found):
     table = found.to_frame()
     assert table["nse_mwh"].idxmax() == 0
-    assert found.worst_nsp_mw.max() > 70
+    assert np.delete(found.nsp_mw, 13, axis=0).max() > 70
 
 
 def test_the_answer_does_not_depend_on_threads(found):

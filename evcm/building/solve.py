@@ -96,14 +96,8 @@ def dispatch(
 ) -> Plan:
     """Least-cost dispatch of a day, (7)-(14), proven to a gap below 0.01 %.
 
-    Parameters
-    ----------
-    building, sessions : Building, Sessions
-        The day.
-    variant : Variant
-        What may be decided; the paper's fixed charging by default.
-    program : Program, optional
-        A program of the same shape to use again.
+    `variant` says what may be decided, the paper's fixed charging by default; a `program` of the
+    same shape can be used again.
 
     Raises
     ------
@@ -220,13 +214,7 @@ def write_example(folder: str | Path, force: bool = False) -> list[Path]:
     """Write an example of a reader's own building into a folder; return the files.
 
     An office of 96 quarter-hours with six bays; its texts are in ``data/building/example.toml``.
-
-    Parameters
-    ----------
-    folder : path
-        Made if it is not there; its parent is.
-    force : bool
-        Write over files of these names that say something else.
+    The folder is made if it is not there. With `force`, files of these names are written over.
 
     Raises
     ------

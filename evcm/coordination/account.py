@@ -115,13 +115,8 @@ def account(
 ) -> Account:
     """Price a regime's trade at λ(load of the system + all aggregators), day-ahead and in samples.
 
-    Parameters
-    ----------
-    problem : AggregatorProblem
-        Any of the regime's problems: its market (λ, π) is the common one.
-    trade : Trade
-    system_load_mw : (T,) array, optional
-        Load of the system without cars, MW; the problem's forecast if left out.
+    `problem` is any of the regime's: its market (λ, π) is the common one. `system_load_mw` (T,) is
+    the load without cars, the problem's forecast if left out.
     """
     market = problem
     if system_load_mw is not None:
@@ -138,13 +133,8 @@ def account(
 def operate(site: Day, sample_mw: FloatArray, probability: FloatArray) -> Operation:
     """Put every day of a regime through the AC OPF.
 
-    Parameters
-    ----------
-    site : Day
-        Network and load without cars.
-    sample_mw : (T, K, N) array
-        Power of each aggregator in every day, as `Trade.sample_mw`.
-    probability : (N,) array
+    `site` is network and load without cars, `sample_mw` (T, K, N) as `Trade.sample_mw`, with the
+    `probability` (N,) of each day.
     """
     T, K, N = sample_mw.shape
     wide, power = site.repeated(N), sample_mw.transpose(2, 0, 1).reshape(N * T, K)

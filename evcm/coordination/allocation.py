@@ -37,23 +37,8 @@ def fill(
     level that the AC OPF serves. With `successive`, caps that some limit of the network holds are
     then frozen and the others go on: the weighted max-min fair sharing.
 
-    Parameters
-    ----------
-    site : Day
-    start_mw, ceiling_mw : (T, K)
-        Where caps start and where they end at the latest, MW.
-    weight : (K,)
-        How fast each cap rises; 0 keeps it at its start.
-    floor_mw : (T, K), optional
-        Least cap; the start if left out.
-    successive : bool
-        Go on for the caps that nothing holds.
-    bisections : int
-        Halvings of the level; 22 leave 1e-5 MW of 40.
-
-    Returns
-    -------
-    (T, K) caps in MW.
+    Caps, start, ceiling and floor (the start if left out) are (T, K), MW. A `weight` (K,) of 0
+    keeps a cap at its start. 22 `bisections` of the level leave 1e-5 MW of 40.
 
     Raises
     ------
@@ -132,16 +117,9 @@ def _check(start: FloatArray, ceiling: FloatArray, floor: FloatArray, weight: Fl
 def allocate(rule: Rule, cars: FloatArray, site: Day | None = None) -> FloatArray:
     """Caps (T, K) of a rule, MW. All keep the range (55): 2.5 % to 100 % of the bus's load.
 
-    Parameters
-    ----------
-    rule : {"maximum total", "proportional", "max-min fair"}
-        Maximum total is the paper's (54). Proportional to cars maximises, in each period, one
-        common factor of MW per car. Max-min fair raises the least cap as far as it goes, then the
-        next.
-    cars : (K,)
-        Cars that each aggregator meets; used by the second rule only.
-    site : Day, optional
-        The reference day of the study if left out.
+    Maximum total is the paper's (54). Proportional to `cars` (K,), those an aggregator meets,
+    maximises in each period one common factor of MW per car. Max-min fair raises the least cap as
+    far as it goes, then the next. `site` is the reference day of the study if left out.
 
     Raises
     ------

@@ -38,14 +38,9 @@ def under_cap(
 ) -> AggregatorProblem:
     """The same aggregator with the operator's cap (56)-(57) in place of the system's (29)-(30).
 
-    Parameters
-    ----------
-    problem : AggregatorProblem
-    cap_mw : (T,) array
-        Upper limit of the aggregator's power in each period, MW.
-    export_mw : (T,) array, optional
-        Most that it may feed in, MW, such as of `evcm.network.caps.solve_exports`. The paper has
-        none; with both, the network serves any plan.
+    `cap_mw` (T,) limits its power; `export_mw` (T,) what it may feed in, such as
+    `evcm.network.caps.solve_exports` gives. The paper has none; with both, the network serves any
+    plan.
     """
     most = None if export_mw is None else np.array(export_mw, dtype=float)
     cap = np.array(cap_mw, dtype=float)
@@ -58,17 +53,8 @@ def solve_under_cap(
 ) -> CappedPlan:  # fmt: skip
     """Solve an aggregator under a cap; where that is infeasible, under the least uniform increase.
 
-    Parameters
-    ----------
-    problem : AggregatorProblem
-    cap_mw : (T,) array
-        The operator's cap, MW.
-    gap : float
-        Gap to prove, as a share of turnover.
-    slack : float
-        Relative margin on a raised cap, so that rounding does not make it infeasible again.
-    export_mw : (T,) array, optional
-        Most that may be fed in, MW; it is never raised.
+    `gap` is to be proven, as a share of turnover; `slack` is a relative margin on a raised cap, so
+    that rounding does not make it infeasible again. `export_mw` (T,) is never raised.
 
     Raises
     ------

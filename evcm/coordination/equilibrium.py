@@ -85,20 +85,10 @@ def find_equilibrium(
 ) -> Equilibrium:
     """Best responses in turn, from given plans, until a round passes without a move.
 
-    Parameters
-    ----------
-    problems : sequence of AggregatorProblem
-        One per aggregator; their `system_load_mw` is the forecast without any car.
-    start : sequence of AggregatorPlan
-        A plan of each, such as the one it makes apart.
-    gap : float
-        Gap to prove for every answer, as a share of its turnover.
-    tolerance : float
-        Least gain for which an aggregator moves, as a share of its turnover.
-    max_rounds : int
-        Rounds after which to stop.
-    solve : callable, optional
-        How to obtain an answer; solved here if left out.
+    Of every aggregator there is a problem, whose `system_load_mw` is the forecast without any car,
+    and a plan to `start` from, such as the one it makes apart. The `gap` to prove for an answer and
+    the `tolerance`, the least gain for which an aggregator moves, are shares of its turnover.
+    `solve` finds an answer, `evcm.aggregator.methods` if left out.
 
     Raises
     ------

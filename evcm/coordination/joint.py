@@ -125,24 +125,11 @@ def solve_joint(
 ) -> JointPlan:
     """The joint optimum of all aggregators with the network.
 
-    Parameters
-    ----------
-    problems : sequence of AggregatorProblem
-        One per aggregator, in the order of `network.ev_bus`.
-    site : Day, optional
-        The reference day of the study if left out.
-    gap : float
-        Gap to prove for each solution, as a share of turnover.
-    max_rounds : int
-        Cuts by the network after which to give up.
-    solve : callable, optional
-        How to obtain a plan; solved here if left out.
-
-    Returns
-    -------
-    JointPlan
-        Its bound comes from the room of the network as a whole, which no plan exceeds; tighter
-        cuts for the plan's own losses are used for the plan only.
+    Problems stand in the order of `network.ev_bus`, on the reference day of the study if no `site`
+    is given; the `gap` of each solution is a share of turnover. The bound comes from the room of
+    the network as a whole, which no plan exceeds; tighter cuts for the plan's own losses, at most
+    `max_rounds`, are used for the plan only. `solve` finds a plan, `evcm.aggregator.methods` if
+    left out.
 
     Raises
     ------

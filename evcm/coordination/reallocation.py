@@ -104,22 +104,11 @@ def reallocate(
 ) -> Reallocation:
     """Re-allocate caps until the network serves every plan and more cap is of no use.
 
-    Parameters
-    ----------
-    problems : sequence of AggregatorProblem
-        One per aggregator, in the order of `network.ev_bus`.
-    start_cap_mw : (T, K)
-        The one-shot caps, such as those of `evcm.coordination.allocation.allocate`, MW.
-    site : Day, optional
-        The reference day of the study if left out.
-    gap : float
-        Gap to prove for each plan; gains below it (as a share of turnover) count as none.
-    max_rounds : int
-        Rounds after which to stop with the residual at hand.
-    solve : callable, optional
-        How to obtain a plan; solved here if left out (a study passes one that stores plans).
-    start_plans : sequence of plans, optional
-        Plans under the caps at the start, where they are at hand; None where one is not.
+    Problems stand in the order of `network.ev_bus`, on the reference day of the study if no `site`
+    is given. `start_cap_mw` (T, K) are one-shot caps, such as those of
+    `evcm.coordination.allocation.allocate`, and `start_plans` the plans under them where they are
+    at hand. Gains below the `gap` of a plan, a share of its turnover, count as none. `solve` finds
+    a plan, here if left out (a study passes one that stores plans).
 
     Raises
     ------

@@ -132,20 +132,10 @@ def certify(
     solver_head_kva: ComplexArray,
     solver_losses_kva: ComplexArray,
 ) -> FeederCertificate:
-    """Check solved states.
+    """Check solved states: `volts` (case, terminal) where the head and the load (case,) were asked.
 
-    Parameters
-    ----------
-    circuit : Circuit
-        The feeder that was solved.
-    volts : ndarray of complex, (case, terminal)
-        Voltages found, V.
-    head_v_pu, load_scale : ndarray, (case,)
-        What was asked for.
-    ev_kva : ndarray of complex, (case, terminal)
-        Power of the cars by terminal, below zero feeding in.
-    solver_head_kva, solver_losses_kva : ndarray of complex, (case,)
-        The solver's own sums, to be confirmed.
+    `ev_kva` (case, terminal) is the power of the cars, below zero feeding in; the solver's own sums
+    (case,) are to be confirmed.
     """
     into = volts @ network_admittance(circuit).T  # A into the network at every terminal
     network = volts * np.conj(into) / 1000

@@ -23,20 +23,11 @@ NO_LOAD_MW = 1e-9
 
 @dataclass(frozen=True)
 class FeederCases:
-    """What is asked of the feeder, one entry per solve.
+    """What is asked of the feeder, one entry per solve; arrays are (case,).
 
-    Parameters
-    ----------
-    period : ndarray of int, (case,)
-        Period, from 1 on.
-    head_v_pu : ndarray, (case,)
-        Voltage at the feeder's head.
-    load_scale : ndarray, (case,)
-        Load as a multiple of the feeder's nominal load, kW and kvar alike.
-    ev_kw : ndarray, (case,)
-        Power of the cars on one feeder, kW; below zero they feed in.
-    labels : DataFrame
-        Anything that says where a case comes from; one row per case.
+    `period` counts from 1, `head_v_pu` is the voltage at the head, `load_scale` the load as a
+    multiple of the nominal one, kW and kvar alike, `ev_kw` the power of the cars on one feeder,
+    below zero where they feed in. `labels` say where a case comes from, a row each.
     """
 
     period: NDArray[np.int64]

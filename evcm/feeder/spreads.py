@@ -15,16 +15,9 @@ from evcm.feeder.ieee13 import Circuit, FeederModel, Terminal, circuit
 
 @dataclass(frozen=True)
 class Spread:
-    """Shares of the cars' power by terminal; they sum to 1, for every case alike or for each.
+    """Shares of the cars' power by terminal, phase to neutral, by a rule with a name.
 
-    Parameters
-    ----------
-    name : str
-        Name of the rule.
-    terminals : tuple of Terminal
-        Where the cars plug in, phase to neutral.
-    shares : ndarray, (terminal,) or (case, terminal)
-        Share of the feeder's car power at each.
+    `shares` sum to 1, (terminal,) for every case alike or (case, terminal).
     """
 
     name: str

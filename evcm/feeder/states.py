@@ -34,22 +34,11 @@ BLOCK_SIZE = 1024
 
 @dataclass(frozen=True)
 class FeederStates:
-    """Solved and certified states of the feeder, (case, terminal).
+    """Solved and certified states of the feeder.
 
-    Parameters
-    ----------
-    model, spread : FeederModel, Spread
-        What was solved.
-    cases : FeederCases
-        What was asked, (case,).
-    volts : ndarray of complex, (case, terminal)
-        Voltage to ground, V.
-    iterations : ndarray of int, (case,)
-        Iterations of the power flow.
-    certificate : FeederCertificate
-        Every solve re-checked without the solver; powers at the head, losses.
-    solver, seconds : str, float
-        OpenDSS version; wall time of the solves.
+    `volts` (case, terminal) are voltages to ground, V; `iterations` (case,) those of the power
+    flow. The certificate re-checks every solve without the solver and has the powers at the head
+    and the losses. `solver` is OpenDSS's version, `seconds` the wall time of the solves.
     """
 
     model: FeederModel
@@ -130,16 +119,8 @@ def solve(
 ) -> FeederStates:
     """Solve and certify the power flow of every case.
 
-    Parameters
-    ----------
-    cases : FeederCases
-        Head voltage, load and car power, (case,).
-    model : FeederModel, optional
-        Default: the paper's choice, no regulator and no substation transformer.
-    cars : Spread, optional
-        Where the cars plug in; ``spread("by_load")`` by default.
-    jobs : int
-        Processes. Results are the same bits for any number.
+    By default the model is the paper's choice, no regulator and no substation transformer, and the
+    cars plug in by ``spread("by_load")``. Results are the same bits for any number of processes.
 
     Raises
     ------

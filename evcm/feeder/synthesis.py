@@ -86,16 +86,9 @@ METRICS = ("mean_error_pu", "p5_error_pu", "wasserstein_pu")
 
 @dataclass(frozen=True, eq=False)
 class Characterisation:
-    """Transmission results by period: what one feeder sees.
+    """Transmission results by period: the full set of what one feeder sees.
 
-    Parameters
-    ----------
-    cases : FeederCases
-        The full set.
-    periods : ndarray of int, (period,)
-        Periods that occur.
-    rows : tuple of ndarray of int
-        Cases of each period.
+    `periods` (period,) are those that occur, `rows` the cases of each.
     """
 
     cases: FeederCases
@@ -164,21 +157,13 @@ def paper_fractions() -> tuple[float, ...]:
 
 
 def draw(known: Characterisation, fraction: float, method: str, seed: int = 0) -> Synthetic:
-    """Draw a synthetic set.
+    """Draw a synthetic set, of `fraction` (above 0, at most 1) of the size of the full one.
 
-    Parameters
-    ----------
-    known : Characterisation
-        The full set.
-    fraction : float
-        Size of the synthetic set over that of the full set, above 0, at most 1.
-    method : str
-        ``monte_carlo``: normal in each period with the means and covariances found, the paper's
-        stochastic characterisation. ``copula``: Gaussian copula, marginals as found. ``marginals``:
-        marginals as found, no dependence. ``subset``: rows picked at random. ``kmedoids``: the
-        rows that stand for clusters, weighted by their size.
-    seed : int
-        Same seed, same draw; every method and fraction has a stream of its own.
+    Methods are ``monte_carlo``: normal in each period with the means and covariances found, the
+    paper's stochastic characterisation; ``copula``: Gaussian copula, marginals as found;
+    ``marginals``: marginals as found, no dependence; ``subset``: rows picked at random;
+    ``kmedoids``: the rows that stand for clusters, weighted by their size. Same seed, same draw;
+    every method and fraction has a stream of its own.
 
     Notes
     -----

@@ -70,14 +70,8 @@ def solve_caps(
 ) -> Caps:
     """Maximise the sum of the caps subject to the OPF's constraints, with no power unsupplied.
 
-    Parameters
-    ----------
-    day : Day
-        The load without the cars that the caps are for.
-    share_min, share_max
-        Range of a cap as a share of its bus's load; the network's if left out.
-    method
-        ``fast`` or ``pypower``.
+    `day` is the load without the cars that the caps are for; `share_min`, `share_max` are the range
+    of a cap as a share of its bus's load, the network's if left out.
 
     Raises
     ------
@@ -107,15 +101,6 @@ def solve_exports(day: Day, *, share_max: float = 1.0, method: Method = "fast") 
     The import caps alone promise nothing to a plan that feeds in: generators cannot fall below
     their least power. The mirror image of (54), (55): a limit is at most a share of its bus's load,
     so that no bus turns into a source unless `share_max` is above 1.
-
-    Parameters
-    ----------
-    day : Day
-        The load without the cars that the limits are for.
-    share_max
-        Largest limit as a share of its bus's load.
-    method
-        ``fast`` or ``pypower``.
 
     Raises
     ------

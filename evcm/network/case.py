@@ -341,13 +341,7 @@ def tables_of(network: Network) -> dict[str, pd.DataFrame]:
 
 @cache
 def ieee14(as_published: bool = False) -> Network:
-    """The study's IEEE 14-bus system.
-
-    Parameters
-    ----------
-    as_published
-        The network of the paper's own program, see `published_variant`.
-    """
+    """The study's IEEE 14-bus system, or as in the paper's own program (`published_variant`)."""
     facts = data.read_toml("network/network.toml")
     tables = [data.read_table(f"network/{name}.csv") for name in ("bus", "branch", "generator")]
     bus, branch, generator = ({str(k): v.to_numpy() for k, v in t.items()} for t in tables)
@@ -444,13 +438,10 @@ class Day:
 
     @implements("43")
     def with_cars(self, ev_mw: FloatArray) -> Day:
-        """The day with what each aggregator buys on top of its load (43).
+        """The day with what each aggregator buys, `ev_mw` (T, K), on top of its load (43).
 
-        Parameters
-        ----------
-        ev_mw : (T, K)
-            Power of each aggregator, MW, negative when it feeds in; columns as `network.ev_bus`.
-            Cars draw no reactive power.
+        It is negative where an aggregator feeds in; columns are as `network.ev_bus`. Cars draw no
+        reactive power.
 
         Raises
         ------
@@ -485,14 +476,9 @@ def reference_load_factor() -> FloatArray:
 
 
 def reference_day(as_published: bool = False, *, network: Network | None = None) -> Day:
-    """The reference day of the study: its load factors on the IEEE 14-bus system.
+    """The reference day of the study: its load factors on the IEEE 14-bus system, or on `network`.
 
-    Parameters
-    ----------
-    as_published
-        The network of the paper's own program, see `published_variant`.
-    network
-        Another network, whose own loads follow the day's load factors.
+    `as_published` takes the network of the paper's own program, see `published_variant`.
     """
     net, factor = network or ieee14(as_published), reference_load_factor()
     return Day.scaled(net, factor, HOURS_OF_A_DAY / factor.size)

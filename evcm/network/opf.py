@@ -228,13 +228,7 @@ def opf_injections(day: Day) -> Injections:
 def solve_day(day: Day, *, method: Method = "fast") -> OpfDay:
     """Solve the AC OPF (44)-(53) of every period.
 
-    Parameters
-    ----------
-    day : Day
-        The network, and its load with cars (43): negative where cars feed in more than the bus
-        draws.
-    method
-        ``fast`` or ``pypower``.
+    The load of `day` is with cars (43), negative where they feed in more than the bus draws.
 
     Raises
     ------
@@ -305,19 +299,9 @@ def study_day(
 ) -> OpfDay:
     """The reference day of the study with the aggregators' power `ev_mw` (48, 11) on top of it.
 
-    Parameters
-    ----------
-    ev_mw : (T, K), optional
-        Power of each aggregator, MW; without it no cars.
-    as_published
-        The network of the paper's own program, see `evcm.network.case.published_variant`.
-    method
-        ``fast`` or ``pypower``.
-    network
-        Another network, whose loads follow the reference day.
-
     See Also
     --------
+    evcm.network.case.reference_day : the other networks it can be of.
     solve_day : any day, and the errors it raises.
     """
     day = reference_day(as_published, network=network)

@@ -44,12 +44,6 @@ class OutageDays:
         """Which of `branch` cut buses off, by position."""
         return np.flatnonzero([bool(buses) for buses in self.cut_off])
 
-    @property
-    def worst_nsp_mw(self) -> FloatArray:
-        """Most power not supplied under any outage that keeps the network whole. (T,)"""
-        whole = np.setdiff1d(np.arange(self.branch.size), self.islanding)
-        return np.asarray(self.nsp_mw[whole].max(axis=0, initial=0.0))
-
     def to_frame(self) -> pd.DataFrame:
         """One row per outage.
 
@@ -86,21 +80,10 @@ def assess_outages(
 ) -> OutageDays:
     """Solve the AC OPF of every period under the loss of each branch, one at a time.
 
-    Parameters
-    ----------
-    day : Day
-        The load without cars.
-    ev_mw : (T, K), optional
-        Power of each aggregator, MW.
-    branches : sequence of int, optional
-        Branches to lose, by index from 0; all unless given.
-    threads : int, optional
-        As many as the machine has processors unless given. The result does not depend on it.
-
-    Returns
-    -------
-    OutageDays
-        An outage that cuts buses off is named and not solved: they would have no supply at all.
+    `day` is the load without cars, `ev_mw` (T, K) the power of each aggregator, `branches` those to
+    lose, by index from 0 (all unless given). The result does not depend on the `threads`, as many
+    as the machine has processors unless given. An outage that cuts buses off is named and not
+    solved: they would have no supply at all.
 
     Raises
     ------

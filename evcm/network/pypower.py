@@ -60,19 +60,8 @@ def period_case(day: Day, inj: Injections, period: int) -> dict[str, Any]:
 
     The network's generators come first. Every other injection, such as the power not supplied at a
     bus (45) or a cap (54), is a generator of its own: active power within its bounds, no reactive
-    power, and its own cost (44). A demand is a generator of negative power.
-
-    Parameters
-    ----------
-    day : Day
-    inj : Injections
-        Of the day's periods; the network's generators are among them.
-    period : int
-
-    Returns
-    -------
-    dict
-        ``baseMVA``, ``bus``, ``gen``, ``branch`` and ``gencost``, as `pypower.api.runopf` takes it.
+    power, and its own cost (44). A demand is a generator of negative power. Returned are
+    ``baseMVA``, ``bus``, ``gen``, ``branch`` and ``gencost``, as `pypower.api.runopf` takes them.
     """
     case, net = day.network.to_ppc(), day.network
     case["bus"][:, idx_bus.PD] = day.load_p_mw[period]

@@ -80,25 +80,8 @@ def read_ev_csv(
 ) -> FloatArray:
     """Power of each aggregator from a CSV file as `read_bus_table` reads it.
 
-    Parameters
-    ----------
-    path
-        ``period`` and a column per aggregator bus, MW; negative where cars feed in.
-    network
-        Columns must name its aggregator buses.
-    periods
-        How many periods there must be.
-    complete
-        Whether every aggregator needs its column; otherwise a missing one means no cars.
-
-    Returns
-    -------
-    (periods, K) array, columns as `network.ev_bus`.
-
-    Raises
-    ------
-    InputError
-        As `read_bus_table`.
+    MW, (periods, K), columns as `network.ev_bus`; negative where cars feed in. Unless `complete`, a
+    missing column means no cars. Errors are those of `read_bus_table`.
     """
     buses = network.ev_bus_number
     found = read_bus_table(path, periods, buses, complete=complete)

@@ -40,12 +40,7 @@ def folder() -> Path:
 def pack(results: Path, target: Path) -> int:
     """Write the tables of a folder of results, without plans and parts; return how many.
 
-    Parameters
-    ----------
-    results : Path
-        A folder of ``evcm study`` and the other commands.
-    target : Path
-        The archive; what is there is replaced.
+    An archive that is there is replaced.
     """
     tables = [
         table
@@ -69,12 +64,8 @@ def pack(results: Path, target: Path) -> int:
 def fetch(source: str, target: Path) -> list[str]:
     """Unpack an archive into a folder and return the names of its files.
 
-    Parameters
-    ----------
-    source : str
-        Address of the built book or of a page of it, or path of an archive.
-    target : Path
-        Files of the same names are replaced; others stay.
+    `source` is the address of the built book or of a page of it, or the path of an archive. Files
+    of the same names are replaced; others stay.
 
     Raises
     ------

@@ -26,12 +26,7 @@ def dictionary() -> pd.DataFrame:
 def described(table: str, columns: Iterable[str]) -> pd.DataFrame:
     """Unit and meaning of some columns of a table, one row each, in their order.
 
-    Parameters
-    ----------
-    table : str
-        Path below the folder of results without ending, such as ``coordination/regimes``.
-    columns : iterable of str
-        Names of columns.
+    A table is its path below the folder of results without ending, ``coordination/regimes``.
 
     Raises
     ------

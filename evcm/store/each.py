@@ -76,18 +76,9 @@ def each(
     Every result is stored as soon as it is there, so that an interrupted step goes on where it
     stopped. Workers that die, and machines that leave the cluster, cost their running tasks alone.
 
-    Parameters
-    ----------
-    tasks : sequence of Task
-        Names are unique within the step.
-    store : Store
-        Results go to its data set `step`.
-    jobs : int or str
-        Processes (1: this one), or the address of a Dask scheduler.
-    progress : callable
-        Told (label, done, total).
-    label : str
-        What the step is called where it is shown; its name by default.
+    Names of tasks are unique within the step, the data set of the store that results go to. Jobs
+    are processes (1: this one), or the address of a Dask scheduler. `progress` is told (label,
+    done, total).
 
     Raises
     ------

@@ -174,18 +174,10 @@ def check_target(out: str | Path, option: str = "--out") -> None:
 
 
 def require_own(targets: Iterable[Path], ours: bool, subject: str, force: bool = False) -> None:
-    """Refuse to write over files that are not the project's own.
+    """Refuse to write `targets` over files that are not the project's own, unless `force`.
 
-    Parameters
-    ----------
-    targets : iterable of Path
-        Files that are about to be written.
-    ours : bool
-        Whether those that are there were written by the same command.
-    subject : str
-        Who wants to write, for the message.
-    force : bool
-        Write over them all the same.
+    `ours` says whether those that are there were written by the same command, `subject` who wants
+    to write.
 
     Raises
     ------

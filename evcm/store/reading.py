@@ -85,15 +85,8 @@ def read_table(
 ) -> Table:
     """Read a table of text; the first line that is no comment names the columns.
 
-    Parameters
-    ----------
-    path
-    required, optional
-        Kind of every column by name. An optional column that is absent is absent from the result.
-    others
-        Kind of columns under any other name; None: such a column is a fault.
-    at_least
-        Fewest rows.
+    `required` and `optional` are the kinds of columns by name, `others` that of columns under any
+    other name; None: such a column is a fault. There must be `at_least` so many rows.
 
     Raises
     ------

@@ -105,12 +105,7 @@ def read_table(
 ) -> pd.DataFrame:
     """Read a table of texts; its index counts rows from 1, ``attrs["separator"]`` is its separator.
 
-    Parameters
-    ----------
-    path : path
-        A text file whose first line names the columns.
-    required, optional : sequence of str
-        Columns that must and may be there; another one is a fault.
+    The first line names the columns: those that must and may be there; another one is a fault.
 
     Raises
     ------

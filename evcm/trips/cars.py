@@ -58,11 +58,7 @@ def roads(inputs: Inputs | None = None) -> Roads:
 def law_numbers(inputs: Inputs, law: TripLaw | None = None) -> kernels.LawNumbers:
     """The figures of the laws of all days, in periods of the horizon, for the kernels.
 
-    Parameters
-    ----------
-    inputs : Inputs
-    law : TripLaw, optional
-        Stands in for the law of the first day and of the days like it.
+    `law` stands in for the law of the first day and of the days like it.
     """
     clock, laws = inputs.clock, inputs.day_laws(law)
     days = list(enumerate(laws))
@@ -178,18 +174,9 @@ def no_day(law: TripLaw, count: int) -> InputError:
 def draw_cars(
     scenario: Scenario, law: TripLaw | None, seed: int, sample: int, inputs: Inputs | None = None
 ) -> Cars:
-    """Draw the cars of one Monte Carlo sample, the very cars that the simulation counted.
+    """Draw the cars of one Monte Carlo sample (from 0), the very cars that the simulation counted.
 
-    Parameters
-    ----------
-    scenario, law, seed, sample
-        The keys of the draw; `sample` counts from 0. Without a law, that of the inputs.
-    inputs : Inputs, optional
-        The paper's if left out.
-
-    Returns
-    -------
-    Cars
+    Left out, inputs are the paper's; without a law, it is that of the inputs.
 
     Raises
     ------

@@ -111,12 +111,8 @@ def group_cars(cars: Cars, cars_per_group: int) -> tuple[Cars, IntArray]:
 
     Each gets as many groups as make their mean size closest to `cars_per_group`, at least one;
     their sizes differ by one car at most. Departure and arrival of the result are those of a
-    group's first car: real-time days are drawn for groups as for cars.
-
-    Returns
-    -------
-    (Cars, (V) int array)
-        One entry per group, and how many cars it stands for.
+    group's first car: real-time days are drawn for groups as for cars. Returned are `Cars` with one
+    entry per group, and how many cars each stands for (V).
     """
     checks = Checks("groups")
     checks.require(cars_per_group >= 1, "cars_per_group", cars_per_group, ">= 1")
@@ -160,16 +156,8 @@ def build_fleet(
 ) -> Fleet:
     """Fleet of s_min or s_max with its real-time days.
 
-    Parameters
-    ----------
-    result : MonteCarlo
-    side : {"min", "max"}
-    cars_per_group : int, optional
-        The scenario's if left out; 1 models single cars.
-    samples : int, optional
-        Real-time samples N, each with probability 1/N; the scenario's if left out.
-    threads : int
-        The result does not depend on it.
+    Cars per group (1 models single cars) and real-time samples N, each with probability 1/N, are
+    the scenario's if left out. The result does not depend on the threads.
     """
     scenario, told = result.scenario, result.inputs
     if isinstance(told.cars, Sessions):

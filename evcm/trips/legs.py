@@ -61,23 +61,11 @@ def drive(
     Where a slow day makes the legs meet or overlap, both are booked in full (a period then holds
     the energy of two legs) and the vehicle has no visit to its destination that day.
 
-    Parameters
-    ----------
-    departure, arrival
-        Periods (V), (V, N) or (V, N, D), 1-based; 0 on a day without a trip. Arrivals above T are
-        past the end, that is, at the beginning.
-    distance_km, consumption_kwh_per_km
-        One-way distance and specific consumption (V).
-    speed_kmh
-        Speed by sample and period (N, T).
-    discharge_efficiency
-        eta_dsg, applied once, a number or (V); that of the paper's charger if left out.
-    dtype
-        Type of the energy array; float32 halves a large fleet.
-    threads
-        Threads to use; the result does not depend on it.
-    period_h
-        Length of a period; days of 24 h if left out.
+    Departure and arrival are periods (V), (V, N) or (V, N, D), 1-based; 0 on a day without a trip.
+    Arrivals above T are past the end, that is, at the beginning. One-way distance and specific
+    consumption are (V), the speed (N, T). eta_dsg, a number or (V), is applied once; that of the
+    paper's charger if left out, as are days of 24 h. Energy of the `dtype` float32 halves a large
+    fleet; the result does not depend on the threads.
     """
     departure, arrival = _by_day(departure), _by_day(arrival)
     speed = np.atleast_2d(speed_kmh)

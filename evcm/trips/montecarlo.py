@@ -35,14 +35,9 @@ SIDES: tuple[Side, Side] = ("min", "max")
 
 @implements("3")
 def gchr_kwh(energy_kwh: NDArray[Any], group_size: NDArray[Any] | None = None) -> FloatArray:
-    """GChR of equation (3): the energy of all trips, kWh, per sample (N).
+    """GChR of equation (3): the energy of all trips, R (T, V, N), kWh, per sample (N).
 
-    Parameters
-    ----------
-    energy_kwh
-        R by period, vehicle and sample (T, V, N).
-    group_size
-        Cars per vehicle (V); 1 if left out.
+    `group_size` (V) are cars per vehicle; 1 if left out.
     """
     per_vehicle = np.asarray(energy_kwh).sum(axis=0, dtype=np.float64)
     weight = np.ones(per_vehicle.shape[0]) if group_size is None else np.asarray(group_size)
@@ -111,18 +106,8 @@ def simulate(
 
     The result depends on the scenario, the law, the seed and the inputs alone: same bits on any
     number of threads, and `cars` draws any sample again by itself. Recorded sessions are not drawn:
-    their days are the samples.
-
-    Parameters
-    ----------
-    scenario : Scenario
-    law : TripLaw, optional
-        That of the inputs if left out.
-    seed : int
-    threads : int, optional
-        All processors if left out.
-    inputs : Inputs, optional
-        The paper's if left out.
+    their days are the samples. Left out, inputs are the paper's, the law is that of the inputs, and
+    threads are all processors.
 
     Raises
     ------

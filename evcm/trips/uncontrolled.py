@@ -68,20 +68,10 @@ def charge_at_once(
 ) -> UncontrolledDay:  # fmt: skip
     """Power by bus when every car recharges at once.
 
-    Parameters
-    ----------
-    vehicles
-        One sample of single cars (N = 1), or a fleet with its N real-time samples.
-    charger : Charger, optional
-        One for all; that of each vehicle's class if left out. Its charge efficiency applies: the
-        grid gives energy / eta_chg.
-    home_start : {"after_arrival", "arrival"}
-        First period of charging at From.
-
-    Returns
-    -------
-    UncontrolledDay
-        Where a slow day leaves no visit to To, both legs are recharged at From.
+    Vehicles are one sample of single cars (N = 1), or a fleet with its N real-time samples. The
+    charger is that of each vehicle's class if left out; the grid gives energy / eta_chg.
+    `home_start` is the first period of charging at From. Where a slow day leaves no visit to To,
+    both legs are recharged at From.
     """
     checks = Checks("uncontrolled charging")
     checks.require(

@@ -302,21 +302,11 @@ def draw_sessions(
     env: int = 0,
     episode: int = 0,
 ) -> Sessions:
-    """Draw the sessions of one run.
+    """Draw the sessions of a run from an hour of the week on (0: Monday 00:00).
 
-    Parameters
-    ----------
-    world
-        The station; each lot's place chooses the distributions.
-    steps, step_h
-        Number and length (h) of the steps.
-    seed
-        0 <= seed < 2**63; the same seed gives the same sessions at every step length, up to
-        the snapping to steps.
-    start_hour
-        Hour of the week (0: Monday 00:00) at which the run starts.
-    env, episode
-        Further counters, for many environments under one seed.
+    Each lot's place chooses the distributions. The same seed, 0 <= seed < 2**63, gives the same
+    sessions at every step length, up to the snapping to steps; `env` and `episode` are further
+    counters, for many environments under one seed.
     """
     checks = Checks("sessions")
     checks.require(0 <= seed < 2**63, "seed", seed, "0..2**63-1")

@@ -126,21 +126,11 @@ def soc_after_charging(
     transition_soc: float = 0.8,
     accept_kw: float | None = None,
 ) -> float:
-    """State of charge after charging at a constant command.
+    """State of charge (0..1) after charging at a constant command from the state of charge `soc`.
 
-    Parameters
-    ----------
-    capacity_kwh, soc
-        Battery capacity and state of charge (0..1) at the start.
-    power_kw
-        Command at the battery terminals; a charger with efficiency η draws ``power_kw / η``.
-    hours
-        Duration.
-    transition_soc
-        SoC at which the acceptance starts to fall.
-    accept_kw
-        Full acceptance A; the command itself when None, so that the taper starts at
-        ``transition_soc``. A stronger battery holds a weak command for longer.
+    `power_kw` is at the battery terminals; a charger with efficiency η draws ``power_kw / η``. The
+    full acceptance A, `accept_kw`, is the command itself when None, so that the taper starts at
+    `transition_soc`; a stronger battery holds a weak command for longer.
 
     Raises
     ------

@@ -230,23 +230,12 @@ def read_case(
 ) -> Case:
     """A case of a reader's own files; what is not given is the example's, the data's or drawn.
 
-    Parameters
-    ----------
-    station, sessions, prices : path, optional
-        The station may be a `World`, too. See `read_station`, `read_sessions`, `read_prices`.
-    horizon : Horizon, optional
-        Start, number and length of the steps; a day of 96 quarter-hours by default.
-    day : int
-        Day of the week, 0 is Monday.
-    seed : int
-        Of the sessions, where none are given.
-    weights : Weights
-        The reward.
+    The station may be a `World`, too; the horizon is a day of 96 quarter-hours by default, of the
+    `day` of the week (0 is Monday). `InputError` says what does not fit in a file.
 
-    Raises
-    ------
-    InputError
-        A file that does not fit.
+    See Also
+    --------
+    read_station, read_sessions, read_prices : the files.
     """
     h = horizon or Horizon(0.0, 96, 0.25)
     world = example_world() if station is None else station

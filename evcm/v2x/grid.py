@@ -110,48 +110,22 @@ def on_feeder(
     at: Mapping[str, float],
     model: FeederModel | None = None,
 ) -> FeederStates:
-    """Three-phase states of the 13-node feeders below the stations' buses.
+    """Three-phase states of the 13-node feeders below the stations' buses, which share them alike.
 
-    Parameters
-    ----------
-    stations
-        The stations; their bus's feeders share their power alike.
-    day
-        The AC OPF with them, for the voltage at each feeder's head.
-    at
-        Where on the feeder the stations stand: weights by terminal, ``{"675.a": 1, ...}``.
-    model
-        The feeder's options.
-
-    Raises
-    ------
-    InputError, SolverError
-        As `evcm.feeder.states.solve`.
+    `day` is the AC OPF with the stations, for the voltage at each head; `at` says where they stand,
+    by weights of terminals, ``{"675.a": 1, ...}``. Errors are those of `evcm.feeder.states.solve`.
     """
     return run_day(feeder_table(stations, day), model, spread_of(at, "stations"))
 
 
 def under_cap(case: Case, cap_mw: FloatArray, stations: float = 1.0, transformer: int = 0) -> Case:
-    """The case with a transformer limited by its share of an aggregator's cap.
+    """The case of one of `stations` at a bus, with a transformer limited by its share of a cap.
 
-    Parameters
-    ----------
-    case
-        One of `stations` identical stations at a bus.
-    cap_mw
-        Cap of the cars' power by half hour of the day, (48,) MW, from `evcm.network.caps`.
-    stations
-        How many share the cap.
-    transformer
-        Which transformer.
-
-    Returns
-    -------
-    Case
-        With ``import limit <= building − PV + cap / stations`` in every step: the cap is for the
-        cars, the building is part of the bus's own load. Where PV exceeds building and cap, that
-        limit is negative: so much must be left to flow out. A step over several half hours takes
-        the least cap of them.
+    `cap_mw` (48,) is the cap of the cars' power by half hour, from `evcm.network.caps`. The answer
+    has ``import limit <= building − PV + cap / stations`` in every step: the cap is for the cars,
+    the building is part of the bus's own load. Where PV exceeds building and cap, that limit is
+    negative: so much must be left to flow out. A step over several half hours takes the least cap
+    of them.
     """
     cap = np.asarray(cap_mw, dtype=float)
     checks = Checks("cap of a station")

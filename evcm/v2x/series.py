@@ -118,15 +118,9 @@ def week_series(
 ) -> Series:
     """Series of a world from the data's week; each step holds the mean over its minutes.
 
-    Parameters
-    ----------
-    world
-        The world; its transformers' building and PV ratings scale the week's profiles.
-    steps, step_h, start_hour
-        Number and length (h) of the steps, and the hour of the week at which they start.
-    prices
-        Buying prices (USD/kWh) by step instead of the data's; the selling price is 80 % of a
-        positive price and equal to a negative one.
+    The transformers' building and PV ratings scale the week's profiles. `prices` are buying prices
+    (USD/kWh) by step instead of the data's; the selling price is 80 % of a positive price and equal
+    to a negative one.
     """
     checks = Checks("series")
     checks.require(steps >= 1, "steps", steps, ">= 1")

@@ -66,19 +66,9 @@ def optimum(
 ) -> Optimum:
     """The best run of a case under its `Weights`, proven and replayed.
 
-    Parameters
-    ----------
-    case
-        World, series, sessions and weights; from `make_case`, a saved trace or an environment.
-    hard_limits
-        Forbid overload instead of pricing it.
-    tolerance
-        Largest bound minus replayed reward, relative to max(1, |bound|). Rounds go on to a
-        hundredth of it while tangents still cut something off.
-    time_limit_s
-        For all rounds together.
-    max_rounds
-        Most solutions of the program.
+    With `hard_limits`, overload is forbidden instead of priced. `tolerance` is the largest bound
+    minus replayed reward, relative to max(1, |bound|); rounds, `max_rounds` at most and within
+    `time_limit_s` together, go on to a hundredth of it while tangents still cut something off.
 
     Raises
     ------

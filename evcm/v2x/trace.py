@@ -66,16 +66,9 @@ class Trace:
 def save(run: Run, path: str | Path, force: bool = False) -> Path:
     """Save a run; see the module for the forms. Whole or not at all.
 
-    A trace that stands at `path` is replaced, file by file; other files in its folder stay.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    path : path
-        ``name.json``, or a folder that is made if it is not there.
-    force : bool
-        Write over files that are no trace.
+    `path` is ``name.json``, or a folder that is made if it is not there. A trace that stands there
+    is replaced, file by file; other files in its folder stay, and only with `force` are files
+    written over that are no trace.
 
     Raises
     ------
