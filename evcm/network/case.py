@@ -249,14 +249,26 @@ def parts(net: Network, without: int | None = None) -> IntArray:
     return np.asarray(np.where(label == slack, 0, label + 1))
 
 
-BUS = (
-    "bus", "type", "load_mw", "load_mvar", "shunt_mw", "shunt_mvar", "v_min_pu", "v_max_pu",
-)  # fmt: skip
-BRANCH = (
-    "from_bus", "to_bus", "resistance_pu", "reactance_pu", "charging_pu", "tap_ratio", "limit_mva",
-)  # fmt: skip
+BUS = {
+    "bus": "bus_number", "type": "bus_type", "load_mw": "load_p_mw", "load_mvar": "load_q_mvar",
+    "shunt_mw": "shunt_g_mw", "shunt_mvar": "shunt_b_mvar", "v_min_pu": "v_min_pu",
+    "v_max_pu": "v_max_pu",
+}  # fmt: skip
+BRANCH = {
+    "from_bus": "branch_from", "to_bus": "branch_to", "resistance_pu": "resistance_pu",
+    "reactance_pu": "reactance_pu", "charging_pu": "charging_pu", "tap_ratio": "tap_ratio",
+    "limit_mva": "limit_mva",
+}  # fmt: skip
 BRANCH_OPTIONAL = ("shift_deg", "angle_min_deg", "angle_max_deg")
-GENERATOR = ("bus", "p_min_mw", "p_max_mw", "q_min_mvar", "q_max_mvar")
+GENERATOR = {
+    "bus": "generator_bus", "p_min_mw": "p_min_mw", "p_max_mw": "p_max_mw",
+    "q_min_mvar": "q_min_mvar", "q_max_mvar": "q_max_mvar",
+}  # fmt: skip
+"""Fields of `Network` by the columns of its three tables, as ``data/network/`` names them."""
+
+_ENDS = ("branch_from", "branch_to", "generator_bus")
+"""Fields that hold places of buses, where tables name the buses."""
+
 RULES = ("nsp_penalty_per_mw", "cap_share_min", "cap_share_max")
 
 
@@ -297,39 +309,21 @@ def of_tables(
     def place(buses: NDArray[Any]) -> IntArray:
         return np.array([index[int(b)] for b in buses], dtype=np.int64)
 
-    return Network(
-        name=name, base_mva=base_mva, bus_number=number, bus_type=bus["type"],
-        load_p_mw=bus["load_mw"], load_q_mvar=bus["load_mvar"],
-        shunt_g_mw=bus["shunt_mw"], shunt_b_mvar=bus["shunt_mvar"],
-        v_min_pu=bus["v_min_pu"], v_max_pu=bus["v_max_pu"],
-        branch_from=place(branch["from_bus"]), branch_to=place(branch["to_bus"]),
-        resistance_pu=branch["resistance_pu"], reactance_pu=branch["reactance_pu"],
-        charging_pu=branch["charging_pu"], tap_ratio=branch["tap_ratio"],
-        shift_deg=branch.get("shift_deg", np.zeros(len(branch["from_bus"]))),
-        limit_mva=branch["limit_mva"], generator_bus=place(generator["bus"]),
-        p_min_mw=generator["p_min_mw"], p_max_mw=generator["p_max_mw"],
-        q_min_mvar=generator["q_min_mvar"], q_max_mvar=generator["q_max_mvar"],
-        ev_bus=place(chosen),
-        angle_min_deg=branch.get("angle_min_deg", np.zeros(0)),
-        angle_max_deg=branch.get("angle_max_deg", np.zeros(0)), **rules,
-    )  # fmt: skip
+    given = ((BUS, bus), (BRANCH, branch), (GENERATOR, generator))
+    fields: dict[str, Any] = {o: table[c] for names, table in given for c, o in names.items()}
+    fields |= {end: place(fields[end]) for end in _ENDS} | {"bus_number": number}
+    fields |= {c: branch[c] for c in BRANCH_OPTIONAL if c in branch} | rules
+    fields.setdefault("shift_deg", np.zeros(len(branch["from_bus"])))
+    return Network(name=name, base_mva=base_mva, ev_bus=place(chosen), **fields)
 
 
 def tables_of(network: Network) -> dict[str, pd.DataFrame]:
     """Tables ``bus``, ``branch`` and ``generator`` of a network; `of_tables` reads them back."""
-    n = network
-    number = n.bus_number
-    bus = (number, n.bus_type, n.load_p_mw, n.load_q_mvar, n.shunt_g_mw, n.shunt_b_mvar,
-           n.v_min_pu, n.v_max_pu)  # fmt: skip
-    branch = (number[n.branch_from], number[n.branch_to], n.resistance_pu, n.reactance_pu,
-              n.charging_pu, n.tap_ratio, n.limit_mva)  # fmt: skip
-    generator = (number[n.generator_bus], n.p_min_mw, n.p_max_mw, n.q_min_mvar, n.q_max_mvar)
-    found = {
-        name: pd.DataFrame(dict(zip(columns, values, strict=True)))
-        for name, columns, values in (
-            ("bus", BUS, bus), ("branch", BRANCH, branch), ("generator", GENERATOR, generator),
-        )
-    }  # fmt: skip
+    n, found = network, dict[str, pd.DataFrame]()
+    for table, names in (("bus", BUS), ("branch", BRANCH), ("generator", GENERATOR)):
+        values = {c: getattr(n, own) for c, own in names.items()}
+        ends = {c: n.bus_number[values[c]] for c, own in names.items() if own in _ENDS}
+        found[table] = pd.DataFrame(values | ends)
     found["branch"].insert(0, "branch", np.arange(1, len(n.branch_from) + 1))
     if n.shift_deg.any():
         found["branch"]["shift_deg"] = n.shift_deg
