@@ -71,6 +71,50 @@ def test_cells_in_view_are_short_and_hold_no_check(page):
     assert faults == {}
 
 
+def numbered():
+    """Chapters, cover and their Spanish pages; the parts of the reference are lists."""
+    text = (book.ROOT / "_toc.yml").read_text("utf-8")
+    parts = [p for p in text.split("- caption: ") if not p.startswith("Reference")]
+    return sorted(set(re.findall(r"(?:file|root): book/(\S+)", "".join(parts))))
+
+
+@pytest.mark.parametrize("name", numbered())
+def test_figures_and_tables_have_a_caption_that_says_what_to_see(name):
+    assert pages.without_caption(chapter(name).read_text("utf-8")) == []
+
+
+def test_a_figure_or_table_without_a_caption_is_a_fault():
+    cell = "```{code-cell} python\n%s%s\n```\n"
+    options = "---\nmystnb:\n  figure:\n    name: a\n    caption: %s\n---\n"
+    for shown in ("draw(1).show()", "pages.frame(t)", "plots.explore(f, {})", "market.page()"):
+        assert len(pages.without_caption(cell % ("", shown))) == 1
+        assert len(pages.without_caption(cell % (options % "A line.", shown))) == 1
+        assert pages.without_caption(cell % (options % "A line. See it rise.", shown)) == []
+    assert pages.without_caption(cell % ("", "pages.show('words')")) == []
+    two = cell % (options % "See both.", "pages.frame(t)\npages.frame(u)")
+    assert len(pages.without_caption(two)) == 1
+    table = "| a |\n|---|\n| 1 |\n"
+    assert len(pages.without_caption(table)) == 1
+    assert pages.without_caption(f"```{{table}} See one.\n:name: t\n\n{table}```\n") == []
+
+
+CAPTIONED = """() => Array.from(document.querySelectorAll(
+  '.bd-article :is(table, .evcm-plot, .evcm-live)')).filter(x => !x.closest('figure')
+  && !x.querySelector('caption') && !x.parentElement.closest('table, .evcm-plot, .evcm-live')
+).map(x => x.textContent.trim().slice(0, 60))"""
+
+
+@needs_book
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["transmission", "monte_carlo", "hosting", "intro_es"])
+def test_what_a_page_shows_is_numbered(chromium, name):
+    with b.visit(chromium, (b.HTML / "book" / f"{name}.html").as_uri()) as seen:
+        assert seen.page.evaluate(CAPTIONED) == []
+        first = seen.page.locator(".bd-article :is(caption, figcaption) .caption-number").first
+        assert re.search(r"\d+ *$", first.inner_text())
+
+
 WORDS = {
     r"\bdear(?:er|est)?\b": "expensive",
     r"\b(?:the|its|this|each) prints?\b(?! *\()": "the printed form",

@@ -1,4 +1,4 @@
-"""Pages of the book as text: their code cells, and what of them a reader sees at once."""
+"""Pages of the book as text: their code cells, what a reader sees at once, what has a caption."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from dataclasses import dataclass
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 SOLUTION = re.compile(r"^```\{solution-start\}.*?^```\{solution-end\}", re.MULTILINE | re.DOTALL)
 FOLDED = frozenset({"hide-input", "hide-cell", "remove-input", "remove-cell"})
+SHOWN = re.compile(
+    r"pages\.frame\(|pages\.show\(pages\.(table|folded)\(|plots\.explore\(|\w+\.page\(\)"
+    r"|(?!pages\.)(?s:.*)\.show\(\)$"
+)
+"""A statement that shows a figure or a table."""
 MOST_LINES, MOST_COLUMNS = 12, 76
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell: its line in the page, its tags, its code, and whether it is in a solution."""
+    """A code cell: its line in the page, tags, code, whether it is in a solution, its caption."""
 
     line: int
     tags: frozenset[str]
     code: str
     in_solution: bool
+    caption: str = ""
 
     @property
     def in_view(self) -> bool:
@@ -38,6 +44,11 @@ class Cell:
         if any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(self.code))):
             found.append("an assert")
         return found
+
+    def displays(self) -> list[str]:
+        """Statements of the cell that always show a figure or a table."""
+        words = (ast.unparse(n) for n in ast.parse(self.code).body if isinstance(n, ast.Expr))
+        return [w for w in words if SHOWN.match(w)]
 
 
 def split_options(inner: str) -> tuple[list[str], list[str]]:
@@ -59,6 +70,26 @@ def cells(text: str) -> Iterator[Cell]:
         for option in options:
             if re.match(r":?tags:", option):
                 tags |= set(re.findall(r"[\w-]+", option.split("tags:")[1]))
+        said = re.search(r"^\s+caption: (.*)$", "\n".join(options), re.MULTILINE)
         line = text.count("\n", 0, match.start()) + 1
         inside = any(start <= match.start() < end for start, end in solutions)
-        yield Cell(line, frozenset(tags), "\n".join(lines), inside)
+        yield Cell(line, frozenset(tags), "\n".join(lines), inside, said[1] if said else "")
+
+
+TABLE = re.compile(r"^(?:\|[^\n]*\n)+", re.MULTILINE)
+
+
+def without_caption(text: str) -> list[str]:
+    """Figures and tables of a page that no caption says what to see in, by their first words."""
+    found = []
+    for cell in cells(text):
+        shown = cell.displays()
+        says = re.search(r"\b(See|see|Move|Vea|vea)\b", cell.caption)
+        if shown and not cell.in_solution and not (says and len(shown) == 1):
+            found.append(f"line {cell.line}: {shown[0][:40]}")
+    prose = CELL.sub("", text)
+    for table in TABLE.finditer(prose):
+        before = prose[: table.start()].rstrip().split("\n\n")[-1]
+        if not re.match(r"\s*`{3,}\{table\} \S", before):
+            found.append(table[0][:40])
+    return found
