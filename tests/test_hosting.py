@@ -59,6 +59,42 @@ def test_the_first_shortage_is_where_a_scan_finds_it():
     assert found[2] == 7
 
 
+def test_a_drawn_car_can_stand_for_several():
+    told = inputs.paper()
+    charger = told.vehicles[0].charger
+    one, _ = Grid(block=100, most=1000).fleet(2, told).drawn(charger)
+    ten, unserved = Grid(block=1000, most=10_000, weight=10).fleet(2, told).drawn(charger)
+    assert ten.shape == (2, 11, 48, 11)
+    np.testing.assert_array_equal(ten, 10 * one)
+    np.testing.assert_array_equal(unserved, 0.0)
+    with pytest.raises(InputError, match="weight"):
+        Grid(block=250, weight=3)
+
+
+def test_counts_of_another_network_lie_about_its_own_first_shortage(tmp_path):
+    assert growing.mean_room(inputs.paper()) == hosting.GRID_ROOM
+    assert hosting.grid_for(inputs.paper()) == Grid()
+    other = inputs.write_example(tmp_path / "case57", case="case57", cars=100)
+    grid, room = hosting.grid_for(other), growing.mean_room(other)
+    assert room > 10 * hosting.GRID_ROOM
+    assert min(grid.counts) < room < max(grid.counts) < grid.most
+    assert len(grid.counts) == 3
+    fleet = grid.fleet(1, other)
+    _, first = fleet.first_cars(other.day, fleet.power_mw())
+    assert 0.5 * room < first[0] < 2 * room
+
+
+def test_a_fleet_of_listed_cars_does_not_grow(tmp_path):
+    folder = tmp_path / "listed"
+    inputs.write_example(folder)
+    (folder / "trips/roads.csv").unlink()
+    (folder / "trips/cars.csv").write_text(
+        "home_bus,work_bus,distance_km,departure,arrival\n2,3,20,07:30,18:00\n"
+    )
+    with pytest.raises(InputError, match=r"trips/roads\.csv"):
+        hosting.grid_for(inputs.read(folder))
+
+
 def test_the_median_has_its_interval():
     x = np.r_[np.arange(1000.0, 1099.0), np.inf]
     found = hosting.first_count(x)

@@ -39,7 +39,7 @@ def hosting(
         str | None,
         typer.Option(
             help="Numbers of cars, multiples of 200 (of more where there are many buses).  "
-            "[default: 2000 ... 30000, by load]"
+            "[default: 2000 ... 30000, scaled to where the inputs run short]"
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Fleets drawn.")] = 40,

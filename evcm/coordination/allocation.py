@@ -83,23 +83,32 @@ def _raise(
     reach = np.where(active[:, rising], (ceiling - start)[:, rising] / weight[rising], 0.0)
     low, high = np.zeros(len(cap)), np.maximum(reach.max(axis=1), 0.0)
     done = served(site, at(high))
-    low = np.where(done, high, low)
-    for _ in range(bisections):
-        if done.all():
-            break
+    low, left = np.where(done, high, low), np.flatnonzero(~done)
+    for _ in range(bisections if left.size else 0):
         middle = 0.5 * (low + high)
-        good = served(site, at(middle))
-        low, high = np.where(good, middle, low), np.where(good, high, middle)
+        good = served(site.at(left), at(middle)[left])
+        low[left[good]], high[left[~good]] = middle[left[good]], middle[left[~good]]
     return at(low)
 
 
 def _can_rise(site: Day, cap: FloatArray, active: BoolArray) -> BoolArray:
-    """Which active caps the network would let rise by a step on their own. (T, K)"""
+    """Which active caps the network would let rise by a step, all at once or in part. (T, K)
+
+    Where all of a period cannot rise together, each half of them is asked on its own, and so on.
+    """
     able = np.zeros_like(active)
-    for k in np.flatnonzero(active.any(axis=0)):
-        more = cap.copy()
-        more[:, k] += STEP_MW
-        able[:, k] = active[:, k] & served(site, more)
+    todo = [(t, np.flatnonzero(active[t])) for t in np.flatnonzero(active.any(axis=1))]
+    while todo:
+        rows = np.array([t for t, _ in todo])
+        more = cap[rows]
+        for row, (_, caps) in zip(more, todo, strict=True):
+            row[caps] += STEP_MW
+        split = []
+        for (t, caps), good in zip(todo, served(site.at(rows), more), strict=True):
+            able[t, caps] = good
+            if not good and caps.size > 1:
+                split += [(t, half) for half in np.array_split(caps, 2)]
+        todo = split
     return able
 
 

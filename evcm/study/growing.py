@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,12 @@ from evcm.network import opf
 from evcm.network.case import Day
 from evcm.trips import cars, uncontrolled
 from evcm.trips.cars import Cars
+
+PROBE = 2000
+"""Cars drawn for the mean car of `mean_room`."""
+
+MOST_ROOM = 1e9
+"""Cars at which `mean_room` looks no further."""
 
 DRAW = 100
 """Scenario number that keys the draws of hosting days, apart from those of the scenarios."""
@@ -52,6 +60,81 @@ def growing_fleet_mw(day: Cars, block: int, charger: Charger) -> tuple[FloatArra
         np.concatenate([np.zeros((1, *power.shape[1:])), power]).cumsum(axis=0),
         np.concatenate([[0.0], by_block]).cumsum(),
     )
+
+
+@dataclass(frozen=True)
+class GrowingDays:
+    """Days of uncontrolled charging whose cars are counted in, `block` by `block` up to `most`.
+
+    A car drawn stands for `weight` cars.
+    """
+
+    days: int
+    block: int
+    most: int
+    weight: int
+    inputs: Inputs = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.days}days-{self.block}to{self.most}by{self.weight}"
+
+    def at(self, cars: int) -> int:
+        """Blocks of the first `cars` cars, of all where there are fewer."""
+        return min(cars, self.most) // self.block
+
+    def drawn(self, charger: Charger, law: TripLaw | None = None) -> tuple[FloatArray, FloatArray]:
+        """Power (D, B + 1, T, K) MW and unserved energy (D, B + 1) kWh of the first blocks."""
+        size, told = self.block // self.weight, self.inputs
+        found: Iterator[tuple[FloatArray, FloatArray]] = (
+            growing_fleet_mw(
+                drawn_day(self.most // self.weight, day, law=law, inputs=told), size, charger
+            )
+            for day in range(self.days)
+        )
+        shape = (self.days, self.at(self.most) + 1)
+        power, unserved = np.empty((*shape, told.periods, len(told.buses))), np.empty(shape)
+        for day, (mw, kwh) in enumerate(found):
+            power[day], unserved[day] = self.weight * mw, self.weight * kwh
+        return power, unserved
+
+    def power_mw(self) -> FloatArray:
+        """Power of `drawn` at the inputs' own charger and law; kept for the next who asks."""
+        return _power_mw(self, self.inputs.fingerprint)
+
+    def first_cars(self, site: Day, power_mw: FloatArray) -> tuple[IntArray, FloatArray]:
+        """First block, and first count, at which each day lacks power (D,); inf where none does."""
+        block = first_shortage(site, power_mw)
+        cars = block * float(self.block)
+        return block, np.where(cars > self.most, np.inf, cars)
+
+
+def mean_room(inputs: Inputs) -> float:
+    """Cars, all like the mean of a day's, at which power first goes unsupplied, to 2 %.
+
+    A guess at where to look: 0 where power is unsupplied without cars, inf from `MOST_ROOM` on.
+    """
+    site, day = inputs.day, drawn_day(PROBE, 0, inputs=inputs)
+    mean_mw = growing_fleet_mw(day, len(day), inputs.vehicles[0].charger)[0][1] / len(day)
+    if not opf.served(site, 0.0 * mean_mw).all():
+        return 0.0
+    low, high = 0.0, 1000.0
+    while not (short := ~opf.served(site, high * mean_mw)).any():
+        low, high = high, 2.0 * high
+        if high > MOST_ROOM:
+            return float("inf")
+    site, mean_mw = site.at(short), mean_mw[short]
+    while high - low > 0.02 * high:
+        middle = 0.5 * (low + high)
+        if opf.served(site, middle * mean_mw).all():
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+@lru_cache(maxsize=1)
+def _power_mw(days: GrowingDays, _inputs: str) -> FloatArray:
+    return days.drawn(days.inputs.vehicles[0].charger)[0]
 
 
 def first_shortage(site: Day, power_mw: FloatArray) -> IntArray:

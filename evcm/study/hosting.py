@@ -22,15 +22,16 @@ from evcm.coordination.regimes import RULES
 from evcm.errors import Checks
 from evcm.inputs.folder import paper
 from evcm.inputs.study import Inputs
+from evcm.inputs.values import Roads
 from evcm.network import opf
 from evcm.store import fingerprint
 from evcm.store.each import Jobs, Progress, each
 from evcm.store.result import Result
 from evcm.store.results import Store
+from evcm.study import growing
 from evcm.study import hosting_points as points
 from evcm.study.feeder_limits import FeederTask
 from evcm.study.flow import quiet
-from evcm.study.growing import drawn_day, first_shortage, growing_fleet_mw
 from evcm.study.limits import LATEST_H, LimitsTask, OutageTask
 from evcm.study.tasks import run_key
 
@@ -40,6 +41,13 @@ TABLES = (
 )  # fmt: skip
 
 
+GRID_ROOM, GRID_LOAD_MW = 7750.0, 259.0
+"""Mean car's first shortage, and nominal load, of the inputs for which the counts of `Grid` are."""
+
+MANY_BUSES = 40
+"""Aggregators above which `grid_for` plans at three counts."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """What to compute.
@@ -47,10 +55,10 @@ class Grid:
     Every regime of `regimes` is solved at `counts` for the first seed, the slower ones up to
     `most_slow` cars. `seeds` fleets planned apart are bisected for their first shortage between
     `threshold_range`, to `groups` cars; limits of caps take `capped_seeds`. `days` are drawn for
-    uncontrolled charging in blocks of `block` cars up to `most` cars, `curve_days` of them for
-    curves, `outage_days` for the loss of each branch. `feeder_draws` fleets are drawn for the
-    distribution feeder, bus by bus in turn. Charger powers and V2G shares are swept with
-    the first seed at `sweep_counts`.
+    uncontrolled charging in blocks of `block` cars up to `most` cars, of which one drawn stands for
+    `weight`; `curve_days` of them for curves, `outage_days` for the loss of each branch.
+    `feeder_draws` fleets are drawn for the distribution feeder, bus by bus in turn. Charger powers
+    and V2G shares are swept with the first seed at `sweep_counts`.
     """
 
     counts: tuple[int, ...] = (
@@ -73,6 +81,7 @@ class Grid:
     feeder_draws: int = 22
     block: int = 250
     most: int = 30_000
+    weight: int = 1
     uncontrolled_charger_kw: tuple[float, ...] = (3.7, 7.4, 22.0, 150.0)
 
     def __post_init__(self) -> None:
@@ -90,6 +99,8 @@ class Grid:
             0 < self.block <= self.most and self.most % self.block == 0,
             "block", self.block, f"a divisor of most ({self.most})",
         )  # fmt: skip
+        c.require(self.weight >= 1 and self.block % self.weight == 0, "weight", self.weight,
+                  f"a divisor of block ({self.block})")  # fmt: skip
         shares = self.sweep_v2g_share
         # with no car that feeds in, (10) forbids all trade in real time and (12) asks the same
         # power of every sample: there is next to no plan
@@ -98,16 +109,34 @@ class Grid:
         c.require(all(0 < k <= 1000 for k in kw), "charger_kw", kw, "0 < power <= 1000 kW")
         c.done()
 
+    def fleet(self, days: int, inputs: Inputs) -> growing.GrowingDays:
+        """Days of uncontrolled charging that grow as the grid says."""
+        return growing.GrowingDays(days, self.block, self.most, self.weight, inputs)
+
 
 def grid_for(inputs: Inputs) -> Grid:
-    """The default grid with its counts scaled by the load, and enough groups for every bus.
+    """The default grid for inputs: counts about where they run short, groups for every bus.
 
-    For the paper's inputs that is `Grid()`.
+    All counts of `Grid()` are scaled as the mean car's first shortage (`growing.mean_room`) stands
+    to `GRID_ROOM`, or by load where there is none. Where that is more than one, a car drawn stands
+    for several. Above `MANY_BUSES` aggregators, three counts do. For the paper's inputs it is
+    `Grid()`.
+
+    Raises
+    ------
+    InputError
+        Cars are not drawn by a law: a fleet of listed cars or recorded sessions does not grow.
     """
-    grid = Grid()
-    ours = paper().network.load_p_mw.sum()
-    scale = max(1, round(float(inputs.network.load_p_mw.sum() / ours)))
+    c = Checks("hosting")
+    roads = isinstance(inputs.cars, Roads)
+    c.require(roads, "cars", type(inputs.cars).__name__, "trips/roads.csv: fleets grow by its law")
+    c.done()
+    grid, room = Grid(), growing.mean_room(inputs)
+    scale = room / GRID_ROOM if 0 < room < np.inf else inputs.network.load_p_mw.sum() / GRID_LOAD_MW
     groups = max(grid.groups, -(-4 * len(inputs.buses) // 100) * 100)
+    weight = max(1, round(scale))
+    block = max(1, round(grid.block * scale / weight)) * weight
+    many = len(inputs.buses) > MANY_BUSES
 
     def scaled(counts: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(dict.fromkeys(max(1, round(n * scale / groups)) * groups for n in counts))
@@ -115,9 +144,11 @@ def grid_for(inputs: Inputs) -> Grid:
     low, high = (max(1, round(n * scale / groups)) * groups for n in grid.threshold_range)
     kw = float(inputs.vehicles[0].charger.power_kw)
     return replace(
-        grid, groups=groups, counts=scaled(grid.counts), sweep_counts=scaled(grid.sweep_counts),
-        most_slow=grid.most_slow * scale, threshold_range=(low, max(high, low + groups)),
-        block=grid.block * scale, most=grid.most * scale,
+        grid, groups=groups, weight=weight, block=block, most=block * (grid.most // grid.block),
+        counts=scaled(grid.counts[2:8:3] + grid.counts[-1:] if many else grid.counts),
+        sweep_counts=scaled(grid.sweep_counts[1:2] if many else grid.sweep_counts),
+        most_slow=max(1, round(grid.most_slow * scale)),
+        threshold_range=(low, max(high, low + 4 * groups)),
         uncontrolled_charger_kw=(*(k for k in grid.uncontrolled_charger_kw if k < kw), kw),
     )  # fmt: skip
 
@@ -208,10 +239,7 @@ def _thresholds(grid: Grid, inputs: Inputs) -> list[points.ThresholdTask]:
 def _limit_tables(
     grid: Grid, store: Store, jobs: Jobs, progress: Progress, inputs: Inputs
 ) -> dict[str, pd.DataFrame]:
-    clamps = [
-        LimitsTask(latest, grid.counts, grid.days, grid.block, grid.most, inputs)
-        for latest in LATEST_H
-    ]
+    clamps = [LimitsTask(latest, grid.counts, grid.fleet(grid.days, inputs)) for latest in LATEST_H]
     found = each(clamps, store, "limits", jobs, progress, "Uncontrolled, limit by limit")
     tables = {
         name: pd.concat(
@@ -224,7 +252,7 @@ def _limit_tables(
         for name, table in (("limits", "first"), ("clamp", "curve"), ("added", "added"))
     }
     losses = [
-        OutageTask(branch, grid.outage_days, grid.block, grid.most, inputs)
+        OutageTask(branch, grid.fleet(grid.outage_days, inputs))
         for branch in range(inputs.network.branch_from.size)
     ]
     found = each(losses, store, "outages", jobs, progress, "Loss of a branch")
@@ -265,7 +293,7 @@ class UncontrolledTask:
     def key(self) -> str:
         """Fingerprint of the code, the inputs and the parts of the grid that count here."""
         g, told = self.grid, self.inputs.fingerprint
-        asked = g.counts, g.days, g.curve_days, g.block, g.most, self.kw
+        asked = g.counts, g.days, g.curve_days, g.block, g.most, g.weight, self.kw
         return fingerprint.of_content(fingerprint.of_code(UncontrolledTask), told, asked)
 
     def run(self) -> Result:
@@ -288,16 +316,14 @@ def _uncontrolled(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     site, periods, dt = inputs.day, inputs.periods, inputs.period_h
     charger = replace(inputs.vehicles[0].charger, power_kw=kw)
-    fleets = [growing_fleet_mw(drawn_day(grid.most, d, inputs=inputs), grid.block, charger)
-              for d in range(grid.days)]  # fmt: skip
-    power = np.stack([p for p, _ in fleets])
-    block = first_shortage(site, power)
-    first = np.where(block * grid.block > grid.most, np.inf, block * float(grid.block))
+    fleet = grid.fleet(grid.days, inputs)
+    power, unserved = fleet.drawn(charger)
+    _, first = fleet.first_cars(site, power)
     rows = []
     few = grid.curve_days
     wide = site.repeated(few)
     for n in sorted({0, *grid.counts}):
-        ev = power[:few, min(n, grid.most) // grid.block]
+        ev = power[:few, fleet.at(n)]
         state = opf.assess(wide, ev.reshape(few * periods, -1))
         total = wide.load_p_mw.sum(axis=1) + ev.reshape(few * periods, -1).sum(axis=1)
         by_day = total.reshape(few, periods)
@@ -310,8 +336,7 @@ def _uncontrolled(
             "short_share": float((nse > 0).mean()), "peak_mw": by_day.max(axis=1).mean(),
             "peak_ev_mw": ev.sum(axis=2).max(axis=1).mean(), "losses_mwh": losses.mean(),
             "v_min_pu": lowest.min(),
-            "unserved_kwh_per_car": np.mean([u[min(n, grid.most) // grid.block]
-                                            for _, u in fleets[:few]]) / max(n, 1),
+            "unserved_kwh_per_car": unserved[:few, fleet.at(n)].mean() / max(n, 1),
         })  # fmt: skip
     days = pd.DataFrame({"charger_kw": kw, "day": np.arange(grid.days), "first_cars": first})
     return pd.DataFrame(rows), days

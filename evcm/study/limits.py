@@ -7,7 +7,7 @@ cars at which power goes unsupplied is the hosting capacity, and the network tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,12 +18,11 @@ from scipy.sparse.csgraph import connected_components
 from evcm.arrays import BoolArray, FloatArray
 from evcm.coordination.account import operate
 from evcm.errors import Checks
-from evcm.inputs.study import Inputs
 from evcm.network import opf
 from evcm.network.case import Day, Network
 from evcm.store import fingerprint
 from evcm.store.result import Result
-from evcm.study import growing
+from evcm.study.growing import GrowingDays
 
 Limit = Literal["all limits", "generation", "branch ratings", "voltages"]
 LIMITS: tuple[Limit, ...] = get_args(Limit)
@@ -130,20 +129,17 @@ def outage_day(site: Day, branch: int) -> Day:
 class LimitsTask:
     """First shortage of uncontrolled charging under one clamp of departures, limit by limit.
 
-    `days` of `most` cars in blocks of `block`; `counts` for the curve.
+    `counts` for the curve.
     """
 
     latest_h: float
     counts: tuple[int, ...]
-    days: int
-    block: int
-    most: int
-    inputs: Inputs = field(repr=False)
+    fleet: GrowingDays
 
     @property
     def name(self) -> str:
         """Name in the step ``limits``."""
-        return f"latest{self.latest_h:g}h-{self.days}days-{self.block}to{self.most}"
+        return f"latest{self.latest_h:g}h-{self.fleet}"
 
     def key(self) -> str:
         """Fingerprint of the code, the inputs and what is asked."""
@@ -151,43 +147,29 @@ class LimitsTask:
 
     def run(self) -> Result:
         """Tables ``first`` (limit, day, first_cars), ``curve`` and ``added`` (MW by period)."""
-        site, charger = self.inputs.day, self.inputs.vehicles[0].charger
-        law = replace(self.inputs.law(), departure_latest_h=self.latest_h)
-        power = np.stack(
-            [
-                growing.growing_fleet_mw(
-                    growing.drawn_day(self.most, day, law=law, inputs=self.inputs),
-                    self.block,
-                    charger,
-                )[0]
-                for day in range(self.days)
-            ]
-        )
+        fleet, told = self.fleet, self.fleet.inputs
+        site, days = told.day, fleet.days
+        law = replace(told.law(), departure_latest_h=self.latest_h)
+        power, _ = fleet.drawn(told.vehicles[0].charger, law)
         firsts = []
         for limit in LIMITS:
-            alone = replace(site, network=only(site.network, limit))
-            block = growing.first_shortage(alone, power)
-            first = np.where(block * self.block > self.most, np.inf, block * float(self.block))
-            firsts.append(
-                pd.DataFrame({"limit": limit, "day": range(self.days), "first_cars": first})
-            )
+            block, first = fleet.first_cars(replace(site, network=only(site.network, limit)), power)
+            firsts.append(pd.DataFrame({"limit": limit, "day": range(days), "first_cars": first}))
             if limit == "all limits":
                 at = np.minimum(block, power.shape[1] - 1)
-        weight = np.full(self.days, 1.0 / self.days)
+        weight = np.full(days, 1.0 / days)
         curve = [
             {"cars": n, "nse_mwh": operate(site, samples, weight).nse_mwh}
             for n in self.counts
-            for samples in [power[:, min(n, self.most) // self.block].transpose(1, 2, 0)]
+            for samples in [power[:, fleet.at(n)].transpose(1, 2, 0)]
         ]
-        final = power[np.arange(self.days), at]
-        short = opf.assess(
-            site.repeated(self.days), final.reshape(-1, final.shape[2])
-        ).short_mw.reshape(self.days, -1)
+        final = power[np.arange(days), at]
+        short = opf.assess(site.repeated(days), final.reshape(-1, final.shape[2])).short_mw
         added = pd.DataFrame(
             {
                 "period": np.arange(1, final.shape[1] + 1),
-                "mw_per_1000_cars": 1000.0 * power[:, -1].sum(axis=2).mean(axis=0) / self.most,
-                "days_first_short": (short > 0).sum(axis=0),
+                "mw_per_1000_cars": 1000.0 * power[:, -1].sum(axis=2).mean(axis=0) / fleet.most,
+                "days_first_short": (short.reshape(days, -1) > 0).sum(axis=0),
             }
         )
         return Result.of_tables(
@@ -200,15 +182,12 @@ class OutageTask:
     """First shortage of uncontrolled charging after the loss of one branch (index)."""
 
     branch: int
-    days: int
-    block: int
-    most: int
-    inputs: Inputs = field(repr=False)
+    fleet: GrowingDays
 
     @property
     def name(self) -> str:
         """Name in the step ``outages``."""
-        return f"branch{self.branch + 1}-{self.days}days-{self.block}to{self.most}"
+        return f"branch{self.branch + 1}-{self.fleet}"
 
     def key(self) -> str:
         """Fingerprint of the code, the inputs and what is asked."""
@@ -217,31 +196,23 @@ class OutageTask:
     def run(self) -> Result:
         """Buses of the branch, energy not supplied without cars, first counts by day.
 
-        Where the loss cuts load off, that load is what is not supplied, and no car is.
+        Where the loss cuts load off, that load is what is not supplied, and no car is. Where it
+        leaves load unsupplied without any car, no car is either.
         """
-        whole, charger = self.inputs.day, self.inputs.vehicles[0].charger
+        whole = self.fleet.inputs.day
         net, branches = whole.network, np.arange(whole.network.branch_from.size)
         off = ~_joined(net, branches != self.branch)
         if (whole.load_p_mw[:, off] != 0).any() or off[net.ev_bus].any():
             lost = whole.period_h * float(np.maximum(whole.load_p_mw[:, off], 0).sum())
             return self._found(lost, np.zeros(1))
         site = outage_day(whole, self.branch)
-        nothing = np.zeros((site.load_p_mw.shape[0], net.ev_bus.size))
-        power = np.stack(
-            [
-                growing.growing_fleet_mw(
-                    growing.drawn_day(self.most, day, inputs=self.inputs), self.block, charger
-                )[0]
-                for day in range(self.days)
-            ]
-        )
-        block = growing.first_shortage(site, power)
-        first = np.where(block * self.block > self.most, np.inf, block * float(self.block))
-        base = site.period_h * opf.assess(site, nothing).short_mw.sum()
-        return self._found(float(base), np.where(base > 0, 0.0, first))
+        base = float(site.period_h * opf.assess(site).short_mw.sum())
+        if base > 0:
+            return self._found(base, np.zeros(1))
+        return self._found(0.0, self.fleet.first_cars(site, self.fleet.power_mw())[1])
 
     def _found(self, nse_mwh: float, first: FloatArray) -> Result:
-        net = self.inputs.network
+        net = self.fleet.inputs.network
         return Result(
             {
                 "from_bus": int(net.bus_number[net.branch_from[self.branch]]),
