@@ -282,7 +282,7 @@ class Sessions:
         """From columns bay, arrival, departure, energy_kwh, power_kw, give_kwh, kind (and row)."""
         rows = table["row"] if "row" in table else np.arange(1, len(table) + 1)
         bay, arrival, departure, row = (
-            np.asarray(c, dtype=np.int64)
+            np.asarray(c, np.int64)
             for c in (table["bay"], table["arrival"], table["departure"], rows)
         )
         energy, power, give = (read_only(table[n]) for n in ("energy_kwh", "power_kw", "give_kwh"))
@@ -291,13 +291,7 @@ class Sessions:
 
     def table(self) -> pd.DataFrame:
         """One row per car."""
-        return pd.DataFrame(
-            {
-                "bay": self.bay, "arrival": self.arrival, "departure": self.departure,
-                "energy_kwh": self.energy_kwh, "power_kw": self.power_kw,
-                "give_kwh": self.give_kwh, "kind": list(self.kind), "row": self.row,
-            }
-        )  # fmt: skip
+        return pd.DataFrame(vars(self))
 
     def check(self, horizon: Horizon, bays: int) -> Sessions:
         """Return self if every session fits the horizon, its bay and its stay.

@@ -80,10 +80,9 @@ def solve_command(
     from evcm.aggregator.methods import solve
     from evcm.aggregator.plan import save_plan
     from evcm.aggregator.problem import load_problem
-    from evcm.errors import Fault, InputError
+    from evcm.store import files
 
-    if not out.parent.is_dir():
-        raise InputError(str(out), [Fault("--out", str(out.parent), "an existing folder")])
+    files.check_target(out)
     problem = load_problem(
         instance,
         midnight_soc=midnight_soc,

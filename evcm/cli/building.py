@@ -18,6 +18,15 @@ commands = typer.Typer(
 )
 
 
+def _check_folder(command: str, option: str, out: Path) -> None:
+    from evcm.errors import Checks
+
+    checks = Checks(f"evcm building {command}")
+    checks.require(out.parent.is_dir() and not out.is_file(), option, str(out),
+                   "a folder, or a new name in an existing one")  # fmt: skip
+    checks.done()
+
+
 @commands.command("run")
 def run_command(
     config: Annotated[Path, typer.Option(help="TOML file of the building; names its CSV files.")],
@@ -30,13 +39,9 @@ def run_command(
     from evcm.building import solve
     from evcm.building.certificate import certify
     from evcm.building.files import RESULTS, read_building, tables
-    from evcm.errors import Checks
     from evcm.store import files
 
-    checks = Checks("evcm building run")
-    checks.require(out.parent.is_dir() and not out.is_file(), "--out", str(out),
-                   "a folder, or a new name in an existing one")  # fmt: skip
-    checks.done()
+    _check_folder("run", "--out", out)
     ours = (out / "certificate.json").is_file()
     files.require_own([out / name for name in RESULTS], ours, str(out), force)
     own, sessions = read_building(config)
@@ -65,12 +70,8 @@ def example_command(
 ) -> None:
     """Write a configuration with its CSV files: an office of 96 quarter-hours with six bays."""
     from evcm.building import solve
-    from evcm.errors import Checks
 
-    checks = Checks("evcm building example")
-    checks.require(out.parent.is_dir() and not out.is_file(), "folder", str(out),
-                   "a folder, or a new name in an existing one")  # fmt: skip
-    checks.done()
+    _check_folder("example", "folder", out)
     for file in solve.write_example(out, force):
         typer.echo(str(file))
 

@@ -66,16 +66,6 @@ def _day(
     return Day.scaled(day.network, factor, day.period_h)
 
 
-def _check_out(out: Path) -> None:
-    """Refuse an impossible target before any work is done."""
-    from evcm.errors import Checks
-
-    checks = Checks(str(out))
-    checks.require(out.parent.is_dir(), "folder", str(out.parent), "an existing folder")
-    checks.require(not out.is_dir(), "--out", "a folder", "a file name")
-    checks.done()
-
-
 def opf(
     out: Annotated[Path, typer.Option("--out", metavar="OUT.csv", help="Table to write.")],
     ev: Annotated[
@@ -107,7 +97,7 @@ def opf(
     from evcm.network.certificate import certify_day
     from evcm.store import files
 
-    _check_out(out)
+    files.check_target(out)
     asked = _day(case, as_published, load_factor, inputs)
     if ev is not None:
         few = case is not None or inputs is not None
@@ -154,7 +144,7 @@ def caps(
     from evcm.network.opf import as_method
     from evcm.store import files
 
-    _check_out(out)
+    files.check_target(out)
     day = _day(case, as_published, load_factor, inputs)
     result = operator.solve_caps(day, method=as_method(method))
     certificate = certify_caps(result).require()

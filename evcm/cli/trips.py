@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evcm.cli.common import InputsFolder, which_inputs
+from evcm.cli.common import InputsFolder, which_cases, which_inputs
 
 if TYPE_CHECKING:
     from evcm.trips.montecarlo import MonteCarlo
@@ -46,25 +46,19 @@ def trips(
 
     Example: evcm trips --scenario 3 --law printed --seed 7 --out results
     """
-    from evcm.errors import Checks
     from evcm.store import files
     from evcm.trips import montecarlo
 
-    checks = Checks("evcm trips")
     told = which_inputs(inputs)
-    names = [str(s.number) for s in told.scenarios]
-    checks.require(scenario in [*names, "all"], "--scenario", scenario, ", ".join([*names, "all"]))
+    chosen = [told.scenario(number) for number in which_cases(scenario, "both", told)[0]]
     if out is not None:
-        checks.require(not out.is_file(), "--out", str(out), "a folder")
-    checks.done()
-    chosen = told.scenarios if scenario == "all" else (told.scenario(int(scenario)),)
+        files.make_folder(out)
     trip_law = told.law(law) if told.laws else None
     results = [montecarlo.simulate(s, trip_law, seed, threads, told) for s in chosen]
     table = montecarlo.table_1(results)
     for result in results:
         _show(result, table)
     if out is not None:
-        _make(out)
         files.write_parquet(out / "table1.parquet", table)
         files.write_parquet(out / "gchr.parquet", montecarlo.gchr_table(results))
         files.write_json(out / "trips.json", {"law": _law(results[0]), "seed": seed, "scenarios": [
@@ -78,17 +72,6 @@ def trips(
 
 def _law(result: MonteCarlo) -> str:
     return "none" if result.law is None else result.law.name
-
-
-def _make(folder: Path) -> None:
-    """Make the output folder, or say why it cannot be."""
-    from evcm.errors import Fault, InputError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fault = Fault("--out", str(folder), f"a folder that can be made ({error.strerror})")
-        raise InputError("evcm trips", [fault]) from error
 
 
 def _show(result, table) -> None:  # type: ignore[no-untyped-def]

@@ -54,6 +54,23 @@ class Trade:
         return np.asarray(self.day_ahead_mw[:, :, None] + self.deviation_mw)
 
 
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A plan of every aggregator, in the order of `network.ev_bus`."""
+
+    plans: tuple[AggregatorPlan, ...] = field(repr=False)
+
+    @property
+    def power_mw(self) -> FloatArray:
+        """Day-ahead power (T, K)."""
+        return np.column_stack([plan.day_ahead_mw for plan in self.plans])
+
+    @property
+    def cost_usd(self) -> FloatArray:
+        """What each aggregator expects to pay (K,)."""
+        return np.array([plan.cost_usd for plan in self.plans])
+
+
 @dataclass(frozen=True)
 class Account:
     """Cost of a day in USD when everyone pays the price of the true total load."""

@@ -14,8 +14,8 @@ one that answers in turn lead to from the plans made apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -24,10 +24,9 @@ from evcm.aggregator import methods
 from evcm.aggregator.plan import AggregatorPlan, objective_usd, plan_cost
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
+from evcm.coordination.account import Planned
 from evcm.coordination.reallocation import fits
 from evcm.errors import Checks
-
-Answer = Callable[[AggregatorProblem], AggregatorPlan]
 
 
 class Ending(Enum):
@@ -38,7 +37,7 @@ class Ending(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Equilibrium:
+class Equilibrium(Planned):
     """Where the answers ended.
 
     `plans` are priced against the others' final day-ahead plans, and their bounds hold there.
@@ -47,20 +46,9 @@ class Equilibrium:
     the aggregators that changed their plan.
     """
 
-    plans: tuple[AggregatorPlan, ...] = field(repr=False)
     epsilon_usd: FloatArray
     moves: tuple[int, ...]
     ending: Ending
-
-    @property
-    def power_mw(self) -> FloatArray:
-        """Day-ahead power (T, K)."""
-        return np.column_stack([plan.day_ahead_mw for plan in self.plans])
-
-    @property
-    def cost_usd(self) -> FloatArray:
-        """What each aggregator expects to pay, knowing the others (K,)."""
-        return np.array([plan.cost_usd for plan in self.plans])
 
 
 def against(problem: AggregatorProblem, others_mw: FloatArray) -> AggregatorProblem:
@@ -81,14 +69,12 @@ def find_equilibrium(
     gap: float = 5e-3,
     tolerance: float = 1e-2,
     max_rounds: int = 12,
-    solve: Answer | None = None,
 ) -> Equilibrium:
     """Best responses in turn, from given plans, until a round passes without a move.
 
     Of every aggregator there is a problem, whose `system_load_mw` is the forecast without any car,
     and a plan to `start` from, such as the one it makes apart. The `gap` to prove for an answer and
     the `tolerance`, the least gain for which an aggregator moves, are shares of its turnover.
-    `solve` finds an answer, `evcm.aggregator.methods` if left out.
 
     Raises
     ------
@@ -104,7 +90,6 @@ def find_equilibrium(
     c.require(tolerance >= 0, "tolerance", tolerance, ">= 0")
     c.require(max_rounds >= 1, "max_rounds", max_rounds, ">= 1")
     c.done()
-    answer = solve or (lambda problem: methods.solve(problem, gap=gap))
     plans = list(start)
     power = np.column_stack([plan.day_ahead_mw for plan in plans])
     moves: list[int] = []
@@ -113,7 +98,7 @@ def find_equilibrium(
         moved = 0
         for k, problem in enumerate(problems):
             market = against(problem, power.sum(axis=1) - power[:, k])
-            held, best = repriced(market, plans[k]), answer(market)
+            held, best = repriced(market, plans[k]), methods.solve(market, gap=gap)
             gain = held.cost_usd - best.cost_usd
             if gain > tolerance * best.cost.turnover_usd or not fits(held, market.cap_mw):
                 plans[k], power[:, k] = best, best.day_ahead_mw

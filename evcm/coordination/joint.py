@@ -13,7 +13,7 @@ problem is solved again until the OPF agrees.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,8 +27,6 @@ from evcm.errors import Checks, SolverError
 from evcm.network import case, opf
 from evcm.network.caps import network_room_mw
 from evcm.network.case import Day
-
-Solve = Callable[[AggregatorProblem], AggregatorPlan]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,15 +119,13 @@ def solve_joint(
     *,
     gap: float = 1e-2,
     max_rounds: int = 6,
-    solve: Solve | None = None,
 ) -> JointPlan:
     """The joint optimum of all aggregators with the network.
 
     Problems stand in the order of `network.ev_bus`, on the reference day of the study if no `site`
     is given; the `gap` of each solution is a share of turnover. The bound comes from the room of
     the network as a whole, which no plan exceeds; tighter cuts for the plan's own losses, at most
-    `max_rounds`, are used for the plan only. `solve` finds a plan, `evcm.aggregator.methods` if
-    left out.
+    `max_rounds`, are used for the plan only.
 
     Raises
     ------
@@ -139,12 +135,11 @@ def solve_joint(
         No plan lives within the network's room.
     """
     site = case.reference_day() if site is None else site
-    solve = solve or (lambda problem: methods.solve(problem, gap=gap))
     started = time.perf_counter()
     joint = joint_problem(problems)
     bound, status = -np.inf, ""
     for done in range(max_rounds + 1):
-        plan = solve(joint)
+        plan = methods.solve(joint, gap=gap)
         power = split_mw(problems, plan) @ joint.probability
         short = opf.shortage_mw(site, power)
         if done < 2:

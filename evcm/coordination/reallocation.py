@@ -20,6 +20,7 @@ from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import allocation
+from evcm.coordination.account import Planned
 from evcm.coordination.capped import under_cap
 from evcm.errors import Checks, InfeasibleError
 from evcm.network import case, opf
@@ -42,7 +43,7 @@ class Round:
 
 
 @dataclass(frozen=True, eq=False)
-class Reallocation:
+class Reallocation(Planned):
     """Where the loop ended. Caps and powers are (T, K).
 
     `free` are the plans without any cap: no cap can make an aggregator cheaper than its
@@ -52,23 +53,12 @@ class Reallocation:
     """
 
     cap_mw: FloatArray = field(repr=False)
-    plans: tuple[AggregatorPlan, ...] = field(repr=False)
     start: tuple[AggregatorPlan | None, ...] = field(repr=False)
     free: tuple[AggregatorPlan, ...] = field(repr=False)
     rounds: tuple[Round, ...]
     residual_usd: FloatArray
     nse_mwh: float
     status: str
-
-    @property
-    def power_mw(self) -> FloatArray:
-        """Day-ahead power (T, K)."""
-        return np.column_stack([plan.day_ahead_mw for plan in self.plans])
-
-    @property
-    def cost_usd(self) -> FloatArray:
-        """Cost of every aggregator (K,)."""
-        return np.array([plan.cost_usd for plan in self.plans])
 
 
 def peak_use_mw(plan: AggregatorPlan) -> FloatArray:
@@ -232,7 +222,7 @@ class _Loop:
         assert all(plan is not None for plan in self.plans)
         plans = tuple(plan for plan in self.plans if plan is not None)
         return Reallocation(
-            self.cap, plans, self.start, self.free, tuple(rounds), residual, self.nse_mwh(), status
+            plans, self.cap, self.start, self.free, tuple(rounds), residual, self.nse_mwh(), status
         )
 
     def residual(self) -> FloatArray:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from evcm.arrays import ComplexArray, FloatArray
-from evcm.errors import SolverError
+from evcm.errors import Certificate
 from evcm.feeder.ieee13 import Circuit, Terminal
 
 TOLERANCE = 1e-6
@@ -71,7 +71,7 @@ def _across(circuit: Circuit, volts: ComplexArray) -> ComplexArray:
 
 
 @dataclass(frozen=True)
-class FeederCertificate:
+class FeederCertificate(Certificate):
     """Figures of the check, one per solve unless stated; powers in kVA (complex).
 
     ``current_error``: largest violation of Kirchhoff's current law, relative to the head current.
@@ -91,30 +91,24 @@ class FeederCertificate:
     solver_error: FloatArray
     head_error_pu: FloatArray
 
+    subject = "feeder certificate"
+
     @property
     def worst(self) -> float:
         """Largest of all relative errors of all solves."""
         errors = (self.current_error, self.energy_error, self.solver_error, self.head_error_pu)
         return float(max(e.max(initial=0.0) for e in errors))
 
-    def require(self, tolerance: float = TOLERANCE) -> FeederCertificate:
-        """Return self if every error is within `tolerance`.
-
-        Raises
-        ------
-        SolverError
-            An error is larger; says which, and in which solve (counted from 0).
-        """
+    def violations(self) -> tuple[str, ...]:
+        """Errors above `TOLERANCE`, and the solve (from 0) where each is largest."""
+        found = []
         for name in ("head_error_pu", "current_error", "energy_error", "solver_error"):
             errors = getattr(self, name)
-            if errors.size and not errors.max() <= tolerance:
+            if errors.size and not errors.max() <= TOLERANCE:
                 case = int(np.argmax(np.where(np.isfinite(errors), errors, np.inf)))
-                raise SolverError(
-                    f"feeder certificate: {name} {errors[case]:.3g} in solve {case}; "
-                    f"allowed: at most {tolerance:g}",
-                    check=name, case=case, error=float(errors[case]),
-                )  # fmt: skip
-        return self
+                said = f"{name} {errors[case]:.3g} in solve {case}"
+                found.append(f"{said}; allowed: at most {TOLERANCE:g}")
+        return tuple(found)
 
 
 def joined(parts: Sequence[FeederCertificate]) -> FeederCertificate:

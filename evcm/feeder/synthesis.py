@@ -18,8 +18,7 @@ from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks
 from evcm.feeder.coupling import FeederCases, feeder_cases
 from evcm.feeder.draws import DRAWS, METHODS
-from evcm.feeder.ieee13 import FeederModel, circuit
-from evcm.feeder.spreads import Spread
+from evcm.feeder.ieee13 import circuit
 from evcm.feeder.states import FeederStates, solve
 
 LOW_PERCENTILE = 5.0
@@ -211,9 +210,6 @@ def error_curve(
     methods: tuple[str, ...] = METHODS,
     repeats: int = 5,
     seed: int = 0,
-    model: FeederModel | None = None,
-    cars: Spread | None = None,
-    jobs: int = 1,
 ) -> pd.DataFrame:
     """Error of the voltage distribution by method, fraction and repeat, at every terminal.
 
@@ -232,7 +228,7 @@ def error_curve(
     c = Checks("error curve")
     c.require(repeats >= 1, "repeats", repeats, ">= 1")
     c.done()
-    full = solve(known.cases, model, cars, jobs)
+    full = solve(known.cases)
     feeder = circuit(full.model)
     inner = np.array([t.node != feeder.head for t in feeder.terminals])
     reference = prepare(full.v_pu[:, inner])
@@ -240,7 +236,7 @@ def error_curve(
     found = []
     for repeat in range(repeats):
         sets = [draw(known, f, m, seed + repeat) for m in methods for f in at or fractions()]
-        voltages = _voltages(sets, full, model, cars, jobs)
+        voltages = _voltages(sets, full)
         for one, v_pu in zip(sets, voltages, strict=True):
             errors = distribution_errors(reference, v_pu[:, inner], one.weights)
             found.append(
@@ -258,13 +254,7 @@ def error_curve(
     return pd.concat(found, ignore_index=True)
 
 
-def _voltages(
-    sets: list[Synthetic],
-    full: FeederStates,
-    model: FeederModel | None,
-    cars: Spread | None,
-    jobs: int,
-) -> list[FloatArray]:
+def _voltages(sets: list[Synthetic], full: FeederStates) -> list[FloatArray]:
     """Voltages of each set: picked rows are solved already, new draws go through the feeder."""
     new = [s for s in sets if s.rows is None]
     solved: list[FloatArray] = []
@@ -272,8 +262,7 @@ def _voltages(
         period, head, load, ev = (
             np.concatenate([getattr(s.cases, name) for s in new]) for name in ("period", *VARIABLES)
         )
-        together = FeederCases(period, head, load, ev)
-        states = solve(together, model, cars, jobs)
+        states = solve(FeederCases(period, head, load, ev))
         ends = np.cumsum([len(s.cases) for s in new])
         solved = np.split(states.v_pu, ends[:-1])
     of_full = full.v_pu

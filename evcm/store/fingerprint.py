@@ -21,9 +21,6 @@ from evcm import data
 
 PACKAGE = "evcm"
 
-STUDY_DATA = ("scenarios", "trips", "vehicle", "market", "load", "network")
-"""Folders of data/ that the study's numbers depend on; texts and companion studies stay out."""
-
 
 def _module_file(name: str) -> Path | None:
     spec = importlib.util.find_spec(name) if name.split(".")[0] == PACKAGE else None

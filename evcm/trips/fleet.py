@@ -303,22 +303,15 @@ def session_fleet(sessions: Sessions, inputs: Inputs) -> Fleet:
 
 
 def single_bus_fleet(
-    cars: int,
-    bus: int,
-    seed: int,
-    samples: int = 10,
-    law: TripLaw | None = None,
-    threads: int = 1,
-    inputs: Inputs | None = None,
-) -> Fleet:
+    cars: int, bus: int, seed: int, samples: int = 10, threads: int = 1
+) -> Fleet:  # fmt: skip
     """Single cars that all live or work at one bus, in memory-lean form (float32 energy).
 
     Edges are drawn as the network law has them: an edge that leaves `bus` with weight one over the
     number of neighbours of `bus`, one that reaches it with one over the number of its origin's.
     All cars are of the first class.
     """
-    told = inputs or paper()
-    law = law or told.law()
+    told, law = paper(), paper().law()
     check_draw(told, law, seed)
     checks = Checks("single-bus fleet")
     allowed = "a bus with an aggregator: " + ", ".join(map(str, told.buses))
