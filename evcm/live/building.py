@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import cvxpy as cp
@@ -94,14 +94,7 @@ def numbers(bays: int) -> m.Numbers:
         made[key] = still if still.ndim else float(still)
         for name, s in moving.items():
             made[key] = made[key] + parameters[name] * s
-    return cast(m.Numbers, _Named(made))
-
-
-class _Named:
-    """Values by attribute."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.__dict__.update(values)
+    return cast(m.Numbers, SimpleNamespace(**made))
 
 
 COSTS = ("linear", "feed_in", "fixed", "starting", "stopping", "demand", "wear", "comfort", "v2g",
@@ -117,7 +110,7 @@ def part(q: m.Quantities, n: m.Numbers, *names: str, units: slice | None = None)
         mask = np.zeros(q.power.shape)
         mask[:, units] = 1.0
         kept["linear"] = cp.multiply(mask, kept["linear"])
-    return m.cost(q, cast(m.Numbers, _Named(kept)))
+    return m.cost(q, cast(m.Numbers, SimpleNamespace(**kept)))
 
 
 def program(bays: int) -> Program:

@@ -203,7 +203,7 @@ class Program:
                 # HiGHS's own bound lacks the constant of the objective.
                 stats = self.problem.solver_stats.extra_stats
                 bound -= max(0.0, float(stats.objective_function_value - stats.mip_dual_bound))
-        shown = {k: _flat(np.asarray(e.value, float)) for k, e in self.outputs.items()}
+        shown = {k: np.ravel(np.asarray(e.value, float)) for k, e in self.outputs.items()}
         parts = {
             name: float(shown[p][0]) if isinstance(p, str) else p.usd(shown, full)
             for name, p in self.parts.items()
@@ -280,7 +280,7 @@ def _signs_of(
         value = rng.uniform(0.5, 1.5, variable.size)
         x[first : first + variable.size] = value
         variable.save_value(value.reshape(variable.shape, order="F"))
-    wanted = _flat(np.asarray(shown.value, float))
+    wanted = np.ravel(np.asarray(shown.value, float))
     for variable, value in kept.items():
         variable.save_value(value)
     moving, fixed = np.zeros(size), np.zeros(size)
@@ -319,10 +319,6 @@ def check_setting(sliders: Sequence[Slider], setting: Setting, subject: str) -> 
         c.require(inside, s.name, full[s.name], f"{s.low:g}..{s.high:g}")
     c.done()
     return full
-
-
-def _flat(value: FloatArray) -> FloatArray:
-    return np.ravel(value, order="C")
 
 
 def _constant(form: Any) -> int:
