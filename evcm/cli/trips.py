@@ -51,14 +51,15 @@ def trips(
 
     told = which_inputs(inputs)
     chosen = [told.scenario(number) for number in which_cases(scenario, "both", told)[0]]
-    if out is not None:
-        files.make_folder(out)
+    if out is not None and out.is_file():
+        files.refuse(f"--out {out}", "a file", "a folder")
     trip_law = told.law(law) if told.laws else None
     results = [montecarlo.simulate(s, trip_law, seed, threads, told) for s in chosen]
     table = montecarlo.table_1(results)
     for result in results:
         _show(result, table)
     if out is not None:
+        files.make_folder(out)
         files.write_parquet(out / "table1.parquet", table)
         files.write_parquet(out / "gchr.parquet", montecarlo.gchr_table(results))
         files.write_json(out / "trips.json", {"law": _law(results[0]), "seed": seed, "scenarios": [
