@@ -1,10 +1,12 @@
-"""What a study of a network takes that is nothing but a case file: wall clock and processor time.
+"""What a network takes that is nothing but a case file: wall clock and processor time.
 
-    python benchmarks/your_network.py            # case30 with 2,000 cars: prints
-    python benchmarks/your_network.py case118    # case118 with 20,000 cars: prints and stores
+    python benchmarks/your_network.py                          # all of case30: prints
+    python benchmarks/your_network.py case118 study            # prints and stores
+    python benchmarks/your_network.py case57 study compare hosting
 
-Runs the commands as a user types them: `evcm inputs example F --case C --cars N`, then `evcm study
---inputs F` on two processes. The study refuses a plan without its certificate.
+Runs the commands as a user types them: `evcm inputs example F --case C --cars N`, then `evcm
+study`, `compare` and `hosting` with `--inputs F`. All refuse a plan without its certificate. What
+is stored is kept by case and command.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from evcm.store import measured
 from evcm.store.results import Store
 from evcm.study.tables import system_summary
 
-CARS = {"case30": 2_000, "case118": 20_000}
+CARS = {"case30": 400, "case57": 4_000, "case118": 20_000, "case300": 200}
+COMMANDS = {"study": [], "compare": [], "hosting": ["--seeds", 1, "--days", 2]}
 
 
 def evcm(*words):
@@ -34,32 +37,52 @@ def evcm(*words):
     return time.perf_counter() - begin, used
 
 
-def measure(case, cars, jobs=2):
-    """Write the inputs, run the study, and say in one row what was done and what it took."""
+def facts(command, out):
+    """What a command left behind, in a few numbers."""
+    load = Store(out).load_table
+    if command == "hosting":
+        points, first = load("hosting/points.parquet"), load("hosting/first.parquet")
+        return {"points": len(points), "with_plans": int(points["feasible"].sum()),
+                "largest_gap": points["gap_found"].max(),
+                "first_cars_apart": first["first_cars"].median()}  # fmt: skip
+    if command == "compare":
+        regimes = load("coordination/regimes.parquet")
+        paid = regimes.groupby("regime")["paid_usd"].sum()
+        return {"regimes": len(regimes), "nse_mwh": regimes["nse_mwh"].max(),
+                "apart_to_joint": paid["apart"] / paid["joint"]}  # fmt: skip
+    plans = load("aggregators.parquet")
+    days = system_summary(load("system.parquet"), load("transmission.parquet"))
+    return {"plans": len(plans), "largest_gap": plans["gap"].max(),
+            "raised_caps": int((plans["cap_raised_percent"] > 0).sum()), "opf_days": len(days),
+            "nse_mwh": days["nse_mwh"].max()}  # fmt: skip
+
+
+def measure(case, commands, jobs=2):
+    """Write the inputs, run the commands one after another; a row each: what was done, its cost."""
+    rows = {}
     with tempfile.TemporaryDirectory() as work:
         folder, out = Path(work) / "inputs", Path(work) / "results"
-        evcm("inputs", "example", folder, "--case", case, "--cars", cars)
-        wall, processor = evcm("study", "--inputs", folder, "--out", out, "--jobs", jobs)
-        told, load = inputs.read(folder), Store(out).load_table
-        plans = load("aggregators.parquet")
-        days = system_summary(load("system.parquet"), load("transmission.parquet"))
-    return {
-        "case": case, "buses": told.network.n_bus, "aggregators": len(told.buses), "cars": cars,
-        "cars_per_group": told.scenarios[0].cars_per_group, "plans": len(plans),
-        "largest_gap": plans["gap"].max(),
-        "raised_caps": int((plans["cap_raised_percent"] > 0).sum()),
-        "opf_days": len(days), "nse_mwh": days["nse_mwh"].max(), "jobs": jobs, "wall_s": wall,
-        "processor_s": processor,
-    }  # fmt: skip
+        evcm("inputs", "example", folder, "--case", case, "--cars", CARS[case])
+        told = inputs.read(folder)
+        size = {"case": case, "buses": told.network.n_bus, "aggregators": len(told.buses),
+                "cars": CARS[case], "cars_per_group": told.scenarios[0].cars_per_group}  # fmt: skip
+        for command in commands:
+            wall, processor = evcm(command, "--inputs", folder, "--out", out, "--jobs", jobs,
+                                   *COMMANDS[command])  # fmt: skip
+            rows[command] = {**size, **facts(command, out), "jobs": jobs, "wall_s": wall,
+                             "processor_s": processor}  # fmt: skip
+    return rows
 
 
-def main(case="case30"):
-    """Measure one case, print its row, and store that of case118."""
-    row = measure(case, CARS[case])
-    for name, value in row.items():
-        print(f"{name:16s}{value:.4g}" if isinstance(value, float) else f"{name:16s}{value}")
-    if case == "case118":
-        measured.store("your_network", "case118", [row])
+def main(case="case30", *commands):
+    """Measure one case, print its rows, and store them: a study under the name of its case."""
+    for command, row in measure(case, commands or COMMANDS).items():
+        print(command)
+        for name, value in row.items():
+            print(
+                f"  {name:18s}{value:.4g}" if isinstance(value, float) else f"  {name:18s}{value}"
+            )
+        measured.store("your_network", case if command == "study" else f"{case} {command}", [row])
 
 
 if __name__ == "__main__":
