@@ -97,20 +97,20 @@ def slide(
 
 
 def _mark_first(figure: go.Figure, first: pd.DataFrame, language: str) -> None:
-    """Shade the range in which a regime starts to fail, and name its median beside its line."""
-    for k, row in enumerate(first.sort_values("median").to_dict("records")):
-        regime, median = str(row["regime"]), float(row["median"])
-        if np.isfinite(median) and np.isfinite(row["p95"]):
-            colour = plots.REGIME_COLOURS[regime]
-            figure.add_vrect(
-                x0=row["p05"], x1=row["p95"], fillcolor=colour, opacity=0.12, line_width=0,
-            )  # fmt: skip
-            figure.add_vline(
-                x=median, line_dash="dash", line_color=colour,
-                annotation_text=f"{regime_name(regime, language)}: {number(median, language)}",
-                annotation_font_color=colour, annotation_position="top right",
-                annotation_yshift=-20 * k, annotation_xshift=6,
-            )  # fmt: skip
+    """Shade the range in which a regime starts to fail, and name its median right of the lines."""
+    drawn = first[np.isfinite(first["median"]) & np.isfinite(first["p95"])].sort_values("median")
+    right = drawn["median"][drawn["median"] < 2 * drawn["median"].min()].max()
+    for k, (regime, median, low, high) in enumerate(
+        drawn[["regime", "median", "p05", "p95"]].itertuples(index=False)
+    ):
+        colour = plots.REGIME_COLOURS[regime]
+        figure.add_vrect(x0=low, x1=high, fillcolor=colour, opacity=0.12, line_width=0)
+        figure.add_vline(x=median, line_dash="dash", line_color=colour)
+        figure.add_annotation(
+            x=max(median, right), y=1, yref="paper", xanchor="left", yanchor="top", xshift=6,
+            yshift=-20 * k, showarrow=False, font_color=colour,
+            text=f"{regime_name(regime, language)}: {number(median, language)}",
+        )  # fmt: skip
 
 
 def quantity(
