@@ -118,6 +118,8 @@ def test_what_a_page_shows_is_numbered(chromium, name):
 WORDS = {
     r"\bdear(?:er|est)?\b": "expensive",
     r"\b(?:the|its|this|each) prints?\b(?! *\()": "the printed form",
+    r"\bdeficits? (?:at|of (?:energy|power|\d))|\blargest deficit": "shortage, or not supplied",
+    r"\b(?:[Pp]eriod|[Hh]alf-hour)s? \d": "the time of the clock",
     r"\}\s\$(?=[;, .)\"])(?!.*\\)": "USD",
 }
 """Words that the book does not use, and what it says."""
