@@ -34,8 +34,10 @@ def scaling(benchmark: Benchmark) -> go.Figure:
                 x=cars, y=values[-1] * cars / cars[-1], mode="lines", name="linear",
                 line={"dash": "dot", "color": SERIES[5]}, row=1, col=column,
             )  # fmt: skip
-        figure.update_xaxes(type="log", title_text="cars", row=1, col=column)
-        figure.update_yaxes(type="log" if column < 3 else "linear", row=1, col=column)
+        figure.update_xaxes(type="log", dtick=1, title_text="cars", row=1, col=column)
+        figure.update_yaxes(
+            **{"type": "log", "dtick": 1} if column < 3 else {"type": "linear"}, row=1, col=column
+        )
     figure.update_yaxes(rangemode="tozero", row=1, col=3)
     figure.update_layout(showlegend=False, height=380)
     describe(figure, "Time, memory and gap against cars; the dotted line grows with the cars.")
