@@ -32,7 +32,7 @@ from evcm.study import growing
 from evcm.study import hosting_points as points
 from evcm.study.feeder_limits import FeederTask
 from evcm.study.flow import quiet
-from evcm.study.limits import LATEST_H, LimitsTask, OutageTask
+from evcm.study.limits import LATE_H, LimitsTask, OutageTask
 from evcm.study.tasks import run_key
 
 TABLES = (
@@ -239,7 +239,10 @@ def _thresholds(grid: Grid, inputs: Inputs) -> list[points.ThresholdTask]:
 def _limit_tables(
     grid: Grid, store: Store, jobs: Jobs, progress: Progress, inputs: Inputs
 ) -> dict[str, pd.DataFrame]:
-    clamps = [LimitsTask(latest, grid.counts, grid.fleet(grid.days, inputs)) for latest in LATEST_H]
+    clamps = [
+        LimitsTask(latest, grid.counts, grid.fleet(grid.days, inputs))
+        for latest in dict.fromkeys((inputs.law().departure_latest_h, LATE_H))
+    ]
     found = each(clamps, store, "limits", jobs, progress, "Uncontrolled, limit by limit")
     tables = {
         name: pd.concat(
@@ -395,5 +398,6 @@ def first_counts(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _binding(limits: pd.DataFrame) -> str:
     """The limit that alone gives the least median count, at the law's own clamp."""
-    mine = limits[(limits["latest_h"] == LATEST_H[0]) & (limits["limit"] != "all limits")]
+    own = limits["latest_h"] == limits["latest_h"].iloc[0]
+    mine = limits[own & (limits["limit"] != "all limits")]
     return str(mine.groupby("limit")["first_cars"].median().idxmin())
