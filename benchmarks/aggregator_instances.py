@@ -4,9 +4,10 @@
 
 FOLDER holds instances (.npz; by default ../shared/reference/eva). With --study, or without such a
 folder, the 22 problems of a scenario are drawn in the published way (weighted groups, system cap).
-One line for each problem: cars, groups, plugged-in (period, group, sample) triples; columns and
-rows of the first LP, periods with a convex hull, nodes and LPs; processor seconds (one thread),
-wall-clock seconds, proven gap; and, where ../shared/reference has it, what the published run of the
+One line for each problem: cars, groups, plugged-in (period, group, sample) triples; periods with a
+convex hull, nodes and linear programs; processor seconds (one thread), wall-clock seconds, proven
+gap; with --before, the former method's processor seconds, its proven gap and its commit (200 s of
+wall clock at most, in which case its gap says so); and, where ../shared/reference has it, what the published run of the
 same problem needed (CPLEX through NEOS, 4 threads, 25,200 s allowed) and the gap it stopped at.
 Medians and maxima at the end.
 With --store the rows go to benchmarks/results/aggregator_instances.json, which the book shows.
@@ -76,8 +77,8 @@ for line in sys.stdin:
     path, gap = line.split()
     problem = load_problem(path)
     began = time.process_time()
-    solve_decomposition(problem, gap=float(gap))
-    print(time.process_time() - began, flush=True)
+    plan = solve_decomposition(problem, gap=float(gap), time_limit_s=200.0)
+    print(time.process_time() - began, 100 * plan.gap, flush=True)
 """
 
 
@@ -89,9 +90,11 @@ class Before:
             [sys.executable, "-c", BEFORE], env=os.environ | {"PYTHONPATH": str(checkout)},
             cwd=checkout, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
+        told = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+        self.commit = subprocess.run(told, capture_output=True, text=True, check=True).stdout[:-1]
 
-    def seconds(self, problem, gap):
-        """Processor seconds of one problem."""
+    def measure(self, problem, gap):
+        """Processor seconds and proven gap of one problem."""
         from evcm.aggregator.problem import save_problem
 
         with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +102,8 @@ class Before:
             save_problem(path, problem)
             self.worker.stdin.write(f"{path} {gap}\n")
             self.worker.stdin.flush()
-            return float(self.worker.stdout.readline())
+            seconds, found = map(float, self.worker.stdout.readline().split())
+        return {"before, cpu s": seconds, "before, gap %": found, "before, code": self.commit}
 
 
 def measure(name, problem, gap):
@@ -146,10 +150,10 @@ def main():
             measure(name, problem, 0.1)  # compiled kernels are loaded now
             before = Before(arguments.before) if arguments.before else None
             if before is not None:
-                before.seconds(problem, 0.1)
+                before.measure(problem, 0.1)
         rows.append(measure(name, problem, arguments.gap))
         if before is not None:
-            rows[-1]["before, cpu s"] = before.seconds(problem, arguments.gap)
+            rows[-1] |= before.measure(problem, arguments.gap)
         print(", ".join(f"{k} {_short(v)}" for k, v in rows[-1].items()), flush=True)
     if arguments.store:
         from evcm.store import measured

@@ -34,7 +34,7 @@ class Answer:
 
 
 class LP:
-    """One HiGHS object whose bounds and costs change and to which rows and columns are added.
+    """One HiGHS object, to which rows and columns are added.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class LP:
         lp.a_matrix_.value_ = matrix.data
         self.highs = highspy.Highs()
         self.columns, self.rows = lp.num_col_, lp.num_row_
-        self.solves, self.integers = 0, 0
+        self.integers = 0
         self.option("output_flag", False)
         self.option("threads", 1)
         self._check(self.highs.passModel(lp), "passModel")
@@ -85,20 +85,6 @@ class LP:
     def option(self, name: str, value: object) -> None:
         """Set an option of HiGHS."""
         self._check(self.highs.setOptionValue(name, value), f"option {name} = {value}")
-
-    def bounds(self, column: ArrayLike, low: FloatArray, high: FloatArray) -> None:
-        """Set bounds of some columns."""
-        at = np.asarray(column, np.int32)
-        if at.size:
-            low, high = np.ascontiguousarray(low, float), np.ascontiguousarray(high, float)
-            self._check(self.highs.changeColsBounds(at.size, at, low, high), "bounds")
-
-    def costs(self, column: ArrayLike, cost: FloatArray) -> None:
-        """Set costs of some columns."""
-        at = np.asarray(column, np.int32)
-        if at.size:
-            value = np.ascontiguousarray(cost, float)
-            self._check(self.highs.changeColsCost(at.size, at, value), "costs")
 
     def integer(self, column: ArrayLike) -> None:
         """Let some columns take whole values only."""
@@ -130,16 +116,11 @@ class LP:
         self._check(status, "rows")
         self.rows += count
 
-    def copy_basis(self, other: LP) -> None:
-        """Start from the basis of an LP of the same size."""
-        self._check(self.highs.setBasis(other.highs.getBasis()), "basis")
-
     def solve(self, solver: str = "choose", time_limit_s: float = np.inf) -> Answer:
         """Solve; `solver` is choose, ipm or simplex (which starts from the last basis)."""
         self.option("solver", solver)
         # HiGHS measures its limit from the object's first run on.
         self.option("time_limit", min(1e30, self.highs.getRunTime() + max(0.0, time_limit_s)))
-        self.solves += 1
         kinds = highspy.HighsModelStatus
         settled = (
             kinds.kOptimal, kinds.kTimeLimit, kinds.kInfeasible, kinds.kUnboundedOrInfeasible

@@ -15,8 +15,8 @@ from evcm.aggregator import methods
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.infeasible import least_cap
 from evcm.aggregator.interior import market
+from evcm.aggregator.interior.market import least_by_step
 from evcm.aggregator.interior.search import Search
-from evcm.aggregator.market import least_by_step
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import save_plan
 from evcm.aggregator.problem import AggregatorProblem, load_problem

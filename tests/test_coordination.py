@@ -83,7 +83,7 @@ def test_a_cap_on_feeding_in_binds_alike_in_every_method(seed):
     most = -least_power(free).min()
     assert most > 0
     tight = wide.with_options(export_cap_mw=np.full(wide.periods, 0.5 * most))
-    plans = [aggregator.solve(tight, m, gap=1e-4) for m in ("model", "interior", "decomposition")]
+    plans = [aggregator.solve(tight, m, gap=1e-4) for m in ("model", "interior")]
     for plan in plans:
         assert least_power(plan).min() >= -0.5 * most - 1e-6
         assert plan.cost_usd >= free.bound_usd - 1e-9

@@ -5,9 +5,6 @@
 ``interior``
     Exact: a structured interior-point method inside branch and bound, for groups of cars and for
     single cars.
-``decomposition``
-    Exact, on HiGHS alone: convex hulls of the price steps, branching on periods. For groups of
-    cars and small fleets.
 ``single-cars``
     Prices the totals and solves each car alone; its work grows about linearly in cars.
 ``model``
@@ -31,37 +28,24 @@ from evcm.errors import Checks, SolverError
 from evcm.inputs.prices import PriceSeries
 from evcm.store import fingerprint
 
-Method = Literal["auto", "interior", "decomposition", "single-cars", "model"]
-METHODS: tuple[Method, ...] = (
-    "auto", "interior", "decomposition", "single-cars", "model",
-)  # fmt: skip
+Method = Literal["auto", "interior", "single-cars", "model"]
+METHODS: tuple[Method, ...] = ("auto", "interior", "single-cars", "model")
 
 SOLVERS = {
     "interior": "evcm.aggregator.interior.solve:solve_interior",
-    "decomposition": "evcm.aggregator.decomposition.solve:solve_decomposition",
     "single-cars": "evcm.aggregator.single_cars.solve:solve_single_cars",
     "model": "evcm.aggregator.model_solver:solve_model",
 }
 """Where each method is. It is loaded when it is asked for, so that an edit of one method leaves
 stored plans of the others valid (see `code`)."""
 
-AUTO: tuple[Method, ...] = ("decomposition", "interior", "single-cars")
+AUTO: tuple[Method, ...] = ("interior", "single-cars")
 """Methods that ``auto`` chooses from."""
 
 LARGE_FLEET = 400_000
 """Plugged-in (period, group, sample) triples above which `auto` prices clusters of cars."""
 
-FEW_VEHICLES = 15
-"""Groups up to which `auto` takes the decomposition.
-
-Few groups are coarse lumps of cars. On buses of a fleet of 2,200 with 5 to 10 groups it took 3 to 6
-times less processor time than the interior method at a gap of 0.1 %, and up to 80 times less at
-0.001 %. On random problems of 12 groups the interior method took 1.3 times less, of 16 five times.
-"""
-
-NEXT: dict[Method, Method] = {
-    "single-cars": "interior", "interior": "model", "decomposition": "model"
-}  # fmt: skip
+NEXT: dict[Method, Method] = {"single-cars": "interior", "interior": "model"}
 """Who solves what a method gives up: every plan that `solve` returns is certified."""
 
 
@@ -85,7 +69,7 @@ def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
         "CVaR": problem.risk_weight > 0,
         "vehicles of different kinds": problem.feeds_in is not None or any(map(np.ndim, figures)),
         "given prices": isinstance(problem.price, PriceSeries),
-        "caps on feeding in": method == "single-cars" and problem.export_cap_mw is not None,
+        "caps on feeding in": problem.export_cap_mw is not None,
     }
     return [name for name, asked in missing.items() if asked]
 
@@ -99,8 +83,6 @@ def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[
     if method == "auto":
         large = int(problem.available.sum()) > LARGE_FLEET and problem.export_cap_mw is None
         chosen = "single-cars" if large else "interior"
-        if problem.vehicles <= FEW_VEHICLES and not unknown_options(problem, "decomposition"):
-            chosen = "decomposition"
     missing = unknown_options(problem, chosen)
     if not missing:
         return chosen, ""
@@ -126,7 +108,7 @@ def solve(
     Parameters
     ----------
     problem : AggregatorProblem
-    method : {"auto", "interior", "decomposition", "single-cars", "model"}
+    method : {"auto", "interior", "single-cars", "model"}
         An option that a fast method does not know sends the problem to the model; the plan's
         status says so.
     gap : float

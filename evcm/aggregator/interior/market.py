@@ -22,7 +22,6 @@ from evcm import compiled as nb
 from evcm.aggregator.interior.cars import PricedVisits, Segments, Units
 from evcm.aggregator.interior.chains import JIT
 from evcm.aggregator.interior.kernels import MarketData, R, Rows
-from evcm.aggregator.market import least_by_step
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray, IntArray
 
@@ -317,6 +316,49 @@ def read(
     b = np.argmin(extra, axis=2)
     real = np.take_along_axis(extra, b[..., None], 2)[..., 0]
     return Reading(a, b, cost[each, a], real @ probability)
+
+
+@nb.njit(cache=True)
+def least_by_step(  # type: ignore[no-untyped-def]  # pragma: no cover
+    price, probability, a_low, a_high, b_low, b_high, a_ok, b_ok, q, r, value_a, value_b
+):
+    """Least of cost + q P + Σ_n r_n E_n in each period, with each step enforced in turn.
+
+    With the steps given, the expression is linear in every E_n, and after minimising over E_n it is
+    concave in P, so the ends of the ranges suffice. Fills `value_a` (T, S) for P in step a and
+    `value_b` (T, N, S) for E_n in step b; infinite where a step is closed.
+    """
+    T, S = a_low.shape
+    N = r.shape[1]
+    best = np.empty(N)
+    for t in range(T):
+        for a in range(S):
+            value_a[t, a] = np.inf
+            for n in range(N):
+                value_b[t, n, a] = np.inf
+        for a in range(S):
+            if not a_ok[t, a]:
+                continue
+            for side in range(2):
+                p = a_low[t, a] if side == 0 else a_high[t, a]
+                total = (price[t, a] + q[t]) * p
+                for n in range(N):
+                    best[n] = np.inf
+                    for b in range(S):
+                        if b_ok[t, n, b]:
+                            up = probability[n] * (price[t, b] - price[t, a])
+                            c = up + r[t, n]
+                            v = min(c * b_low[t, n, b], c * b_high[t, n, b]) - up * p
+                            best[n] = min(best[n], v)
+                    total += best[n]
+                value_a[t, a] = min(value_a[t, a], total)
+                for n in range(N):
+                    for b in range(S):
+                        if b_ok[t, n, b]:
+                            up = probability[n] * (price[t, b] - price[t, a])
+                            c = up + r[t, n]
+                            v = min(c * b_low[t, n, b], c * b_high[t, n, b]) - up * p
+                            value_b[t, n, b] = min(value_b[t, n, b], total - best[n] + v)
 
 
 class Bound(NamedTuple):

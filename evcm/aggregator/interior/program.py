@@ -232,6 +232,7 @@ def solve_program(
         np.zeros((N, 2 * T, 2 * T)), np.zeros((size, size)), np.zeros((N, 2 * T)),
         np.zeros((N, 2 * T)),
     )  # fmt: skip
+    whole = np.empty_like(A)
     right, b, found, good = np.zeros((N, 2 * T)), np.zeros(size), np.zeros(3), np.ones(N, bool)
     pairs = (6 if chains.limited else 4) * chains.low.size + 5 * T * N
     pairs += 2 * int((~d.block).sum()) * N + S + d.y.size
@@ -245,6 +246,8 @@ def solve_program(
         db = dgetrs(lu, pivot, b, trans=1)[0]
         kernels.totals_right_side(T, N, x, start, db, right)
         deta = (A @ right[:, :, None])[:, :, 0]
+        rest = right - (whole @ deta[:, :, None])[:, :, 0]  # digits that the inverse has lost
+        deta += (A @ rest[:, :, None])[:, :, 0]
         rp, rd = kernels.back(T, N, rows, d, s, x, start, db, deta, sm, me)
         run(ch.back, N, (T, chains, levels, work, deta, sm, e))
         return (
@@ -276,6 +279,7 @@ def solve_program(
         mu = comp / pairs
         run(ch.factor, N, (T, chains, levels, work, A))
         kernels.factor(T, N, rows, d, s, x, A)
+        whole[:] = A
         run(kernels.invert, N, (A, good))
         if not good.all():
             break
@@ -287,11 +291,14 @@ def solve_program(
         work.second[:] = 0.0
         for array in x.second:
             array[:] = 0.0
-        ap, ad = direction(0.0)
-        ap, ad = min(1.0, ap), min(1.0, ad)
-        run(ch.products, N, (chains, levels, work, e, ap, ad))
-        after = float(work.reach[2].sum()) + kernels.products(T, N, rows, d, s, x, me, ap, ad)
-        sm = max((after / comp) ** 3 * mu, 0.02 * tolerance / pairs)
+        sm = mu
+        if comp >= tolerance:
+            ap, ad = direction(0.0)
+            ap, ad = min(1.0, ap), min(1.0, ad)
+            run(ch.products, N, (chains, levels, work, e, ap, ad))
+            after = float(work.reach[2].sum()) + kernels.products(T, N, rows, d, s, x, me, ap, ad)
+            sm = max((after / comp) ** 3 * mu, 0.02 * tolerance / pairs)
+        # else only rows are not met yet: smaller products would cost digits
         ap, ad = direction(sm)
         ap, ad = min(1.0, 0.995 * ap), min(1.0, 0.995 * ad)
         slow = slow + 1 if max(ap, ad) < 1e-3 or (warm and min(ap, ad) < 0.05) else 0

@@ -1,1 +1,0 @@
-"""Exact method for groups of cars: convex hulls of the price steps on HiGHS, and branching."""
