@@ -7,8 +7,9 @@ folder, the 22 problems of a scenario are drawn in the published way (weighted g
 One line for each problem: cars, groups, plugged-in (period, group, sample) triples; periods with a
 convex hull, nodes and linear programs; processor seconds (one thread), wall-clock seconds, proven
 gap; with --before, the former method's processor seconds, its proven gap and its commit (200 s of
-wall clock at most, in which case its gap says so); and, where ../shared/reference has it, what the published run of the
-same problem needed (CPLEX through NEOS, 4 threads, 25,200 s allowed) and the gap it stopped at.
+wall clock at most: a gap above the one asked for tells that); and, where ../shared/reference has
+it, what the published run of the same problem needed (CPLEX through NEOS, 4 threads, 25,200 s
+allowed) and the gap it stopped at.
 Medians and maxima at the end.
 With --store the rows go to benchmarks/results/aggregator_instances.json, which the book shows.
 """

@@ -9,11 +9,11 @@ import pytest
 from scipy.optimize import linprog
 
 from evcm.aggregator import methods
+from evcm.aggregator import storage as dp
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.interior.solve import solve_interior
 from evcm.aggregator.problem import load_problem
 from evcm.aggregator.single_cars import master
-from evcm.aggregator.single_cars import storage as dp
 from evcm.aggregator.single_cars.clusters import priced_visits
 from evcm.aggregator.single_cars.market import spread, system_prices
 from evcm.aggregator.single_cars.solve import _market, solve_single_cars

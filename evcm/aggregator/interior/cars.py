@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from evcm import compiled as nb
+from evcm.aggregator import storage
 from evcm.aggregator.interior.chains import JIT, Chains
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.single_cars import storage
-from evcm.aggregator.single_cars.storage import CYCLIC, EXACT, OPEN
+from evcm.aggregator.storage import CYCLIC, EXACT, OPEN
 from evcm.arrays import BoolArray, FloatArray, IntArray
 
 SLACK_KWH = 1e-7

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evcm.aggregator import storage as dp
+from evcm.aggregator.interior.cars import cut_visits
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.single_cars import storage as dp
 from evcm.arrays import FloatArray, IntArray
 
 NEVER = -1e12
@@ -31,7 +32,7 @@ class PricedVisits:
     ----------
     vehicle, first, length, start, end, kind
         Whose visit, first period (0-based), periods, level before it and (at least) after it, and
-        how it ends (`_storage_dp`).
+        how it ends (`evcm.aggregator.storage`).
     weight : FloatArray
         Cars of the group, in units of the master problem.
     wear : FloatArray
@@ -127,27 +128,18 @@ def priced_visits(
     problem: AggregatorProblem, clusters_per_sample: int, unit_mw: float
 ) -> PricedVisits:
     """Visits of a problem in clusters; power is counted in `unit_mw`."""
-    v, battery = problem.visits, problem.battery
-    vehicle, sample = v.vehicle.astype(np.int64), v.sample.astype(np.int64)
-    first, length = v.start.astype(np.int64), v.length.astype(np.int64)
-    always = v.always_plugged
-    start = np.where(always, 0.0, v.arrival_soc_kwh)
-    end = np.full(len(v), battery.departure_soc_kwh)
-    kind = np.where(always, dp.CYCLIC, dp.OPEN).astype(np.int64)
-    if problem.midnight_soc_kwh is not None:
-        vehicle, sample, first, length, start, end, kind = _split_at_midnight(
-            problem, vehicle, sample, first, length, start, end, kind
-        )
+    g, battery = cut_visits(problem), problem.battery
+    vehicle, sample = g.vehicle, g.sample
     wear = (problem.wear_usd_per_kwh / problem.group_size)[vehicle]
-    order, offsets, of_sample = _clusters(sample, first, length, wear, clusters_per_sample)
+    order, offsets, of_sample = _clusters(sample, g.start, g.length, wear, clusters_per_sample)
     wide = battery.soc_max_kwh - battery.soc_min_kwh
     return PricedVisits(
         vehicle=vehicle[order],
-        first=first[order],
-        length=length[order],
-        start=start[order],
-        end=end[order],
-        kind=kind[order],
+        first=g.start[order],
+        length=g.length[order],
+        start=g.arrival_kwh[order],
+        end=g.end_kwh[order],
+        kind=g.kind[order],
         weight=problem.group_size[vehicle[order]] / unit_mw,
         wear=(wear * problem.probability[sample])[order],
         offsets=offsets,
@@ -159,30 +151,6 @@ def priced_visits(
         down=float(problem.discharge_step_kwh[0]) if problem.allow_v2g else wide,
         mw_per_kwh=1.0 / (1000.0 * problem.period_h),
     )
-
-
-def _split_at_midnight(
-    problem: AggregatorProblem, vehicle: IntArray, sample: IntArray, first: IntArray,
-    length: IntArray, start: FloatArray, end: FloatArray, kind: IntArray,
-) -> Iterator[NDArray[Any]]:  # fmt: skip
-    """Visits that hold period 1 become two, with the given charge (20) between them."""
-    assert problem.midnight_soc_kwh is not None
-    T = problem.periods
-    given = np.asarray(problem.midnight_soc_kwh, float)[vehicle, sample]
-    before = (-first) % T + 1
-    cyclic = kind == dp.CYCLIC
-    cut = (before <= length) & ~cyclic
-    rest = cut & (length > before)
-    first_part = (
-        vehicle, sample, np.where(cyclic, 1, first) % T, np.where(cut, before, length),
-        np.where(cyclic, given, start), np.where(cut | cyclic, given, end),
-        np.where(cut | cyclic, dp.EXACT, kind),
-    )  # fmt: skip
-    second_part = (
-        vehicle[rest], sample[rest], np.full(int(rest.sum()), 1) % T, (length - before)[rest],
-        given[rest], end[rest], kind[rest],
-    )  # fmt: skip
-    return (np.concatenate(pair) for pair in zip(first_part, second_part, strict=True))
 
 
 def _clusters(
