@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from evcm.errors import Checks
     from evcm.inputs.study import Inputs
     from evcm.store.each import Jobs, Progress
     from evcm.trips.montecarlo import Side
@@ -99,19 +100,19 @@ def which_inputs(folder: Path | None) -> Inputs:
 
 
 def which_cases(
-    scenario: str, side: str, inputs: Inputs
+    scenario: str, side: str, inputs: Inputs, checks: Checks | None = None
 ) -> tuple[tuple[int, ...], tuple[Side, ...]]:
     """Scenario numbers and sides of the options ``--scenario`` and ``--side``.
 
     Raises
     ------
     InputError
-        One of them is none of the names.
+        One of them is none of the names; what `checks` found before is told with it.
     """
     from evcm.errors import Checks
     from evcm.trips.montecarlo import SIDES
 
-    checks = Checks("command line")
+    checks = checks or Checks("command line")
     names = [str(s.number) for s in inputs.scenarios]
     checks.require(scenario in [*names, "all"], "--scenario", scenario, ", ".join([*names, "all"]))
     checks.require(side in (*SIDES, "both"), "--side", side, ", ".join((*SIDES, "both")))

@@ -46,13 +46,14 @@ def trips(
 
     Example: evcm trips --scenario 3 --law printed --seed 7 --out results
     """
+    from evcm.errors import Checks
     from evcm.store import files
     from evcm.trips import montecarlo
 
     told = which_inputs(inputs)
-    chosen = [told.scenario(number) for number in which_cases(scenario, "both", told)[0]]
-    if out is not None and out.is_file():
-        files.refuse(f"--out {out}", "a file", "a folder")
+    checks = Checks("evcm trips")
+    checks.require(out is None or not out.is_file(), "--out", str(out), "a folder")
+    chosen = [told.scenario(n) for n in which_cases(scenario, "both", told, checks)[0]]
     trip_law = told.law(law) if told.laws else None
     results = [montecarlo.simulate(s, trip_law, seed, threads, told) for s in chosen]
     table = montecarlo.table_1(results)
