@@ -44,6 +44,18 @@ def test_a_growing_fleet_is_the_fleet_of_its_first_cars():
     np.testing.assert_array_equal(unserved, 0.0)
 
 
+def test_blocks_of_slow_chargers_leave_what_their_cars_alone_would():
+    told = inputs.paper()
+    slow = replace(told.vehicles[0].charger, power_kw=1.0)
+    day = growing.drawn_day(1500, 1)
+    power, unserved = growing.growing_fleet_mw(day, 500, slow)
+    for blocks in (1, 2, 3):
+        whole = uncontrolled.charge_at_once(growing.first_cars(day, 0, 500 * blocks), slow)
+        np.testing.assert_allclose(power[blocks], whole.power_mw[:, :, 0], atol=1e-9)
+        np.testing.assert_allclose(unserved[blocks], whole.unserved_kwh[0], rtol=1e-9)
+    assert 0 < unserved[1] < unserved[2] < unserved[3]
+
+
 def test_the_first_shortage_is_where_a_scan_finds_it():
     site = case.reference_day()
     charger = inputs.paper().vehicles[0].charger
