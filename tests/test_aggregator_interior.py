@@ -17,6 +17,7 @@ from evcm.aggregator.interior.solve import solve_interior
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.errors import InfeasibleError, SolverError
+from evcm.study import hosting_points
 
 ODD = Path(__file__).resolve().parents[2] / "shared" / "reference" / "eva-odd"
 
@@ -46,6 +47,17 @@ def test_odd_problems_agree_with_the_model(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(100, 300))
 def test_many_odd_problems_agree_with_the_model(seed: int) -> None:
     agree(odd_problem(seed))
+
+
+@pytest.mark.parametrize("at", [(33, 2211, 3, 12), (44, 2200, 3, 13)])
+def test_coarse_groups_keep_their_digits(at: tuple[int, int, int, int]) -> None:
+    """The rows' inverse loses digits on few large groups; refined once, it closes these."""
+    groups, cars, seed, bus = at
+    point = hosting_points.Point("apart", cars, seed, 150.0, 1.0, groups, 3, 1e-4)
+    problem = next(p for p in hosting_points.grouped_problems(point) if p.bus == bus)
+    plan = solve_interior(problem, 1e-4)
+    certify_plan(problem, plan)
+    assert plan.gap <= 1e-4
 
 
 def test_most_odd_problems_need_no_other_method() -> None:
