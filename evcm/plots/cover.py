@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 
 from evcm import plots
 from evcm.coordination.regimes import NO_CARS, REGIMES
+from evcm.study import seeds
 
 WORDS: dict[str, dict[str, str]] = {
     "en": {
@@ -79,6 +80,23 @@ def interval(
     """A value with its interval: ``912 (834 to 960)``, or ``912 (de 834 a 960)``."""
     first, least, most = (number(x, language, decimals) for x in (value, low, high))
     return f"{first} (de {least} a {most})" if language == "es" else f"{first} ({least} to {most})"
+
+
+def bills(
+    regimes: pd.DataFrame, drawn: pd.DataFrame, language: str = "en", side: str = "max"
+) -> dict[str, str]:
+    """What the largest fleet's day costs by regime (USD), each with its interval of draws.
+
+    `regimes` is the table of `evcm.study.comparison.load`, `drawn` that of `evcm.study.seeds.load`;
+    a regime without draws is left out.
+    """
+    mine = regimes[(regimes["side"] == side) & (regimes["cars"] == regimes["cars"].max())]
+    spread = seeds.intervals(drawn, "paid_usd").reset_index()
+    mine = mine.merge(spread, on=["scenario", "side", "regime"])
+    return {
+        str(row["regime"]): interval(row["paid_usd"], *seeds.around(row["paid_usd"], row), language)
+        for _, row in mine.iterrows()
+    }
 
 
 def cover(
