@@ -8,6 +8,8 @@ import gzip
 import http.server
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
@@ -59,6 +61,25 @@ def test_pages_have_a_label_of_their_own_name(page):
 def test_code_of_a_chapter_is_python_without_cell_options():
     for page in book.chapters():
         compile(book.code(page), str(page), "exec")
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in book.chapters() if book.is_executed(p)], ids=lambda p: p.stem
+)
+def test_code_of_a_chapter_knows_every_name(page):
+    """No undefined name and no import that is not used: a cell that fails is known before it runs."""
+    assert name_faults(book.code(page)) == ""
+
+
+def name_faults(code: str) -> str:
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--select", "F"]
+    return subprocess.run(
+        [*command, "--output-format", "concise", "-"], input=code, capture_output=True, text=True
+    ).stdout
+
+
+def test_an_unknown_name_is_a_fault():
+    assert "F821" in name_faults("from evcm.plots import pages\npages.show(cover)\n")
 
 
 @pytest.mark.parametrize(
