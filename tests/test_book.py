@@ -67,7 +67,7 @@ def test_code_of_a_chapter_is_python_without_cell_options():
     "page", [p for p in book.chapters() if book.is_executed(p)], ids=lambda p: p.stem
 )
 def test_code_of_a_chapter_knows_every_name(page):
-    """No undefined name and no import that is not used: a cell that fails is known before it runs."""
+    """No undefined name, no unused import: a cell that would fail is known before it runs."""
     assert name_faults(book.code(page)) == ""
 
 
