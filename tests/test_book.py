@@ -19,7 +19,7 @@ import pytest
 
 from book._ext import evcm_book
 from book._tools import build as book
-from book._tools import notebook, pages
+from book._tools import notebook, pages, registry
 from book._tools.execution import SlicedManager
 from evcm import __version__
 from evcm.store import fingerprint
@@ -92,16 +92,20 @@ def test_cells_in_view_are_short_and_hold_no_check(page):
     assert faults == {}
 
 
-def numbered():
-    """Chapters, cover and their Spanish pages; the parts of the reference are lists."""
-    text = (book.ROOT / "_toc.yml").read_text("utf-8")
-    parts = [p for p in text.split("- caption: ") if not p.startswith("Reference")]
-    return sorted(set(re.findall(r"(?:file|root): book/(\S+)", "".join(parts))))
+REGISTRY = re.compile(r"^```\{evcm-registry\} (.+)\n```$", re.MULTILINE)
+FROM_RESULTS = "study_time"
+"""The text of the registry that needs the whole study; it has no table."""
 
 
-@pytest.mark.parametrize("name", numbered())
-def test_figures_and_tables_have_a_caption_that_says_what_to_see(name):
-    assert pages.without_caption(chapter(name).read_text("utf-8")) == []
+def registered(match: re.Match) -> str:
+    """What a directive of the registry puts into its page."""
+    name, *arguments = match[1].split()
+    return "" if name == FROM_RESULTS else getattr(registry, name)(*arguments)
+
+
+@pytest.mark.parametrize("page", book.chapters(), ids=lambda p: p.stem)
+def test_figures_and_tables_have_a_caption_that_says_what_to_see(page):
+    assert pages.without_caption(REGISTRY.sub(registered, page.read_text("utf-8"))) == []
 
 
 def test_a_figure_or_table_without_a_caption_is_a_fault():
@@ -114,6 +118,8 @@ def test_a_figure_or_table_without_a_caption_is_a_fault():
     assert pages.without_caption(cell % ("", "pages.show('words')")) == []
     two = cell % (options % "See both.", "pages.frame(t)\npages.frame(u)")
     assert len(pages.without_caption(two)) == 1
+    inside = "for t in tables:\n    pages.show(f'{t}' + pages.table([], t))"
+    assert len(pages.without_caption(cell % ("", inside))) == 1
     table = "| a |\n|---|\n| 1 |\n"
     assert len(pages.without_caption(table)) == 1
     assert pages.without_caption(f"```{{table}} See one.\n:name: t\n\n{table}```\n") == []

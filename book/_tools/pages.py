@@ -11,8 +11,8 @@ CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```[ \t]*$", re.MULTILINE | r
 SOLUTION = re.compile(r"^```\{solution-start\}.*?^```\{solution-end\}", re.MULTILINE | re.DOTALL)
 FOLDED = frozenset({"hide-input", "hide-cell", "remove-input", "remove-cell"})
 SHOWN = re.compile(
-    r"pages\.frame\(|pages\.show\(pages\.(table|folded)\(|plots\.explore\(|\w+\.page\(\)"
-    r"|(?!pages\.)(?s:.*)\.show\(\)$"
+    r"pages\.frame\(|plots\.explore\(|\w+\.page\(\)"
+    r"|(?s:pages\.show\(.*pages\.(table|folded)\()|(?!pages\.)(?s:.*)\.show\(\)$"
 )
 """A statement that shows a figure or a table."""
 MOST_LINES, MOST_COLUMNS = 12, 76
@@ -46,8 +46,13 @@ class Cell:
         return found
 
     def displays(self) -> list[str]:
-        """Statements of the cell that always show a figure or a table."""
-        words = (ast.unparse(n) for n in ast.parse(self.code).body if isinstance(n, ast.Expr))
+        """Statements of the cell, in loops and branches, too, that show a figure or a table."""
+        todo, words = list(ast.parse(self.code).body), []
+        for node in todo:
+            if isinstance(node, ast.Expr):
+                words.append(ast.unparse(node))
+            elif not isinstance(node, ast.FunctionDef):  # its caption stands where it is called
+                todo += [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.stmt)]
         return [w for w in words if SHOWN.match(w)]
 
 
@@ -90,6 +95,6 @@ def without_caption(text: str) -> list[str]:
     prose = CELL.sub("", text)
     for table in TABLE.finditer(prose):
         before = prose[: table.start()].rstrip().split("\n\n")[-1]
-        if not re.match(r"\s*`{3,}\{table\} \S", before):
+        if not re.match(r"\s*`{3,}\{table\} [^`\s][^`\n]*(\n|$)", before):
             found.append(table[0][:40])
     return found

@@ -5,7 +5,8 @@ Each function returns MyST text; a page shows it with ``{evcm-registry} function
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from book._tools import build as book
 from evcm import data, paper
@@ -22,6 +23,11 @@ KINDS = {
     "reading": "the paper leaves units, indices or groups open",
     "reformulation": "another form with the same optimum",
 }
+
+
+def captioned(says: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A numbered table; its caption says what it holds and what to see."""
+    return f"```{{table}} {says}\n\n{table(head, rows)}\n```"
 
 
 def chapter_of(equation: Equation) -> str:
@@ -71,7 +77,9 @@ def exhibits(kind: str, key: str = MAIN) -> str:
         if e.kind == kind:
             made = ", ".join(map(function_link, e.made_by.split()))
             rows.append([e.number, e.title, f"{{ref}}`{e.chapter}`", made, e.note])
-    return table([kind, "shows", "chapter", "made by", "note"], rows)
+    head = [kind, "shows", "chapter", "made by", "note"]
+    says = f"{kind}s of the paper. See where each is made again, and by what."
+    return captioned(says, head, rows)
 
 
 def coverage(key: str = MAIN) -> str:
@@ -83,7 +91,14 @@ def coverage(key: str = MAIN) -> str:
         kinds = [sum(e.kind == kind for e in entries) for kind in KINDS]
         made = sum(bool(functions.get(e.number)) for e in entries)
         rows.append([section, len(entries), len(entries) - sum(kinds), *kinds, made])
-    return table(["section", "equations", "as printed", *KINDS, "with a function"], rows)
+    head = ["section", "equations", "as printed", *KINDS, "with a function"]
+    says = f"Equations of {named(key)} by section. See how many are computed as printed."
+    return captioned(says, head, rows)
+
+
+def named(key: str) -> str:
+    """A paper in the middle of a sentence."""
+    return "the paper" if key == MAIN else f"the companion paper on the {key}"
 
 
 def sections(key: str = MAIN) -> tuple[str, ...]:
@@ -122,13 +137,14 @@ def _test(node: str) -> str:
 def notation(key: str = MAIN) -> str:
     """Table of symbols: in formulas, in the code, unit, meaning."""
     rows = [[f"${s.tex}$", f"`{s.name}`", s.unit, s.meaning] for s in paper.symbols(key)]
-    return table(["symbol", "in the code", "unit", "meaning"], rows)
+    says = f"Symbols of {named(key)}. See the unit of each, and its name in the code."
+    return captioned(says, ["symbol", "in the code", "unit", "meaning"], rows)
 
 
 def companions(what: str) -> str:
     """Coverage or notation of every companion paper."""
     show = {"coverage": coverage, "notation": notation}[what]
-    return "\n\n".join(f"**{key}**\n\n{show(key)}" for key in companion_papers())
+    return "\n\n".join(show(key) for key in companion_papers())
 
 
 def companion_papers() -> tuple[str, ...]:
@@ -160,7 +176,8 @@ def depends(chapter: str) -> str:
 def versions() -> str:
     """Table of the versions that made the book."""
     rows = [[name, value] for name, value in results.versions().items()]
-    return table(["package", "version"], rows)
+    says = "Packages that made this book. See the versions, which requirements.txt pins."
+    return captioned(says, ["package", "version"], rows)
 
 
 def study_record() -> str:
@@ -170,7 +187,8 @@ def study_record() -> str:
     rows = [[name, f"`{value}`"] for name, value in sorted(settings.items())]
     for name in ("key", "code", "data", "made", "processors"):
         rows.append([name, f"`{record.get(name)}`"])
-    return table(["item", "value"], rows)
+    says = "The study behind this book. See its settings, seed and fingerprints."
+    return captioned(says, ["item", "value"], rows)
 
 
 def chapter_fingerprints() -> str:
@@ -179,4 +197,5 @@ def chapter_fingerprints() -> str:
     for name, value in book.fingerprints().items():
         names = book.modules(book.ROOT / f"{name}.md")
         rows.append([f"`{name}`", f"`{value}`", len(names)])
-    return table(["chapter", "fingerprint", "modules of evcm behind it"], rows)
+    says = "Executed chapters. See how many modules each rests on: an edit makes it stale."
+    return captioned(says, ["chapter", "fingerprint", "modules behind it"], rows)
