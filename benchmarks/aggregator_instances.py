@@ -43,7 +43,9 @@ def instances(arguments):
     from evcm.trips import fleet, montecarlo
 
     law = inputs.paper().law()
-    draw = montecarlo.grouped_draw(inputs.paper().scenario(arguments.study), law, seed=1)
+    draw = montecarlo.grouped_draw(
+        inputs.paper(), inputs.paper().scenario(arguments.study), law, seed=1
+    )
     for side in ("min", "max"):
         cars = fleet.weighted_fleet(draw, side)
         for bus in inputs.paper().buses:

@@ -32,7 +32,9 @@ from evcm.trips import fleet, montecarlo
 
 def drawn() -> AggregatorProblem:
     """Bus 14 of scenario 1, sample with the least energy, in weighted groups."""
-    draw = montecarlo.grouped_draw(inputs.paper().scenario(1), inputs.paper().law(), seed=1)
+    draw = montecarlo.grouped_draw(
+        inputs.paper(), inputs.paper().scenario(1), inputs.paper().law(), seed=1
+    )
     return of_fleet.aggregator_problem(fleet.weighted_fleet(draw, "min"), bus=14)
 
 

@@ -45,7 +45,7 @@ def main() -> None:
     opf.study_day()  # compile
 
     drawn, draw_s = timed(lambda: np.stack([
-        growing.growing_fleet_mw(growing.drawn_day(given.cars, d), 1000, charger)[0]
+        growing.growing_fleet_mw(growing.drawn_day(inputs.paper(), given.cars, d), 1000, charger)[0]
         for d in range(given.days)
     ]))  # fmt: skip
     by_bisection, bisection_s = timed(lambda: growing.first_shortage(site, drawn))
@@ -63,7 +63,7 @@ def main() -> None:
           f"ratio {ratio:.0f}; NSE {fast.nse_mwh:.4f}, {loop.nse_mwh:.4f} MWh")  # fmt: skip
 
     point = points.Point("apart", 8000, 1, charger.power_kw, 1.0, 200, 4, 0.03)
-    row, point_s = timed(lambda: points.solve_point(point))
+    row, point_s = timed(lambda: points.solve_point(inputs.paper(), point))
     print(f"one fleet of 200 groups, eleven aggregators to 3 %: {point_s:.1f} s, "
           f"NSE {row['nse_mwh']:.2f} MWh")  # fmt: skip
 

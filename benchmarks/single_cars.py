@@ -76,7 +76,7 @@ def scaled_problem(cars, seed=1, samples=10):
     share = cars / SCENARIO_CARS_AT_A_BUS
     steps = inputs.paper().market.price
     return of_fleet.aggregator_problem(
-        fleet.single_bus_fleet(cars, BUS, seed, samples), BUS,
+        fleet.single_bus_fleet(inputs.paper(), cars, BUS, seed, samples), BUS,
         system_load_mw=inputs.paper().forecast_mw * share,
         price=inputs.PriceSteps(steps.edge_mw * share, steps.price_usd_per_kwh),
         system_cap_mw=inputs.paper().market.system_cap_mw * share,
@@ -110,7 +110,7 @@ def scenario_problem(bus):
     from evcm.aggregator import of_fleet
     from evcm.trips import fleet, montecarlo
 
-    result = montecarlo.simulate(inputs.paper().scenario(3), seed=1, threads=1)
+    result = montecarlo.simulate(inputs.paper(), inputs.paper().scenario(3), seed=1, threads=1)
     return of_fleet.aggregator_problem(fleet.build_fleet(result, "min", cars_per_group=1), bus)
 
 

@@ -68,8 +68,8 @@ def kept(results, folder):
 def fleet():
     """Processor seconds of one fleet: eleven aggregators of 200 groups, and its OPF days."""
     point = points.Point("apart", 8000, 1, inputs.charger().power_kw, 1.0, 200, 4, 0.03)
-    points.solve_point(point)  # compiles
-    row, wall, cpu = clocked(lambda: points.solve_point(point))
+    points.solve_point(inputs.paper(), point)  # compiles
+    row, wall, cpu = clocked(lambda: points.solve_point(inputs.paper(), point))
     packed = sum(len(part) for part in Result(row).pack())
     return {"fleet": "8,000 cars in 200 groups", "processor_s": cpu, "wall_s": wall,
             "bytes": packed}  # fmt: skip

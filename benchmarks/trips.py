@@ -37,7 +37,9 @@ def all_scenarios(threads):
     from evcm.trips import montecarlo
 
     law = inputs.paper().law()
-    return [montecarlo.simulate(s, law, 1, threads) for s in inputs.paper().scenarios]
+    return [
+        montecarlo.simulate(inputs.paper(), s, law, 1, threads) for s in inputs.paper().scenarios
+    ]
 
 
 def first_call(folder):
@@ -62,7 +64,11 @@ def numpy_day(scenario, law, seed):
     from evcm import inputs
     from evcm.trips.cars import edge_distance_km, law_numbers, roads
 
-    net, km_of, numbers = roads(), edge_distance_km(law), law_numbers(inputs.paper(), law)
+    net, km_of, numbers = (
+        roads(inputs.paper()),
+        edge_distance_km(inputs.paper(), law),
+        law_numbers(inputs.paper(), law),
+    )
     mean, sd = numbers.speed_mean, numbers.speed_sd
     draw = np.random.default_rng(seed)
     out = np.empty(scenario.samples)
@@ -103,7 +109,9 @@ def plain_python(cars, samples):
     try:
         with np.errstate(over="ignore"):
             few = replace(inputs.paper().scenario(1), cars=cars, samples=samples)
-            wall, cpu = timed(lambda: montecarlo.simulate(few, inputs.paper().law(), 1, 1), 3)
+            wall, cpu = timed(
+                lambda: montecarlo.simulate(inputs.paper(), few, inputs.paper().law(), 1, 1), 3
+            )
     finally:
         for name, value in compiled.items():
             setattr(kernels, name, value)

@@ -10,6 +10,7 @@ import pytest
 from instances import random_problem
 from odd_problems import odd_problem
 
+from evcm import inputs
 from evcm.aggregator import load_problem, methods
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.interior.search import Search
@@ -54,7 +55,9 @@ def test_coarse_groups_keep_their_digits(at: tuple[int, int, int, int]) -> None:
     """The rows' inverse loses digits on few large groups; refined once, it closes these."""
     groups, cars, seed, bus = at
     point = hosting_points.Point("apart", cars, seed, 150.0, 1.0, groups, 3, 1e-4)
-    problem = next(p for p in hosting_points.grouped_problems(point) if p.bus == bus)
+    problem = next(
+        p for p in hosting_points.grouped_problems(inputs.paper(), point) if p.bus == bus
+    )
     plan = solve_interior(problem, 1e-4)
     certify_plan(problem, plan)
     assert plan.gap <= 1e-4

@@ -94,7 +94,7 @@ def test_one_car_by_hand_on_every_clock(folder, periods):
     given = inputs.read(folder)
     assert given.periods == periods
     days = len(CLOCKS[periods][1])
-    drawn = fleet.build_fleet(montecarlo.simulate(given.scenarios[0], inputs=given), "max")
+    drawn = fleet.build_fleet(montecarlo.simulate(given, given.scenarios[0]), "max")
     assert len(drawn) == 1
     leg = 20 * 0.225 / 0.9  # 5 kWh at the battery
     assert drawn.trips.energy_kwh.sum() == pytest.approx(2 * leg * days, abs=1e-6)
@@ -118,11 +118,37 @@ def test_one_car_by_hand_on_every_clock(folder, periods):
 
 
 @pytest.mark.parametrize("periods", CLOCKS)
+def test_one_car_that_feeds_in_by_hand_on_every_clock(folder, periods):
+    """Home with 55 kWh in the dear evening: sold down to 12, filled to 60 in the cheap morning."""
+    set_clock(folder, periods)
+    one_car(folder)
+    steady(folder)
+    edit(folder / "market/market.toml", "system_cap_mw = 259.0", "system_cap_mw = 400.0")
+    minutes, hours = CLOCKS[periods]
+    clock_h = Clock(minutes / 60, tuple(hours), ("published",) * len(hours)).clock_h()
+    dear, cheap = (clock_h >= 12) & (clock_h < 22), (clock_h >= 5) & (clock_h < 8)
+    prices(folder, np.where(dear, 0.20, np.where(cheap, 0.05, 0.10)))
+    given, days = inputs.read(folder), len(hours)
+    drawn = fleet.build_fleet(montecarlo.simulate(given, given.scenarios[0]), "max")
+    problem = of_fleet.aggregator_problem(drawn, 2)
+    plan = methods.solve(problem, gap=1e-9)
+    assert not check_plan(problem, plan).faults
+    charged, drawn_kwh = (given.period_h * x.sum() for x in (plan.charge_kw, plan.discharge_kw))
+    assert drawn_kwh == pytest.approx(43 * days, abs=1e-6)  # at the battery
+    assert charged == pytest.approx(48 / 0.9 * days, abs=1e-6)  # at the grid
+    driven, lost = 5 * days, 0.1 * charged + 0.1 * drawn_kwh  # the leg home, both conversions
+    bought = 1000 * given.period_h * plan.day_ahead_mw.sum()
+    assert bought == pytest.approx(driven + lost, abs=1e-6)
+    wear = problem.wear_usd_per_kwh[0] * 43 * days
+    assert plan.cost_usd == pytest.approx(days * (48 / 0.9 * 0.05 - 38.7 * 0.20) + wear, abs=1e-6)
+
+
+@pytest.mark.parametrize("periods", CLOCKS)
 def test_the_law_keeps_its_hours_and_energy_on_every_clock(folder, periods):
     set_clock(folder, periods)
     given = inputs.read(folder)
     scenario = given.scenarios[0]
-    result = montecarlo.simulate(scenario, inputs=given)
+    result = montecarlo.simulate(given, scenario)
     cars = result.cars("max")
     days = given.clock.days
     assert cars.departure.shape == (40, days)
@@ -156,7 +182,7 @@ def test_fewer_cars_drive_at_the_weekend(folder):
     edit(folder / "scenarios/scenarios.toml", "cars = 40", "cars = 2000")
     set_clock(folder, 336, ["published"] * 5 + ["weekend"] * 2)
     given = inputs.read(folder)
-    cars = montecarlo.cars(given.scenarios[0], None, 1, 0, given)
+    cars = montecarlo.cars(given, given.scenarios[0], None, 1, 0)
     share = (cars.departure > 0).mean(axis=0)
     assert (share[:5] == 1).all()
     assert share[5:] == pytest.approx([0.4, 0.4], abs=0.05)
@@ -182,7 +208,7 @@ def test_classes_have_their_own_battery_charger_and_efficiency(folder):
     path.write_text(f"# two classes\n[[class]]\n{first}\n[[class]]\n{second}")
     edit(folder / "scenarios/scenarios.toml", "cars = 40", "cars = 600")
     given = inputs.read(folder)
-    result = montecarlo.simulate(given.scenarios[0], inputs=given)
+    result = montecarlo.simulate(given, given.scenarios[0])
     drawn = fleet.build_fleet(result, "max")
     vans = drawn.vehicle_class == 1
     assert drawn.group_size[vans].sum() == pytest.approx(180, abs=40)
@@ -226,7 +252,7 @@ def test_recorded_sessions_are_the_real_time_samples(folder):
     charging_only(folder)
     prices(folder, [0.2] * 16 + [0.1] * 32)
     given = inputs.read(folder)
-    result = montecarlo.simulate(given.scenarios[0], inputs=given)
+    result = montecarlo.simulate(given, given.scenarios[0])
     assert result.gchr_mwh == pytest.approx([0.027, 0.0315])
     drawn = fleet.build_fleet(result, "max")
     assert drawn.probability.tolist() == [0.5, 0.5]
@@ -327,7 +353,7 @@ def test_a_month_of_real_sessions(folder):
     edit(folder / "vehicle/vehicle.toml", "soc_min_kwh = 12.0", "soc_min_kwh = 0.0")
     given = inputs.read(folder)
     assert len(given.cars) == 954
-    drawn = fleet.build_fleet(montecarlo.simulate(given.scenarios[0], inputs=given), "max")
+    drawn = fleet.build_fleet(montecarlo.simulate(given, given.scenarios[0]), "max")
     asked = table["energy_kwh"].sum()
     served = drawn.trips.energy_kwh.sum()
     assert 0.985 * asked < served <= asked
@@ -348,7 +374,7 @@ def test_negative_prices_and_real_time_prices_of_their_own(folder):
     prices(folder, values, values + 0.05, values - 0.05)
     given = inputs.read(folder)
     assert given.market.price.buy_usd_per_kwh == pytest.approx(values + 0.05)
-    drawn = fleet.build_fleet(montecarlo.simulate(given.scenarios[0], inputs=given), "max")
+    drawn = fleet.build_fleet(montecarlo.simulate(given, given.scenarios[0]), "max")
     problem = of_fleet.aggregator_problem(drawn, 2)
     plan = methods.solve(problem, gap=1e-9)
     # at least the leg, at most a full battery, is paid for being taken

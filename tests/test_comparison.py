@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evcm import inputs
 from evcm.coordination.allocation import allocate
 from evcm.coordination.equilibrium import Ending
 from evcm.coordination.regimes import REGIMES, RULES
@@ -24,7 +25,7 @@ def stored(tmp_path_factory):
         patch.setattr(fingerprint, "of_modules", cache(fingerprint.of_modules))
         patch.setattr(comparison, "WHOLE_GAP", 0.05)
         patch.setattr(comparison, "FREE_GAP", 0.05)
-        yield folder, comparison.run(SMALL, folder)
+        yield folder, comparison.run(inputs.paper(), SMALL, folder)
 
 
 def test_the_joint_bound_is_below_every_regime(stored):
@@ -86,23 +87,23 @@ def test_totals_add_up_to_the_energy(stored):
 
 def test_a_second_run_reads_what_is_stored(stored, monkeypatch):
     folder, tables = stored
-    monkeypatch.setattr(comparison, "build_cases", lambda _: pytest.fail("computed again"))
-    again = comparison.run(SMALL, folder)
+    monkeypatch.setattr(comparison, "build_cases", lambda *_: pytest.fail("computed again"))
+    again = comparison.run(inputs.paper(), SMALL, folder)
     for name, table in tables.items():
         pd.testing.assert_frame_equal(again[name], table)
 
 
 def test_stale_tables_are_refused(stored):
     with pytest.raises(StaleError):
-        comparison.load(stored[0], Settings())
+        comparison.load(inputs.paper(), stored[0], Settings())
 
 
 def test_figures_are_drawn(stored):
     _, tables = stored
     caps = {rule: allocate(rule, np.ones(11)) for rule in RULES[1:]}
-    figure, said = plots_coordination.caps(caps, 8)
+    figure, said = plots_coordination.caps(inputs.paper().day, caps, 8)
     assert len(figure.data) == 2
     assert "max-min fair" in said
     assert plots_coordination.cost_of_rules(tables["allocation"], 1, "max").data
-    assert plots_coordination.totals(tables["totals"], 1, "max").data
+    assert plots_coordination.totals(tables["totals"], 1, "max", 0.5).data
     assert plots_coordination.bills(tables["regimes"], 1, "max").data

@@ -143,13 +143,13 @@ def test_an_edit_of_one_method_leaves_the_plans_of_the_others_valid(monkeypatch)
 def test_every_run_depends_on_code_data_and_what_is_asked_alike():
     from evcm.study import comparison, flow, hosting
 
-    settings = flow.Settings()
-    assert flow.study_key(settings) != comparison.comparison_key(settings)
+    told, settings = inputs.paper(), flow.Settings()
+    assert flow.study_key(told, settings) != comparison.comparison_key(told, settings)
     for key, same, other in (
         (flow.study_key, flow.Settings(jobs=7), flow.Settings(seed=7)),
         (comparison.comparison_key, flow.Settings(jobs=7), flow.Settings(gap=0.1)),
         (hosting.hosting_key, hosting.Grid(), hosting.Grid(days=30)),
     ):
         start = settings if key is not hosting.hosting_key else hosting.Grid()
-        assert key(start) == key(same)
-        assert key(start) != key(other)
+        assert key(told, start) == key(told, same)
+        assert key(told, start) != key(told, other)

@@ -15,12 +15,14 @@ from evcm.errors import InputError
 from evcm.trips import fleet as fleets
 from evcm.trips import montecarlo
 
-LAW = inputs.paper().law()
+PAPER = inputs.paper()
+
+LAW = PAPER.law()
 
 
 @pytest.fixture(scope="module")
 def result():
-    return montecarlo.simulate(inputs.paper().scenario(3), LAW, 1)
+    return montecarlo.simulate(PAPER, PAPER.scenario(3), LAW, 1)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +67,8 @@ def test_groups_share_an_edge_and_keep_wear(result, grouped):
 @given(st.integers(1, 400), st.integers(0, 50))
 @settings(max_examples=30, deadline=None)
 def test_any_group_size_keeps_cars_and_energy(per_group, sample):
-    scenario = replace(inputs.paper().scenario(1), cars=300)
-    cars = montecarlo.cars(scenario, LAW, 2, sample)
+    scenario = replace(PAPER.scenario(1), cars=300)
+    cars = montecarlo.cars(PAPER, scenario, LAW, 2, sample)
     merged, size = fleets.group_cars(cars, per_group)
     assert size.sum() == 300
     assert size.min() >= 1
@@ -103,7 +105,7 @@ def test_fewer_days_and_threads_change_nothing(result, grouped):
 def test_every_vehicle_is_at_two_buses(grouped):
     seen = np.zeros(len(grouped), dtype=int)
     present = np.zeros(grouped.trips.travelling.shape, dtype=int)
-    for bus in inputs.paper().buses:
+    for bus in PAPER.buses:
         index = np.flatnonzero((grouped.from_bus == bus) | (grouped.to_bus == bus))
         mine = of_fleet.aggregator_problem(grouped, bus)
         seen[index] += 1
@@ -120,9 +122,9 @@ def test_every_vehicle_is_at_two_buses(grouped):
 def test_aggregator_problem_carries_the_paper_market(grouped):
     problem = of_fleet.aggregator_problem(grouped, 4)
     assert problem.bus == 4
-    assert problem.battery == inputs.paper().vehicles[0].battery
-    assert problem.charger == inputs.paper().vehicles[0].charger
-    assert problem.system_cap_mw == inputs.paper().market.system_cap_mw
+    assert problem.battery == PAPER.vehicles[0].battery
+    assert problem.charger == PAPER.vehicles[0].charger
+    assert problem.system_cap_mw == PAPER.market.system_cap_mw
     assert problem.trading_cap_mw is None
     assert problem.samples == 10
     assert problem.periods == 48
@@ -140,7 +142,7 @@ def test_aggregator_problem_carries_the_paper_market(grouped):
 def test_every_visit_can_restore_its_leg(single):
     """The rule of the trip law: at least three periods apart, so a visit lasts at least one."""
     energy = 0.0
-    for bus in inputs.paper().buses:
+    for bus in PAPER.buses:
         problem = of_fleet.aggregator_problem(single, bus)
         visits = problem.visits
         assert visits.length.min() >= 1
@@ -156,8 +158,8 @@ def test_a_day_without_visit_books_both_legs_at_home():
         LAW, speed_range_kmh=(10.0, 10.0), departure_sd_h=0.0, departure_mean_h=9.5,
         arrival_sd_h=0.0, arrival_mean_h=14.5,
     )  # fmt: skip
-    scenario = replace(inputs.paper().scenario(1), cars=300, samples=2)
-    fleet = fleets.build_fleet(montecarlo.simulate(scenario, slow), "max", 1, 2)
+    scenario = replace(PAPER.scenario(1), cars=300, samples=2)
+    fleet = fleets.build_fleet(montecarlo.simulate(PAPER, scenario, slow), "max", 1, 2)
     lost = fleet.trips.no_visit
     assert lost.sum() > 0
     v = int(np.flatnonzero(lost.all(axis=(1, 2)))[0])
@@ -172,7 +174,7 @@ def test_a_day_without_visit_books_both_legs_at_home():
 
 
 def test_single_bus_fleet_is_lean_and_follows_the_network_law():
-    fleet = fleets.single_bus_fleet(20_000, 4, seed=3, samples=4, threads=2)
+    fleet = fleets.single_bus_fleet(PAPER, 20_000, 4, seed=3, samples=4, threads=2)
     assert len(fleet) == fleet.cars == 20_000
     assert fleet.trips.energy_kwh.dtype == np.float32
     assert fleet.trips.travelling.dtype == bool
@@ -194,13 +196,13 @@ def test_single_bus_fleet_is_lean_and_follows_the_network_law():
     assert fleet.trips.energy_kwh.sum(axis=0) == pytest.approx(
         np.repeat(exact[:, None], 4, axis=1), rel=1e-5
     )
-    again = fleets.single_bus_fleet(20_000, 4, seed=3, samples=4)
+    again = fleets.single_bus_fleet(PAPER, 20_000, 4, seed=3, samples=4)
     assert np.array_equal(again.trips.energy_kwh, fleet.trips.energy_kwh)
     assert np.array_equal(again.consumption_kwh_per_km, fleet.consumption_kwh_per_km)
 
 
 def test_weighted_fleet_has_the_published_weights():
-    draw = montecarlo.grouped_draw(inputs.paper().scenario(1))
+    draw = montecarlo.grouped_draw(PAPER, PAPER.scenario(1))
     fleet = fleets.weighted_fleet(draw, "min")
     assert sorted(set(fleet.group_size.tolist())) == [7, 13]
     assert montecarlo.gchr_kwh(fleet.trips.energy_kwh, fleet.group_size) == pytest.approx(
@@ -215,10 +217,13 @@ def test_weighted_fleet_has_the_published_weights():
         (lambda r: fleets.build_fleet(r, "min", 0), "cars_per_group"),
         (lambda r: fleets.build_fleet(r, "min", samples=0), "samples"),
         (lambda r: of_fleet.aggregator_problem(fleets.build_fleet(r, "min"), 1), "bus"),
-        (lambda r: fleets.single_bus_fleet(10, 7, 1), "bus"),
-        (lambda r: fleets.single_bus_fleet(0, 4, 1), "cars"),
-        (lambda r: fleets.single_bus_fleet(10, 4, -1), "seed"),
-        (lambda r: of_fleet.aggregator_problem(fleets.single_bus_fleet(10, 4, 1), 14), "works"),
+        (lambda r: fleets.single_bus_fleet(PAPER, 10, 7, 1), "bus"),
+        (lambda r: fleets.single_bus_fleet(PAPER, 0, 4, 1), "cars"),
+        (lambda r: fleets.single_bus_fleet(PAPER, 10, 4, -1), "seed"),
+        (
+            lambda r: of_fleet.aggregator_problem(fleets.single_bus_fleet(PAPER, 10, 4, 1), 14),
+            "works",
+        ),
         (
             lambda r: of_fleet.aggregator_problem(
                 fleets.build_fleet(r, "min"), 4, trading_cap_mw=np.ones(47)
@@ -235,7 +240,7 @@ def test_bad_input_is_named(result, call, field):
 def test_real_time_kernel_gives_the_same_as_plain_python(monkeypatch):
     from evcm.trips import kernels
 
-    tiny = montecarlo.simulate(replace(inputs.paper().scenario(1), cars=25, samples=2), LAW, 6)
+    tiny = montecarlo.simulate(PAPER, replace(PAPER.scenario(1), cars=25, samples=2), LAW, 6)
     fast = fleets.build_fleet(tiny, "min", 1, 3)
     for name, value in vars(kernels).items():
         if hasattr(value, "py_func"):

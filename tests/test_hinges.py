@@ -6,6 +6,7 @@ import pytest
 
 from evcm import inputs
 from evcm.errors import InputError
+from evcm.store.results import StaleError
 from evcm.study import hinges, seeds
 from evcm.study.hinges import BASE, HINGES, Hinge
 
@@ -31,8 +32,8 @@ def test_prices_stretch_about_their_mean_and_stay_above_zero():
 
 
 def test_weighted_groups_keep_the_number_of_cars():
-    plain = hinges.problems_of(BASE, 4000)
-    heavy = hinges.problems_of(Hinge("groups", "", weights=(0.7, 1.3)), 4000)
+    plain = hinges.problems_of(inputs.paper(), BASE, 4000)
+    heavy = hinges.problems_of(inputs.paper(), Hinge("groups", "", weights=(0.7, 1.3)), 4000)
     assert sum(p.cars for p in plain) == sum(p.cars for p in heavy) == 8000
     assert set(np.concatenate([p.group_size for p in heavy])) == {14.0, 26.0}
     driven = [sum((p.trip_energy_kwh.sum(axis=0).mean(axis=1) * p.group_size).sum() for p in fleet)
@@ -41,13 +42,64 @@ def test_weighted_groups_keep_the_number_of_cars():
 
 
 def test_a_hinge_reaches_the_problem():
-    worn = hinges.problems_of(Hinge("wear", "", wear=10.0), 4000)[5]
-    plain = hinges.problems_of(BASE, 4000)[5]
+    worn = hinges.problems_of(inputs.paper(), Hinge("wear", "", wear=10.0), 4000)[5]
+    plain = hinges.problems_of(inputs.paper(), BASE, 4000)[5]
     np.testing.assert_allclose(worn.wear_usd_per_kwh, 10 * plain.wear_usd_per_kwh)
-    known = hinges.problems_of(Hinge("forecast", "", true_forecast=True), 4000)[5]
+    known = hinges.problems_of(inputs.paper(), Hinge("forecast", "", true_forecast=True), 4000)[5]
     assert (known.system_load_mw < plain.system_load_mw).all()
-    later = hinges.problems_of(Hinge("clamp", "", latest_h=13.0), 4000)[5]
+    later = hinges.problems_of(inputs.paper(), Hinge("clamp", "", latest_h=13.0), 4000)[5]
     assert not np.array_equal(later.available, plain.available)
+
+
+def test_the_papers_inputs_have_every_hinge_and_the_default_crowd():
+    assert hinges.hinges_for(inputs.paper()) == HINGES
+    assert hinges.crowd_for(inputs.paper()) == hinges.Crowd()
+
+
+def test_hinges_turn_on_another_network_and_clock(tmp_path):
+    """case30 on an hourly day with prices by period and a charger of 22 kW, few cars."""
+    folder = tmp_path / "case30"
+    inputs.write_example(folder, case="case30", cars=100)
+    study, law = folder / "study.toml", folder / "vehicle/vehicle.toml"
+    study.write_text(study.read_text().replace("period_minutes = 30", "period_minutes = 60"))
+    law.write_text(law.read_text().replace("power_kw = 150.0", "power_kw = 22.0"))
+    hours = range(1, 25)
+    (folder / "load/profile.csv").write_text(
+        "period,load_factor\n" + "".join(f"{t},0.7\n" for t in hours)
+    )
+    (folder / "market/price_steps.csv").unlink()
+    (folder / "market/prices.csv").write_text(
+        "period,price_per_kwh\n" + "".join(f"{t},{-0.01 if t < 6 else 0.1}\n" for t in hours)
+    )
+    told = inputs.read(folder)
+    turned = hinges.hinges_for(told)
+    assert {(h.what, h.setting) for h in HINGES} - {(h.what, h.setting) for h in turned} == {
+        ("charger", "22 kW"), ("forecast", "equal to the load"),
+    }  # fmt: skip
+    few = hinges.Crowd(groups=40, cars=80, counts=(80,))
+    known = {h.what: h for h in turned}
+    asked = (BASE, known["cars that feed in"], known["spread of prices"], known["others' plans"])
+    table = hinges.run(told, tmp_path / "out", 1, hinges=asked, crowd=few)
+    assert table["bill_usd"].notna().all()
+    assert (table["note"] == "").all()
+    bill = table["bill_usd"].to_numpy()
+    assert bill[1] >= bill[0] - 1e-6  # 5 % of the cars that feed in earn less
+    # a price taker's plans do not move the price: the others' plans change nothing
+    assert bill[3] == pytest.approx(bill[0], abs=0.05 * abs(bill[0]) + 1e-6)
+    base, double = (
+        hinges.problems_of(told, h, 80, 40)[0].price.day_ahead_usd_per_kwh
+        for h in (BASE, known["spread of prices"])
+    )
+    assert double - double.mean() == pytest.approx(2 * (base - base.mean()))
+    with pytest.raises(StaleError):
+        hinges.load(told, tmp_path / "out")  # that is the table of all hinges
+
+
+def test_cars_of_hinges_are_checked():
+    with pytest.raises(InputError, match="multiples of 200"):
+        hinges.Crowd(cars=4100, counts=(4100,))
+    with pytest.raises(InputError, match="one of the counts"):
+        hinges.Crowd(cars=600)
 
 
 def test_seeds_are_read_from_text():

@@ -19,6 +19,8 @@ from evcm.study import hosting_points as points
 from evcm.study.hosting import Grid
 from evcm.trips import uncontrolled
 
+PAPER = inputs.paper()
+
 SMALL = Grid(
     counts=(2200, 13_200), seeds=(1, 3), capped_seeds=(1,), sweep_counts=(),
     regimes=("apart", "proportional"),
@@ -29,14 +31,17 @@ SMALL = Grid(
 
 
 def test_the_first_cars_of_a_day_do_not_depend_on_how_many_follow():
-    few, many = growing.drawn_day(500, 3), growing.drawn_day(2000, 3)
+    few, many = (
+        growing.drawn_day(PAPER, 500, 3),
+        growing.drawn_day(PAPER, 2000, 3),
+    )
     part = growing.first_cars(many, 0, 500)
     for name in ("from_bus", "to_bus", "departure", "arrival", "consumption_kwh_per_km"):
         np.testing.assert_array_equal(getattr(few, name), getattr(part, name))
 
 
 def test_a_growing_fleet_is_the_fleet_of_its_first_cars():
-    day, charger = growing.drawn_day(2000, 0), inputs.paper().vehicles[0].charger
+    day, charger = growing.drawn_day(PAPER, 2000, 0), PAPER.vehicles[0].charger
     power, unserved = growing.growing_fleet_mw(day, 500, charger)
     assert power.shape == (5, 48, 11)
     whole = uncontrolled.charge_at_once(growing.first_cars(day, 0, 1500), charger)
@@ -45,9 +50,9 @@ def test_a_growing_fleet_is_the_fleet_of_its_first_cars():
 
 
 def test_blocks_of_slow_chargers_leave_what_their_cars_alone_would():
-    told = inputs.paper()
+    told = PAPER
     slow = replace(told.vehicles[0].charger, power_kw=1.0)
-    day = growing.drawn_day(1500, 1)
+    day = growing.drawn_day(PAPER, 1500, 1)
     power, unserved = growing.growing_fleet_mw(day, 500, slow)
     for blocks in (1, 2, 3):
         whole = uncontrolled.charge_at_once(growing.first_cars(day, 0, 500 * blocks), slow)
@@ -58,8 +63,8 @@ def test_blocks_of_slow_chargers_leave_what_their_cars_alone_would():
 
 def test_the_first_shortage_is_where_a_scan_finds_it():
     site = case.reference_day()
-    charger = inputs.paper().vehicles[0].charger
-    days = [growing.growing_fleet_mw(growing.drawn_day(12_000, d), 2000, charger)[0]
+    charger = PAPER.vehicles[0].charger
+    days = [growing.growing_fleet_mw(growing.drawn_day(PAPER, 12_000, d), 2000, charger)[0]
             for d in (0, 1)]  # fmt: skip
     days.append(np.zeros_like(days[0]))
     power = np.stack(days)
@@ -72,7 +77,7 @@ def test_the_first_shortage_is_where_a_scan_finds_it():
 
 
 def test_a_drawn_car_can_stand_for_several():
-    told = inputs.paper()
+    told = PAPER
     charger = told.vehicles[0].charger
     one, _ = Grid(block=100, most=1000).fleet(2, told).drawn(charger)
     ten, unserved = Grid(block=1000, most=10_000, weight=10).fleet(2, told).drawn(charger)
@@ -84,8 +89,8 @@ def test_a_drawn_car_can_stand_for_several():
 
 
 def test_counts_of_another_network_lie_about_its_own_first_shortage(tmp_path):
-    assert growing.mean_room(inputs.paper()) == hosting.GRID_ROOM
-    assert hosting.grid_for(inputs.paper()) == Grid()
+    assert growing.mean_room(PAPER) == hosting.GRID_ROOM
+    assert hosting.grid_for(PAPER) == Grid()
     other = inputs.write_example(tmp_path / "case57", case="case57", cars=100)
     grid, room = hosting.grid_for(other), growing.mean_room(other)
     assert room > 10 * hosting.GRID_ROOM
@@ -130,7 +135,9 @@ def test_the_largest_fleet_is_the_edge_of_what_a_cap_carries():
 
 
 def test_cars_that_may_not_feed_in_do_not():
-    problem = points.grouped_problems(points.Point("apart", 2000, 1, 150.0, 0.5, 200, 2, 0.03))[9]
+    problem = points.grouped_problems(
+        PAPER, points.Point("apart", 2000, 1, 150.0, 0.5, 200, 2, 0.03)
+    )[9]
     barred = problem.storage_cost_usd_per_kwh >= points.NO_FEED_IN_USD_PER_KWH
     assert 0 < barred.sum() < barred.size
     plan = aggregator.solve(problem, gap=0.03)
@@ -146,7 +153,7 @@ def stored(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # an edit of the code while the tests run would make the stored tables stale
         patch.setattr(fingerprint, "of_modules", cache(fingerprint.of_modules))
-        yield folder, hosting.run(SMALL, folder, jobs=1)
+        yield folder, hosting.run(PAPER, SMALL, folder, jobs=1)
 
 
 def test_tables_tell_the_regimes_apart(stored):
@@ -183,11 +190,11 @@ def test_a_first_shortage_is_a_step_between_served_and_short(stored):
     task = points.ThresholdTask(
         points.Point("apart", SMALL.groups, int(row["seed"]), 150.0, 1.0, SMALL.groups,
                      SMALL.samples, SMALL.gap),
-        inputs.paper(), SMALL.threshold_range,
+        PAPER, SMALL.threshold_range,
     )  # fmt: skip
     found = {}
     for count in (int(row["first_cars"]) - 2 * SMALL.groups, int(row["first_cars"])):
-        found[count] = points.solve_point(replace(task.point, cars=count))["days_short"]
+        found[count] = points.solve_point(PAPER, replace(task.point, cars=count))["days_short"]
     small, large = found.values()
     assert small < 0.5 <= large
 
@@ -232,7 +239,7 @@ def test_a_second_run_reads_what_is_stored(stored, monkeypatch):
     folder, tables = stored
     for name in ("_uncontrolled_tables", "_points"):
         monkeypatch.setattr(hosting, name, lambda *_: pytest.fail("computed again"))
-    again = hosting.run(SMALL, folder)
+    again = hosting.run(PAPER, SMALL, folder)
     for name, table in tables.items():
         pd.testing.assert_frame_equal(again[name], table)
 
@@ -240,7 +247,7 @@ def test_a_second_run_reads_what_is_stored(stored, monkeypatch):
 def test_stale_tables_are_refused(stored):
     folder, _ = stored
     with pytest.raises(StaleError, match="other code"):
-        hosting.load(folder, Grid())
+        hosting.load(PAPER, folder, Grid())
 
 
 def test_figures_are_drawn(stored):

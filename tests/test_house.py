@@ -161,3 +161,20 @@ def test_only_one_module_compiles():
         )
     ]
     assert others == []
+
+
+def test_only_the_outermost_modules_ask_for_the_papers_study():
+    """Everybody else takes `inputs`: the paper's study is a folder like any other."""
+    asking = {
+        name
+        for name, file in modules().items()
+        if room(name) != "inputs" and re.search(r"\bpaper\(\)", file.read_text("utf-8"))
+    }
+    # the command line's default, and the live page whose subject is the paper
+    assert asking == {"evcm.cli.common", "evcm.live.aggregator"}
+
+
+def test_no_function_outside_inputs_has_the_papers_study_as_its_default():
+    optional = re.compile(r"\binputs: Inputs \| None\b|\bpaper\(\) if\b|\bor paper\(\)")
+    found = [name for name, file in modules().items() if optional.search(file.read_text("utf-8"))]
+    assert found == ["evcm.cli.common"]

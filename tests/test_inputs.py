@@ -365,7 +365,7 @@ def test_a_network_that_cannot_serve_its_load_ends_the_study_before_the_plans(tm
     settings = flow.Settings(gap=0.2, sides=("max",), jobs=1)
     steps = []
     with pytest.raises(InfeasibleError, match=r"case6ww: the network cannot serve its load.*2\.5%"):
-        flow.run(settings, tmp_path / "out", lambda step, *_: steps.append(step), heavy)
+        flow.run(heavy, settings, tmp_path / "out", lambda step, *_: steps.append(step))
     assert "Aggregators" not in steps
 
 

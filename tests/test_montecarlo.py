@@ -17,22 +17,24 @@ from evcm.trips import legs as trips
 from evcm.trips.cars import edge_distance_km, roads
 from evcm.trips.uncontrolled import one_day
 
-LAW = inputs.paper().law()
-SMALL = replace(inputs.paper().scenario(1), cars=150, samples=12)
+PAPER = inputs.paper()
+
+LAW = PAPER.law()
+SMALL = replace(PAPER.scenario(1), cars=150, samples=12)
 
 
 @pytest.fixture(scope="module")
 def result():
-    return montecarlo.simulate(inputs.paper().scenario(1), LAW, seed=1, threads=2)
+    return montecarlo.simulate(PAPER, PAPER.scenario(1), LAW, seed=1, threads=2)
 
 
 def test_the_three_scenarios_are_a_million_car_days():
-    assert [s.car_days for s in inputs.paper().scenarios] == [400_000, 300_000, 300_000]
+    assert [s.car_days for s in PAPER.scenarios] == [400_000, 300_000, 300_000]
 
 
 def test_gchr_is_the_energy_of_the_cars_drawn_again(result):
     for sample in (0, 57, result.min_sample, result.max_sample):
-        drawn = montecarlo.cars(result.scenario, LAW, 1, sample)
+        drawn = montecarlo.cars(PAPER, result.scenario, LAW, 1, sample)
         legs = drawn.distance_km * drawn.consumption_kwh_per_km / 0.9
         assert result.gchr_mwh[sample] == pytest.approx(2 * legs.sum() / 1000, rel=1e-12)
         day = one_day(drawn)
@@ -67,23 +69,23 @@ def test_extremes_are_the_extremes(result):
 
 @pytest.mark.parametrize("threads", [2, 3, 5, 16])
 def test_same_bits_on_any_number_of_threads(threads):
-    one = montecarlo.simulate(SMALL, LAW, 3, 1)
-    other = montecarlo.simulate(SMALL, LAW, 3, threads)
+    one = montecarlo.simulate(PAPER, SMALL, LAW, 3, 1)
+    other = montecarlo.simulate(PAPER, SMALL, LAW, 3, threads)
     assert one.gchr_mwh.tobytes() == other.gchr_mwh.tobytes()
     assert one.energy_mwh.tobytes() == other.energy_mwh.tobytes()
     assert one.driving.tobytes() == other.driving.tobytes()
 
 
 def test_more_samples_leave_the_first_ones_alone():
-    few = montecarlo.simulate(SMALL, LAW, 3)
-    more = montecarlo.simulate(replace(SMALL, samples=20), LAW, 3)
+    few = montecarlo.simulate(PAPER, SMALL, LAW, 3)
+    more = montecarlo.simulate(PAPER, replace(SMALL, samples=20), LAW, 3)
     assert np.array_equal(few.gchr_mwh, more.gchr_mwh[:12])
-    assert not np.array_equal(few.gchr_mwh, montecarlo.simulate(SMALL, LAW, 4).gchr_mwh)
+    assert not np.array_equal(few.gchr_mwh, montecarlo.simulate(PAPER, SMALL, LAW, 4).gchr_mwh)
 
 
 def test_mean_and_spread_are_those_of_independent_cars(result):
     # A car's day is 2 km SC / 0.9; km and SC are independent, so moments are sums over edges.
-    net, km = roads(), edge_distance_km(LAW)
+    net, km = roads(PAPER), edge_distance_km(PAPER, LAW)
     p = 1 / 11 / np.diff(net.first)[net.from_index]
     assert p.sum() == pytest.approx(1)
     low, high = LAW.consumption_kwh_per_km
@@ -99,7 +101,7 @@ def test_mean_and_spread_are_those_of_independent_cars(result):
 
 
 def test_the_law_of_times_does_not_move_the_energy(result):
-    printed = montecarlo.simulate(inputs.paper().scenario(1), inputs.paper().law("printed"), 1)
+    printed = montecarlo.simulate(PAPER, PAPER.scenario(1), PAPER.law("printed"), 1)
     assert printed.gchr_mwh.mean() == pytest.approx(result.gchr_mwh.mean(), rel=0.005)
     hours = np.arange(48)
     assert printed.energy_mwh.sum(0) @ hours != pytest.approx(result.energy_mwh.sum(0) @ hours)
@@ -107,12 +109,12 @@ def test_the_law_of_times_does_not_move_the_energy(result):
 
 def test_kernel_gives_the_same_as_plain_python(monkeypatch):
     tiny = replace(SMALL, cars=12, samples=2)
-    fast = montecarlo.simulate(tiny, LAW, 9, 1)
+    fast = montecarlo.simulate(PAPER, tiny, LAW, 9, 1)
     for name, value in vars(kernels).items():
         if hasattr(value, "py_func"):
             monkeypatch.setattr(kernels, name, value.py_func)
     with np.errstate(over="ignore"):
-        slow = montecarlo.simulate(tiny, LAW, 9, 1)
+        slow = montecarlo.simulate(PAPER, tiny, LAW, 9, 1)
     assert np.array_equal(fast.driving, slow.driving)
     assert fast.gchr_mwh == pytest.approx(slow.gchr_mwh, rel=1e-13)
     assert fast.energy_mwh == pytest.approx(slow.energy_mwh, rel=1e-12)
@@ -123,7 +125,7 @@ def test_table_1_counts_every_car(result):
     assert table.groupby("side")[["departures", "arrivals"]].sum().to_numpy().tolist() == [
         [2000, 2000], [2000, 2000],
     ]  # fmt: skip
-    assert table["bus"].tolist() == list(inputs.paper().buses) * 2
+    assert table["bus"].tolist() == list(PAPER.buses) * 2
     drawn = result.cars("max")
     row = table[(table["side"] == "max") & (table["bus"] == 13)].iloc[0]
     assert row["departures"] == (drawn.from_bus == 13).sum()
@@ -134,21 +136,21 @@ def test_published_table_1_columns_are_sides_with_departures_and_arrivals():
     """Buses 2 to 5 and the others are two islands of the branch list: no trip crosses."""
     table = data.read_table("published/table1.csv")
     for (scenario, _), rows in table.groupby(["scenario", "side"]):
-        assert rows["departures"].sum() == inputs.paper().scenario(scenario).cars
-        assert rows["arrivals"].sum() == inputs.paper().scenario(scenario).cars
+        assert rows["departures"].sum() == PAPER.scenario(scenario).cars
+        assert rows["arrivals"].sum() == PAPER.scenario(scenario).cars
         south = rows[rows["bus"] <= 5]
         assert south["departures"].sum() == south["arrivals"].sum()
 
 
 def test_weighted_groups_spread_as_the_published_runs():
     published = {1: (14.5867, 20.4740), 2: (18.2669, 25.8659), 3: (27.5256, 37.9537)}
-    for scenario in inputs.paper().scenarios:
-        single = montecarlo.simulate(scenario, LAW, 1)
+    for scenario in PAPER.scenarios:
+        single = montecarlo.simulate(PAPER, scenario, LAW, 1)
         low, high = published[scenario.number]
         assert low < single.gchr_mwh.min() < single.gchr_mwh.max() < high
-        draw = montecarlo.grouped_draw(scenario, LAW, 1)
+        draw = montecarlo.grouped_draw(PAPER, scenario, LAW, 1)
         assert draw.groups * 10 == scenario.cars
-        draws = [montecarlo.grouped_draw(scenario, LAW, seed) for seed in range(12)]
+        draws = [montecarlo.grouped_draw(PAPER, scenario, LAW, seed) for seed in range(12)]
         lowest = [d.light_mwh.min() for d in draws]
         highest = [d.heavy_mwh.max() for d in draws]
         assert low == pytest.approx(np.mean(lowest), rel=0.04)
@@ -174,16 +176,19 @@ def test_gchr_table_marks_the_extremes(result):
 @pytest.mark.parametrize(
     ("call", "field"),
     [
-        (lambda: montecarlo.simulate(SMALL, LAW, -1), "seed"),
-        (lambda: montecarlo.simulate(SMALL, LAW, 2**63), "seed"),
-        (lambda: montecarlo.simulate(SMALL, LAW, 1, 0), "threads"),
-        (lambda: montecarlo.cars(SMALL, LAW, 1, 12), "sample"),
-        (lambda: montecarlo.simulate(SMALL, LAW).cars("middle"), "side"),
-        (lambda: montecarlo.grouped_draw(SMALL, LAW, 1, 151), "groups"),
-        (lambda: montecarlo.grouped_draw(SMALL, LAW, 1, 10).cars("min"), "groups"),
-        (lambda: montecarlo.grouped_draw(replace(SMALL, published_groups=None), LAW), "groups"),
+        (lambda: montecarlo.simulate(PAPER, SMALL, LAW, -1), "seed"),
+        (lambda: montecarlo.simulate(PAPER, SMALL, LAW, 2**63), "seed"),
+        (lambda: montecarlo.simulate(PAPER, SMALL, LAW, 1, 0), "threads"),
+        (lambda: montecarlo.cars(PAPER, SMALL, LAW, 1, 12), "sample"),
+        (lambda: montecarlo.simulate(PAPER, SMALL, LAW).cars("middle"), "side"),
+        (lambda: montecarlo.grouped_draw(PAPER, SMALL, LAW, 1, 151), "groups"),
+        (lambda: montecarlo.grouped_draw(PAPER, SMALL, LAW, 1, 10).cars("min"), "groups"),
         (
-            lambda: montecarlo.simulate(SMALL, replace(
+            lambda: montecarlo.grouped_draw(PAPER, replace(SMALL, published_groups=None), LAW),
+            "groups",
+        ),
+        (
+            lambda: montecarlo.simulate(PAPER, SMALL, replace(
                 LAW, departure_sd_h=0.0, arrival_sd_h=0.0, arrival_mean_h=18.5,
                 minimum_separation_h=12.0,
             )),

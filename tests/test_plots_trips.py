@@ -18,11 +18,11 @@ LAW = inputs.paper().law()
 
 @pytest.fixture(scope="module")
 def result():
-    return montecarlo.simulate(inputs.paper().scenario(2), LAW, 1)
+    return montecarlo.simulate(inputs.paper(), inputs.paper().scenario(2), LAW, 1)
 
 
 def test_roads_show_every_branch_and_bus():
-    figure = plots_trips.roads(LAW)
+    figure = plots_trips.roads(inputs.paper(), LAW)
     assert len(figure.layout.annotations) == 13
     assert list(figure.data[-1].text) == [str(b) for b in inputs.paper().buses]
 
@@ -44,7 +44,7 @@ def test_times_count_all_cars(result):
 
 def test_speeds_keep_the_limits(result):
     cars = result.cars("min")
-    figure = plots_trips.speeds(LAW, cars.speed_kmh)
+    figure = plots_trips.speeds(inputs.paper(), LAW, cars.speed_kmh)
     assert np.array_equal(figure.data[-1].y, cars.speed_kmh)
     assert min(figure.data[1].y) >= 10
     density = plots_trips.speed_density(LAW)
@@ -53,7 +53,7 @@ def test_speeds_keep_the_limits(result):
 
 
 def test_gchr_shows_every_sample_and_both_published_extremes(result):
-    draw = montecarlo.grouped_draw(result.scenario)
+    draw = montecarlo.grouped_draw(inputs.paper(), result.scenario)
     figure = plots_trips.gchr(result, draw, data.read_table("published/gchr.csv"))
     assert np.array_equal(figure.data[0].x, result.gchr_mwh)
     assert sorted(shape.x0 for shape in figure.layout.shapes) == [18.2669, 25.8659]
@@ -62,7 +62,7 @@ def test_gchr_shows_every_sample_and_both_published_extremes(result):
 
 
 def test_day_has_one_place_per_car_and_period():
-    cars = montecarlo.cars(replace(inputs.paper().scenario(1), cars=3), LAW, 1, 0)
+    cars = montecarlo.cars(inputs.paper(), replace(inputs.paper().scenario(1), cars=3), LAW, 1, 0)
     figure = plots_trips.day(cars, one_day(cars))
     assert sum(len(trace.base) for trace in figure.data[:3]) == 3 * 48
     legs = 2 * cars.distance_km * cars.consumption_kwh_per_km / 0.9

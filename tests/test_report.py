@@ -24,14 +24,14 @@ def folder(tmp_path_factory):
     work = tmp_path_factory.mktemp("case9")
     told = write_example(work / "inputs", "case9", 60)
     settings = Settings(gap=0.1, sides=("max",), cars_per_group=20, jobs=1)
-    run(settings, work / "results", inputs=told)
-    comparison.run(settings, work / "results", inputs=told)
+    run(told, settings, work / "results")
+    comparison.run(told, settings, work / "results")
     grid = hosting.Grid(
         counts=(400,), regimes=("apart",), seeds=(1,), threshold_range=(400, 480),
         capped_seeds=(1,), sweep_counts=(), groups=20, samples=2, gap=0.2, days=2, curve_days=2,
         outage_days=1, block=200, most=800, uncontrolled_charger_kw=(150.0,), feeder_draws=1,
     )  # fmt: skip
-    hosting.run(grid, work / "results", jobs=1, inputs=told)
+    hosting.run(told, grid, work / "results", jobs=1)
     return work / "results"
 
 

@@ -32,8 +32,12 @@ def test_settings_are_checked(field, value):
 
 
 def test_the_key_depends_on_what_is_asked_not_on_the_workers():
-    assert flow.study_key(flow.Settings(jobs=1)) == flow.study_key(flow.Settings(jobs=2))
-    assert flow.study_key(flow.Settings(seed=1)) != flow.study_key(flow.Settings(seed=2))
+    assert flow.study_key(paper(), flow.Settings(jobs=1)) == flow.study_key(
+        paper(), flow.Settings(jobs=2)
+    )
+    assert flow.study_key(paper(), flow.Settings(seed=1)) != flow.study_key(
+        paper(), flow.Settings(seed=2)
+    )
 
 
 def test_system_summary():
@@ -126,7 +130,7 @@ def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
     settings = flow.Settings(scenarios=(1,), sides=("min",), cars_per_group=60, jobs=1)
     seen = []
-    result = flow.run(settings, out, lambda *what: seen.append(what))
+    result = flow.run(paper(), settings, out, lambda *what: seen.append(what))
     return settings, result, seen
 
 
@@ -168,7 +172,7 @@ def test_a_second_run_computes_nothing_again(finished, monkeypatch):
         raise AssertionError("a stored plan was solved again")
 
     monkeypatch.setattr(tasks.PlanTask, "run", refused)
-    again = flow.run(settings, result.folder)
+    again = flow.run(paper(), settings, result.folder)
     pd.testing.assert_frame_equal(again.system, result.system)
     pd.testing.assert_frame_equal(again.aggregators, result.aggregators, check_like=True)
 
@@ -182,7 +186,7 @@ def test_only_what_is_missing_is_solved(finished, monkeypatch):
         pq.write_table(rows.filter(pc.not_equal(rows["name"], victim)), file)
     solved, run = [], tasks.PlanTask.run
     monkeypatch.setattr(tasks.PlanTask, "run", lambda t: solved.append(t.name) or run(t))
-    again = flow.run(settings, result.folder)
+    again = flow.run(paper(), settings, result.folder)
     assert solved == [victim]
     same = ["scenario", "side", "regime", "bus", "cost_usd", "bound_usd", "gap"]
     pd.testing.assert_frame_equal(again.aggregators[same], result.aggregators[same])

@@ -18,15 +18,17 @@ from evcm.trips import kernels
 from evcm.trips import legs as trips
 from evcm.trips.cars import draw_cars, draw_speeds, edge_distance_km, law_numbers, roads
 
-LAW = inputs.paper().law("published")
-SCENARIO = inputs.paper().scenario(1)
+PAPER = inputs.paper()
+
+LAW = PAPER.law("published")
+SCENARIO = PAPER.scenario(1)
 
 
-def day(departure, arrival, km=10.0, consumption=0.2, speed=40.0, **options):
+def day(departure, arrival, km=10.0, consumption=0.2, speed=40.0, efficiency=0.9, **options):
     """Trips of one car on one day at one speed (or a speed by period)."""
     return trips.drive(
         np.array([departure]), np.array([arrival]), np.array([km]), np.array([consumption]),
-        np.broadcast_to(np.asarray(speed, float), (1, 48)), **options,
+        np.broadcast_to(np.asarray(speed, float), (1, 48)), efficiency, **options,
     )  # fmt: skip
 
 
@@ -35,14 +37,14 @@ def periods(mask):
 
 
 def test_roads_are_the_branch_list_both_ways():
-    net, table = roads(), data.read_table("trips/roads.csv")
+    net, table = roads(PAPER), data.read_table("trips/roads.csv")
     assert len(net) == 2 * len(table)
-    buses = np.array(inputs.paper().buses)
+    buses = np.array(PAPER.buses)
     pairs = set(zip(buses[net.from_index].tolist(), buses[net.to_index].tolist(), strict=True))
     for a, b in zip(table.from_bus, table.to_bus, strict=True):
         assert {(a, b), (b, a)} <= pairs
-    assert edge_distance_km(LAW).min() == pytest.approx(4.0)
-    assert edge_distance_km(LAW).max() == pytest.approx(33.25)
+    assert edge_distance_km(PAPER, LAW).min() == pytest.approx(4.0)
+    assert edge_distance_km(PAPER, LAW).max() == pytest.approx(33.25)
 
 
 def test_worked_example_by_hand():
@@ -116,8 +118,8 @@ def test_consumption_scales_energy_and_nothing_else():
 
 
 def test_drawn_cars_keep_the_law():
-    drawn = draw_cars(SCENARIO, LAW, 5, 3)
-    assert set(drawn.from_bus.tolist()) == set(inputs.paper().buses)
+    drawn = draw_cars(PAPER, SCENARIO, LAW, 5, 3)
+    assert set(drawn.from_bus.tolist()) == set(PAPER.buses)
     table = data.read_table("trips/roads.csv")
     length = {}
     for a, b, km in table.itertuples(index=False):
@@ -143,7 +145,7 @@ def test_drawn_cars_keep_the_law():
 
 
 def many(law=LAW, samples=50):
-    drawn = [draw_cars(SCENARIO, law, 11, s) for s in range(samples)]
+    drawn = [draw_cars(PAPER, SCENARIO, law, 11, s) for s in range(samples)]
     return tuple(
         np.concatenate([getattr(c, name).ravel() for c in drawn])
         for name in ("from_bus", "to_bus", "departure", "arrival", "consumption_kwh_per_km")
@@ -157,7 +159,7 @@ def normal_cdf(x, mean, sd):
 def test_frequencies_are_those_of_the_rounded_then_clamped_normal():
     origin, destination, departure, arrival, consumption = many()
     n = departure.size
-    for bus in inputs.paper().buses:
+    for bus in PAPER.buses:
         share = np.mean(origin == bus)
         assert share == pytest.approx(1 / 11, abs=5 * sqrt(1 / 11 / n))
         reached, count = np.unique(destination[origin == bus], return_counts=True)
@@ -204,20 +206,26 @@ def test_nearest_rounding_is_closest_to_the_histograms():
 
 def test_printed_law_returns_later_and_less_regularly():
     _, _, _, published, _ = many(samples=5)
-    _, _, _, printed, _ = many(inputs.paper().law("printed"), samples=5)
+    _, _, _, printed, _ = many(PAPER.law("printed"), samples=5)
     assert printed.mean() > published.mean() + 3
     assert np.mean(printed == 56) > 0.05 > np.mean(published == 56)
 
 
 def test_a_sample_does_not_depend_on_others_and_seeds_matter():
-    a, again = draw_cars(SCENARIO, LAW, 1, 7), draw_cars(SCENARIO, LAW, 1, 7)
+    a, again = (
+        draw_cars(PAPER, SCENARIO, LAW, 1, 7),
+        draw_cars(PAPER, SCENARIO, LAW, 1, 7),
+    )
     assert np.array_equal(a.arrival, again.arrival)
     assert np.array_equal(a.speed_kmh, again.speed_kmh)
-    for other in (draw_cars(SCENARIO, LAW, 2, 7), draw_cars(SCENARIO, LAW, 1, 8)):
+    for other in (
+        draw_cars(PAPER, SCENARIO, LAW, 2, 7),
+        draw_cars(PAPER, SCENARIO, LAW, 1, 8),
+    ):
         assert not np.array_equal(a.arrival, other.arrival)
-    other = draw_cars(inputs.paper().scenario(2), LAW, 1, 7)
+    other = draw_cars(PAPER, PAPER.scenario(2), LAW, 1, 7)
     assert not np.array_equal(a.from_bus, other.from_bus[:2000])
-    few = draw_cars(replace(SCENARIO, cars=10), LAW, 1, 7)
+    few = draw_cars(PAPER, replace(SCENARIO, cars=10), LAW, 1, 7)
     assert np.array_equal(few.arrival, a.arrival[:10])
 
 
@@ -258,18 +266,19 @@ def unjit(monkeypatch):
 
 
 def test_kernels_give_the_same_as_plain_python(monkeypatch):
-    drawn = draw_cars(replace(SCENARIO, cars=30), LAW, 4, 2)
-    speeds = draw_speeds(law_numbers(inputs.paper()), kernels.stream(4, 1, 2, kernels.SPEED))
+    drawn = draw_cars(PAPER, replace(SCENARIO, cars=30), LAW, 4, 2)
+    speeds = draw_speeds(law_numbers(PAPER), kernels.stream(4, 1, 2, kernels.SPEED))
     trip = trips.drive(
         drawn.departure[:, None],
         drawn.arrival[:, None],
         drawn.distance_km,
         drawn.consumption_kwh_per_km,
         speeds,
+        0.9,
     )
     unjit(monkeypatch)
     with np.errstate(over="ignore"):
-        plain = draw_cars(replace(SCENARIO, cars=30), LAW, 4, 2)
+        plain = draw_cars(PAPER, replace(SCENARIO, cars=30), LAW, 4, 2)
     for name in ("from_bus", "to_bus", "departure", "arrival"):
         assert np.array_equal(getattr(plain, name), getattr(drawn, name)), name
     for name in ("consumption_kwh_per_km", "storage_cost_usd_per_kwh", "speed_kmh"):
@@ -280,6 +289,7 @@ def test_kernels_give_the_same_as_plain_python(monkeypatch):
         drawn.distance_km,
         drawn.consumption_kwh_per_km,
         speeds,
+        0.9,
     )
     for name in ("energy_kwh", "travelling", "at_from", "at_to", "work_first", "work_last"):
         assert np.array_equal(getattr(again, name), getattr(trip, name)), name
@@ -299,7 +309,7 @@ def test_a_law_without_a_possible_day_says_so():
         LAW, departure_sd_h=0.0, arrival_sd_h=0.0, minimum_separation_h=12.0, arrival_mean_h=18.5,
     )  # fmt: skip
     with pytest.raises(InputError, match="minimum_separation_h"):
-        draw_cars(replace(SCENARIO, cars=2), law, 1, 0)
+        draw_cars(PAPER, replace(SCENARIO, cars=2), law, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -321,6 +331,7 @@ def test_bad_days_are_refused(changes, match):
     good = {
         "departure": [16], "arrival": [40], "distance_km": [10.0],
         "consumption_kwh_per_km": [0.2], "speed_kmh": np.full((1, 48), 40.0),
+        "discharge_efficiency": 0.9,
     }  # fmt: skip
     kept = {k: np.asarray(v) if isinstance(v, list) else v for k, v in (good | changes).items()}
     with pytest.raises(InputError, match=match):
@@ -330,26 +341,26 @@ def test_bad_days_are_refused(changes, match):
 @pytest.mark.parametrize(("seed", "sample", "field"), [(-1, 0, "seed"), (1, -1, "sample")])
 def test_bad_keys_are_refused(seed, sample, field):
     with pytest.raises(InputError, match=field):
-        draw_cars(SCENARIO, LAW, seed, sample)
+        draw_cars(PAPER, SCENARIO, LAW, seed, sample)
 
 
 def test_a_leg_of_more_than_half_a_day_is_refused():
     with pytest.raises(InputError, match="distance_share"):
-        draw_cars(SCENARIO, replace(LAW, distance_share=2.0), 1, 0)
+        draw_cars(PAPER, SCENARIO, replace(LAW, distance_share=2.0), 1, 0)
 
 
 def test_roads_that_lead_nowhere_are_refused():
     table = data.read_table("trips/roads.csv")
     rows = [row for row in table.itertuples(index=False) if 11 not in row]
     with pytest.raises(InputError, match="bus 11: got no road"):
-        roads_of(inputs.paper().buses, rows)
+        roads_of(PAPER.buses, rows)
     for row, match in (
         ((2, 7, 5.0), "ends at bus 7"), ((2, 2, 5.0), "leads nowhere"), ((5, 4, 9.0), "twice"),
         ((2, 14, 0.0), "length_km"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=match):
-            roads_of(inputs.paper().buses, [*table.itertuples(index=False), row])
-    assert len(roads()) == 26
+            roads_of(PAPER.buses, [*table.itertuples(index=False), row])
+    assert len(roads(PAPER)) == 26
 
 
 def test_printed_pseudo_code_takes_a_speed_for_a_distance():
@@ -360,7 +371,7 @@ def test_printed_pseudo_code_takes_a_speed_for_a_distance():
 
 
 def test_law_numbers_and_speed_bands():
-    numbers = law_numbers(inputs.paper(), LAW)
+    numbers = law_numbers(PAPER, LAW)
     assert numbers.departure_latest.item() == 20
     assert (numbers.arrival_low.item(), numbers.arrival_high.item()) == (30, 56)
     mean, sd = numbers.speed_mean, numbers.speed_sd

@@ -72,7 +72,7 @@ def test_without_a_visit_both_legs_are_recharged_at_home():
 
 
 def test_scenario_energy_is_gchr_over_charge_efficiency():
-    result = montecarlo.simulate(inputs.paper().scenario(3), LAW, 1)
+    result = montecarlo.simulate(paper(), paper().scenario(3), LAW, 1)
     day = charge_at_once(result.cars("max"))
     assert day.power_mw.shape == (48, 11, 1)
     assert day.energy_mwh == pytest.approx([result.gchr_mwh.max() / 0.9], rel=1e-12)
@@ -85,7 +85,7 @@ def test_scenario_energy_is_gchr_over_charge_efficiency():
 
 
 def test_each_bus_gets_its_own_legs():
-    cars = montecarlo.cars(inputs.paper().scenario(1), LAW, 1, 0)
+    cars = montecarlo.cars(paper(), paper().scenario(1), LAW, 1, 0)
     day = charge_at_once(cars)
     leg = cars.distance_km * cars.consumption_kwh_per_km / 0.9 / 0.9 / 1000
     for k, bus in enumerate(paper().buses):
@@ -109,7 +109,7 @@ def test_bus_index():
 def test_kernel_runs_as_plain_python(monkeypatch):
     from evcm.trips import kernels
 
-    cars = montecarlo.cars(replace(inputs.paper().scenario(1), cars=40), LAW, 1, 0)
+    cars = montecarlo.cars(paper(), replace(paper().scenario(1), cars=40), LAW, 1, 0)
     fast = charge_at_once(cars)
     for name, value in vars(kernels).items():
         if hasattr(value, "py_func"):

@@ -16,11 +16,11 @@ def test_a_bare_case_goes_from_trips_to_its_hosting_capacity(tmp_path):
     told = inputs.write_example(tmp_path / "case30", case="case30", cars=100)
     out = tmp_path / "results"
 
-    study = flow.run(SETTINGS, out, inputs=told)
+    study = flow.run(told, SETTINGS, out)
     assert len(study.aggregators) > 0
     assert (study.aggregators["gap"] <= 0.05).all()
 
-    table = comparison.run(SETTINGS, out, inputs=told)["regimes"].set_index("regime")
+    table = comparison.run(told, SETTINGS, out)["regimes"].set_index("regime")
     assert len(table) == len(comparison.REGIMES)
     assert (table["nse_mwh"] == 0).all()
     planned = table.drop(["no cars", "uncontrolled"])
@@ -35,7 +35,7 @@ def test_a_bare_case_goes_from_trips_to_its_hosting_capacity(tmp_path):
         threshold_range=(whole.groups, 5 * whole.groups),
     )  # fmt: skip
     assert whole.counts[-1] > 3 * room
-    found = hosting.run(grid, out, jobs=1, inputs=told)
+    found = hosting.run(told, grid, out, jobs=1)
     points = found["points"].set_index("regime")
     assert points.loc["apart", "gap_found"] <= 0.1
     assert points.loc["apart", "nse_mwh"] > 0

@@ -30,7 +30,6 @@ from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, SolverError
-from evcm.inputs.folder import paper
 from evcm.inputs.values import PriceSteps
 from evcm.paper import implements
 
@@ -41,8 +40,9 @@ FORMS: tuple[Form, ...] = ("printed", "switch corrected", "corrected")
 
 
 def least_cost_usd(
-    power_mw: float, system_load_mw: float, prices: PriceSteps, form: Form, big_m_mw: float = 1000.0
-) -> float:
+    power_mw: float, system_load_mw: float, prices: PriceSteps, period_h: float, form: Form,
+    big_m_mw: float = 1000.0,
+) -> float:  # fmt: skip
     """Least day-ahead cost (22) of a period under a form of the printed inequalities.
 
     Parameters
@@ -52,6 +52,8 @@ def least_cost_usd(
     system_load_mw : float
         Load of the rest of the system.
     prices : PriceSteps
+    period_h : float
+        Length of the period.
     form : {"printed", "switch corrected", "corrected"}
         Which inequalities hold.
     big_m_mw : float
@@ -60,7 +62,7 @@ def least_cost_usd(
     Returns
     -------
     float
-        USD for the half-hour.
+        USD for the period.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def least_cost_usd(
     least = abs(power_mw) + system_load_mw + float(prices.edge_mw[-1])
     checks.require(big_m_mw >= least, "big_m_mw", big_m_mw, f">= {least:g}")
     checks.done()
-    cost, rows = _problem(power_mw, system_load_mw, prices, form, big_m_mw)
+    cost, rows = _problem(power_mw, system_load_mw, prices, period_h, form, big_m_mw)
     steps = len(prices)
     integer = np.concatenate([np.zeros(2 + 2 * steps), np.ones(steps)])
     upper = np.concatenate([np.full(2 + 2 * steps, np.inf), np.ones(steps)])
@@ -87,12 +89,12 @@ def least_cost_usd(
 
 
 def _problem(
-    power_mw: float, load_mw: float, prices: PriceSteps, form: Form, big_m: float
+    power_mw: float, load_mw: float, prices: PriceSteps, period_h: float, form: Form, big_m: float
 ) -> tuple[np.ndarray, LinearConstraint]:
     """Objective (22) and rows; columns: bought, sold, effective bought and sold by step, PQP."""
     steps = len(prices)
     columns = 2 + 3 * steps
-    rise = np.diff(prices.price_usd_per_kwh, prepend=0.0) * 1000.0 * paper().period_h
+    rise = np.diff(prices.price_usd_per_kwh, prepend=0.0) * 1000.0 * period_h
     cost = np.concatenate([[0.0, 0.0], rise, -rise, np.zeros(steps)])
     rows: list[tuple[dict[int, float], float, float]] = []
     rows.append(({0: 1.0, 1: -1.0}, power_mw, power_mw))  # (25), the power is given

@@ -69,7 +69,7 @@ def hosting(
         asked = _numbers(counts, "--counts")
         grid = replace(grid, counts=asked, sweep_counts=asked)
     with working(log) as progress:
-        tables = run(grid, out, which_jobs(jobs, cluster), progress, told)
+        tables = run(told, grid, out, which_jobs(jobs, cluster), progress)
     typer.echo("First count at which half of the days run short, or a cap is below the trips")
     typer.echo(first_counts(tables).round(0).to_string(index=False))
 
@@ -107,7 +107,7 @@ def compare(
         jobs=jobs_or_address,
     )  # fmt: skip
     with working(log) as progress:
-        tables = comparison.run(settings, out, progress, told)
+        tables = comparison.run(told, settings, out, progress)
     columns = ["scenario", "side", "regime", "paid_usd", "expected_usd", "energy_mwh", "peak_mw",
                "losses_mwh", "nse_mwh", "v_min_pu"]  # fmt: skip
     typer.echo(tables["regimes"][columns].round(3).to_string(index=False))
@@ -115,18 +115,23 @@ def compare(
 
 
 def hinges(
-    out: Out = Path("results"), jobs: Processes = 2, cluster: Cluster = None, log: Log = None
+    inputs: InputsFolder = None,
+    out: Out = Path("results"),
+    jobs: Processes = 2,
+    cluster: Cluster = None,
+    log: Log = None,
 ) -> None:
     """Turn one assumption at a time: wear, feeding in, chargers, clamp, forecast, prices, draws.
 
     Writes OUT/hinges: bill, energy not supplied, energy fed in and first shortage of each.
 
-    Example: evcm hinges
+    Example: evcm hinges --inputs mine
     """
     from evcm.study import hinges as study
 
+    told = which_inputs(inputs)
     with working(log) as progress:
-        table = study.run(out, which_jobs(jobs, cluster), progress)
+        table = study.run(told, out, which_jobs(jobs, cluster), progress)
     typer.echo(table.round(2).to_string(index=False))
 
 

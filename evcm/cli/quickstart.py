@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from evcm.cli.common import AsJson, Cluster, Log, print_json, which_jobs, working
+from evcm.cli.common import (
+    AsJson,
+    Cluster,
+    Log,
+    print_json,
+    which_inputs,
+    which_jobs,
+    working,
+)
 
 
 def quickstart(
@@ -43,7 +51,8 @@ def quickstart(
     processes = jobs or min(os.cpu_count() or 1, 8)
     with working(log) as progress:
         if case is None:
-            found = first.of_scenario(1, out, which_jobs(processes, cluster), progress)
+            told, workers = which_inputs(None), which_jobs(processes, cluster)
+            found = first.of_scenario(told, 1, out, workers, progress)
         else:
             found = first.of_case(case, out, progress)
         figure = plots.day_curves(found.days)

@@ -86,11 +86,11 @@ def study(
 
         many = parse(seeds)
         with working(log) as progress:
-            table = run_seeds(settings, many, out, progress, told)
+            table = run_seeds(told, settings, many, out, progress)
         _show_seeds(table)
         return
     with working(log) as progress:
-        result = run(settings, out, progress, told)
+        result = run(told, settings, out, progress)
     _show(result)
 
 

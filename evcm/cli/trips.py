@@ -55,7 +55,7 @@ def trips(
     checks.require(out is None or not out.is_file(), "--out", str(out), "a folder")
     chosen = [told.scenario(n) for n in which_cases(scenario, "both", told, checks)[0]]
     trip_law = told.law(law) if told.laws else None
-    results = [montecarlo.simulate(s, trip_law, seed, threads, told) for s in chosen]
+    results = [montecarlo.simulate(told, s, trip_law, seed, threads) for s in chosen]
     table = montecarlo.table_1(results)
     for result in results:
         _show(result, table)

@@ -58,7 +58,7 @@ def reference(bus: int = BUS, groups: int = GROUPS, samples: int = SAMPLES) -> A
     """An aggregator of a page: the first groups of a drawn fleet that meet a bus, one car each."""
     told = paper()
     law, count = told.law(), 300
-    drawn = drawn_cars.draw_cars(Scenario(number=101, cars=count, samples=1), law, SEED, 0)
+    drawn = drawn_cars.draw_cars(told, Scenario(number=101, cars=count, samples=1), law, SEED, 0)
     every = fleets.real_time_fleet(
         drawn, np.ones(count, int), law, (SEED, 101, 0), samples, name="live"
     )
@@ -228,7 +228,8 @@ def _outputs(
 
 def figure(answer: Answer) -> go.Figure:
     """Power, price, and the charge of one car over the day."""
-    base, hours = reference(), plots.hours()
+    base = reference()
+    hours = plots.hours(base.periods, base.period_h)
     shown = base.available[:, 0, 0]
     one = np.where(shown, answer.outputs["group_kwh"] * GROUPS / answer.setting["cars"], np.nan)
     price = answer.setting["level"] * answer.outputs["price_usd_per_mwh"]
@@ -242,7 +243,7 @@ def figure(answer: Answer) -> go.Figure:
                      line={"color": plots.SERIES[2]},
                      meta={"output": "group_kwh", "over": ["cars"], "factor": GROUPS,
                            "shown": shown.tolist()})  # fmt: skip
-    axis = plots.clock_axis()
+    axis = plots.clock_axis(base.periods * base.period_h)
     made.update_layout(
         title_text="One aggregator's day", height=560, xaxis=axis | {"anchor": "y3"},
         yaxis={"title": {"text": "MW"}, "domain": [0.7, 1]},

@@ -213,7 +213,8 @@ def regime_outputs(
 
 def figure(answer: Answer) -> go.Figure:
     """Power of all cars and price in each regime."""
-    hours, made = plots.hours(), go.Figure()
+    told = references()[0]
+    hours, made = plots.hours(told.periods, told.period_h), go.Figure()
     for key, axis in (("total", "y"), ("price", "y2")):
         for n, regime in enumerate(REGIMES):
             colour = plots.REGIME_COLOURS.get(regime, plots.SERIES[n + 1])
@@ -224,7 +225,7 @@ def figure(answer: Answer) -> go.Figure:
             )  # fmt: skip
     made.update_layout(
         title_text="Power of all cars, and the price it makes", height=520,
-        xaxis=plots.clock_axis() | {"anchor": "y2"},
+        xaxis=plots.clock_axis(told.periods * told.period_h) | {"anchor": "y2"},
         yaxis={"title": {"text": "MW"}, "domain": [0.46, 1]},
         yaxis2={"title": {"text": "USD/MWh"}, "domain": [0, 0.4]}, legend={"y": -0.14},
     )  # fmt: skip

@@ -49,22 +49,32 @@ SERIES = ("#4c8fd6", "#d98e04", "#1a8a7d", "#d1495b", "#8d5bb5", "#7f8794", "#5a
 """Colours of series without a meaning of their own (buses, cars, samples)."""
 
 BUS_COLOURS: dict[int, str] = dict(zip((2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14), SERIES, strict=True))
-"""Colour of each load bus."""
+"""Colour of each load bus of the 14-bus system."""
 
 
-def hours(periods: int = 48, period_h: float = 0.5) -> np.ndarray:
+def bus_colour(bus: int) -> str:
+    """Colour of a bus of any network."""
+    return BUS_COLOURS.get(bus, SERIES[bus % len(SERIES)])
+
+
+def hours(periods: int, period_h: float) -> np.ndarray:
     """Hour since the first midnight at which each period starts, shape (periods,)."""
     return np.arange(periods) * period_h
 
 
-def clock(period: int, period_h: float = 0.5) -> str:
+def period_h(rows: Any) -> float:
+    """Length of the periods of a table's rows: results say it, other rows fill one day."""
+    return float(rows["period_h"].iloc[0]) if "period_h" in rows else 24.0 / len(rows)
+
+
+def clock(period: int, period_h: float) -> str:
     """Start of a period (from 0) on the clock, with the day where it is a later one."""
     days, minutes = divmod(round(60 * period_h * period), 24 * 60)
     day = f"day {days + 1}, " if days else ""
     return f"{day}{minutes // 60:02d}:{minutes % 60:02d}"
 
 
-def clock_axis(title: str = "clock", hours: float = 24.0) -> dict[str, Any]:
+def clock_axis(hours: float, title: str = "clock") -> dict[str, Any]:
     """Layout of a time axis in clock hours, 0 to 24, or through `hours` of several days."""
     ticks = list(range(0, round(hours) + 1, 3 if hours <= 25 else 24))
     return {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -11,7 +13,7 @@ from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.value import FreshDays
 from evcm.inputs.values import PriceSteps
-from evcm.plots import REGIME_COLOURS, SERIES, clock_axis, describe
+from evcm.plots import REGIME_COLOURS, SERIES, clock_axis, describe, hours
 
 
 def period_cost(search: Search, t: int) -> go.Figure:
@@ -29,9 +31,7 @@ def period_cost(search: Search, t: int) -> go.Figure:
         x=power, y=cost, mode="lines", name="convex envelope",
         line={"color": REGIME_COLOURS["limit"], "dash": "dash"},
     )  # fmt: skip
-    figure.update_layout(
-        xaxis_title="day-ahead power, MW", yaxis_title="cost of the half-hour, USD"
-    )
+    figure.update_layout(xaxis_title="day-ahead power, MW", yaxis_title="cost of the period, USD")
     return describe(
         figure,
         "Cost of a period against day-ahead power: one line per price step that jumps up at each "
@@ -40,7 +40,11 @@ def period_cost(search: Search, t: int) -> go.Figure:
 
 
 def _clock(problem: AggregatorProblem) -> np.ndarray:
-    return np.arange(problem.periods) * problem.period_h
+    return hours(problem.periods, problem.period_h)
+
+
+def _axis(problem: AggregatorProblem) -> dict[str, Any]:
+    return clock_axis(problem.periods * problem.period_h)
 
 
 def plan_power(problem: AggregatorProblem, plan: AggregatorPlan) -> go.Figure:
@@ -60,7 +64,7 @@ def plan_power(problem: AggregatorProblem, plan: AggregatorPlan) -> go.Figure:
         limit = {**line, "color": REGIME_COLOURS["limit"], "dash": "dash"}
         figure.add_scatter(x=at, y=cap, name="cap", line=limit)
         figure.update_yaxes(range=[1.1 * min(cars.min(), cap.min()), 1.3 * cars.max()])
-    figure.update_layout(title="Power of the aggregator", xaxis=clock_axis(), yaxis_title="MW")
+    figure.update_layout(title="Power of the aggregator", xaxis=_axis(problem), yaxis_title="MW")
     return describe(
         figure, "Day-ahead power of the aggregator over the day, with the range over the samples."
     )
@@ -92,7 +96,7 @@ def car_day(
         figure.add_vrect(x0=at[t], x1=at[t] + problem.period_h, fillcolor="#7f8794", opacity=0.15,
                          line_width=0)  # fmt: skip
     figure.update_layout(title=f"Group {car + 1}, sample {sample + 1}", barmode="relative")
-    figure.update_xaxes(clock_axis(), row=2, col=1)
+    figure.update_xaxes(_axis(problem), row=2, col=1)
     return describe(figure, "Charge in a car's battery and its power over the day; away in grey.")
 
 
@@ -105,7 +109,7 @@ def price_curve(price: PriceSteps, load_mw: np.ndarray | None = None) -> go.Figu
     figure.add_scatter(x=edge, y=np.append(cents, cents[-1]), line={"shape": "hv"}, name="price")
     if load_mw is not None:
         low, _ = price.admissible(load_mw)
-        figure.add_scatter(x=load_mw, y=100.0 * low, mode="markers", name="half-hours of the day")
+        figure.add_scatter(x=load_mw, y=100.0 * low, mode="markers", name="periods of the day")
     figure.update_layout(title="Price of energy by system load", xaxis_title="system load, MW",
                          yaxis_title="US cents per kWh", hovermode="closest")  # fmt: skip
     return describe(figure, "A staircase: the price rises with the load of the whole system.")
@@ -114,7 +118,7 @@ def price_curve(price: PriceSteps, load_mw: np.ndarray | None = None) -> go.Figu
 def own_purchase(
     problem: AggregatorProblem, period: int, power_mw: float, reach_mw: float = 12.0
 ) -> tuple[go.Figure, str]:
-    """Price and cost of a half-hour against the aggregator's own power, with one choice marked.
+    """Price and cost of a period against the aggregator's own power, with one choice marked.
 
     `period` counts from 1. Returns the figure and a sentence.
     """
@@ -125,7 +129,7 @@ def own_purchase(
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     figure.add_scatter(x=power, y=100 * low, line={"shape": "hv"}, name="price, cents per kWh",
                        row=1, col=1)  # fmt: skip
-    figure.add_scatter(x=power, y=cost, name="cost of the half-hour, USD", row=2, col=1)
+    figure.add_scatter(x=power, y=cost, name="cost of the period, USD", row=2, col=1)
     here = np.array([power_mw])
     price_here, _ = problem.price_steps.admissible(load + here)
     cost_here = problem.period_h * problem.price_steps.payment(load + here, here)
@@ -138,9 +142,9 @@ def own_purchase(
     )
     said = (
         f"At {power_mw:g} MW the price is {100 * price_here[0]:.3f} cents per kWh and the "
-        f"half-hour costs {cost_here[0]:.2f} USD."
+        f"period costs {cost_here[0]:.2f} USD."
     )
-    return describe(figure, "Price and cost of a half-hour against the aggregator's power."), said
+    return describe(figure, "Price and cost of a period against the aggregator's power."), said
 
 
 def fresh_profit(days: FreshDays, planned_usd: float) -> go.Figure:

@@ -9,30 +9,30 @@ import plotly.graph_objects as go
 
 from evcm import plots
 from evcm.arrays import FloatArray
-from evcm.inputs.folder import paper
+from evcm.network.case import Day
 from evcm.plots import REGIME_COLOURS as COLOURS
 
 
-def _bus_names() -> list[str]:
-    return [f"bus {bus}" for bus in paper().buses]
+def caps(site: Day, caps_mw: Mapping[str, FloatArray], period: int) -> tuple[go.Figure, str]:
+    """Caps of one period (from 1) by bus and rule, (T, K) MW, with a sentence on their sum.
 
-
-def caps(caps_mw: Mapping[str, FloatArray], period: int) -> tuple[go.Figure, str]:
-    """Caps of one period (from 1) by bus and rule, (T, K) MW, with a sentence on their sum."""
+    `site` has the aggregators of the caps: it names the buses and tells the time.
+    """
+    names, clock = site.network.ev_bus_number, plots.clock(period - 1, site.period_h)
     figure = go.Figure()
     sums = []
     for rule, cap in caps_mw.items():
         now = cap[period - 1]
         figure.add_bar(
-            x=_bus_names(), y=now, name=rule, marker_color=COLOURS[rule],
+            x=[f"bus {bus}" for bus in names], y=now, name=rule, marker_color=COLOURS[rule],
             hovertemplate="%{y:.2f} MW",
         )  # fmt: skip
         sums.append(f"{rule} {now.sum():.1f} MW")
     figure.update_layout(
-        title_text=f"Caps at {plots.clock(period - 1)}", yaxis_title_text="cap, MW", height=360,
+        title_text=f"Caps at {clock}", yaxis_title_text="cap, MW", height=360,
         barmode="group",
     )  # fmt: skip
-    plots.describe(figure, f"Bars of every bus's cap at {plots.clock(period - 1)} under each rule.")
+    plots.describe(figure, f"Bars of every bus's cap at {clock} under each rule.")
     return figure, "In all: " + ", ".join(sums) + "."
 
 
@@ -59,7 +59,7 @@ def cost_of_rules(allocation: pd.DataFrame, scenario: int, side: str) -> go.Figu
 
 
 def totals(
-    table: pd.DataFrame, scenario: int, side: str, period_h: float = 0.5
+    table: pd.DataFrame, scenario: int, side: str, period_h: float
 ) -> go.Figure:  # fmt: skip
     """Power of all aggregators by regime: the table ``totals`` of `evcm.study.comparison`."""
     mine = table[(table["scenario"] == scenario) & (table["side"] == side)]
@@ -72,7 +72,7 @@ def totals(
         )  # fmt: skip
     figure.update_layout(
         title_text=f"Power of all cars, scenario {scenario} {side}", height=380,
-        xaxis=plots.clock_axis(hours=len(rows) * period_h),
+        xaxis=plots.clock_axis(len(rows) * period_h),
         yaxis_title_text="MW, negative: fed in",
     )  # fmt: skip
     return plots.describe(

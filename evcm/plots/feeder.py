@@ -111,11 +111,12 @@ def node_day(profiles: Mapping[str, pd.DataFrame], node: str) -> go.Figure:
         ends = [min(ends[0], lowest[regime]), max(ends[1], float(change.max().max()))]
         for k, phase in enumerate(phases):
             figure.add_scatter(
-                x=plots.hours(len(change)), y=change[phase], name=regime, legendgroup=regime,
-                showlegend=k == 0, line={"color": plots.REGIME_COLOURS[regime], "shape": "hv"},
+                x=plots.hours(len(change), 24.0 / len(change)), y=change[phase], name=regime,
+                legendgroup=regime, showlegend=k == 0,
+                line={"color": plots.REGIME_COLOURS[regime], "shape": "hv"},
                 hovertemplate="%{y:+.1f} thousandths of pu", row=k + 1, col=1,
             )  # fmt: skip
-    figure.update_xaxes(plots.clock_axis(title=""))
+    figure.update_xaxes(plots.clock_axis(24.0, title=""))
     figure.update_xaxes(title_text="clock", row=len(phases), col=1)
     room = 0.05 * (ends[1] - ends[0])
     figure.update_yaxes(title_text="0.001 pu", range=[ends[0] - room, ends[1] + room])
@@ -126,7 +127,7 @@ def node_day(profiles: Mapping[str, pd.DataFrame], node: str) -> go.Figure:
     said = ", ".join(f"{regime} {value:.1f}" for regime, value in lowest.items())
     return plots.describe(
         figure,
-        f"Change of the voltage of node {node} against the day without cars, by half-hour, a panel "
+        f"Change of the voltage of node {node} against the day without cars, by period, a panel "
         f"for each phase. Deepest fall in thousandths of pu: {said}.",
     )
 
@@ -167,16 +168,15 @@ def unbalance_day(states: FeederStates, node: str, scenario: int, side: str) -> 
             continue
         sums = rows.groupby("period")[["weighted", "feeders"]].sum()
         figure.add_scatter(
-            x=plots.hours(len(sums)), y=sums["weighted"] / sums["feeders"], name=case[2],
+            x=plots.hours(len(sums), 24.0 / len(sums)), name=case[2],
+            y=sums["weighted"] / sums["feeders"],
             line_color=plots.REGIME_COLOURS.get(str(case[2])), hovertemplate="%{y:.3f} %",
         )  # fmt: skip
     figure.update_layout(
-        title_text=f"Voltage unbalance at node {node}", xaxis=plots.clock_axis(),
+        title_text=f"Voltage unbalance at node {node}", xaxis=plots.clock_axis(24.0),
         yaxis_title_text="VUF, %",
     )  # fmt: skip
-    return plots.describe(
-        figure, f"Voltage unbalance factor at node {node} by half-hour and regime."
-    )
+    return plots.describe(figure, f"Voltage unbalance factor at node {node} by period and regime.")
 
 
 def synthesis(
@@ -220,6 +220,7 @@ def synthesis(
 def drawn(known: Characterisation, period: int, fraction: float, seed: int = 0) -> go.Figure:
     """Head voltage and load of one period: the full set, and what each method draws from it."""
     rows = known.cases.period == period
+    clock = plots.clock(period - 1, 24.0 / int(known.cases.period.max()))
     figure = go.Figure()
     figure.add_scatter(
         x=known.cases.load_scale[rows], y=known.cases.head_v_pu[rows], mode="markers",
@@ -234,10 +235,10 @@ def drawn(known: Characterisation, period: int, fraction: float, seed: int = 0) 
             visible=True if method in ("monte_carlo", "kmedoids") else "legendonly",
         )  # fmt: skip
     figure.update_layout(
-        title_text=f"What a feeder sees at {plots.clock(period - 1)}", hovermode="closest",
+        title_text=f"What a feeder sees at {clock}", hovermode="closest",
         xaxis_title_text="load, multiple of nominal", yaxis_title_text="head voltage, pu",
     )  # fmt: skip
     return plots.describe(
         figure,
-        f"Head voltage against load of a feeder at {plots.clock(period - 1)}: full set and draws.",
+        f"Head voltage against load of a feeder at {clock}: full set and draws.",
     )

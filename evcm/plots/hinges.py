@@ -18,10 +18,10 @@ QUANTITIES: dict[str, str] = {
 
 
 def tornado(table: pd.DataFrame, what: str) -> go.Figure:
-    """Bars of one of `QUANTITIES`, from the paper's value to that under each changed assumption.
+    """Bars of one of `QUANTITIES`, from the value as told to that under each changed assumption.
 
     The widest stand on top. A setting without a plan, or without any shortage, has no bar. `table`
-    is that of `evcm.study.hinges.load`; its first row is the paper's own setting.
+    is that of `evcm.study.hinges.load`; its first row has no assumption changed.
     """
     base = float(table[what].iloc[0])
     rest = table.iloc[1:]
@@ -39,7 +39,7 @@ def tornado(table: pd.DataFrame, what: str) -> go.Figure:
     )  # fmt: skip
     figure.add_vline(
         x=base, line_color=plots.REGIME_COLOURS["limit"], line_width=1,
-        annotation_text=f"as in the paper: {base:,.1f}", annotation_position="top",
+        annotation_text=f"{table['what'].iloc[0]}: {base:,.1f}", annotation_position="top",
     )  # fmt: skip
     figure.update_layout(
         title_text="One assumption at a time", xaxis_title_text=QUANTITIES[what],
@@ -47,6 +47,6 @@ def tornado(table: pd.DataFrame, what: str) -> go.Figure:
     )  # fmt: skip
     return plots.describe(
         figure,
-        f"Bars of {QUANTITIES[what]} with one assumption changed at a time, from the paper's own "
-        f"{base:,.1f}; widest: {names.iloc[-1] if len(names) else 'none'}.",
+        f"Bars of {QUANTITIES[what]} with one assumption changed at a time, from "
+        f"{base:,.1f} as told; widest: {names.iloc[-1] if len(names) else 'none'}.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,16 @@ from plotly.subplots import make_subplots
 from evcm.network.caps import Caps
 from evcm.network.opf import OpfDay
 from evcm.network.tables import flow_table
-from evcm.plots import BUS_COLOURS, REGIME_COLOURS, SERIES, clock, clock_axis, describe, hours
+from evcm.plots import (
+    REGIME_COLOURS,
+    SERIES,
+    bus_colour,
+    clock,
+    clock_axis,
+    describe,
+    hours,
+    period_h,
+)
 
 PLACES: dict[int, tuple[float, float]] = {
     1: (0, 1), 2: (1, 0), 3: (3, 0), 4: (3, 1), 5: (1.2, 1), 6: (1.2, 2.2), 7: (3.4, 1.7),
@@ -101,8 +111,7 @@ def network_map(
                 "colorscale": "RdYlBu", "line": {"color": "#7f8794", "width": 1},
                 "colorbar": {"title": "pu", "thickness": 12}},
     )  # fmt: skip
-    period_h = float(buses["period_h"].iloc[0]) if "period_h" in buses else 0.5
-    when = clock(period - 1, period_h)
+    when = clock(period - 1, period_h(buses[buses["bus"] == buses["bus"].iloc[0]]))
     figure.update_layout(
         title=f"Voltages, branch loading and cars at {when}", hovermode="closest", height=560,
         xaxis={"visible": False}, yaxis={"visible": False}, legend_y=-0.02,
@@ -115,6 +124,14 @@ def network_map(
     )
 
 
+def _hours(day: OpfDay | Caps) -> np.ndarray:
+    return hours(day.day.n_periods, day.day.period_h)
+
+
+def _axis(day: OpfDay | Caps) -> dict[str, Any]:
+    return clock_axis(day.day.n_periods * day.day.period_h)
+
+
 def day_curves(days: Mapping[str, OpfDay]) -> go.Figure:
     """Load and generation over the clock, losses below; one colour per named day."""
     figure = make_subplots(
@@ -122,20 +139,21 @@ def day_curves(days: Mapping[str, OpfDay]) -> go.Figure:
     )
     for k, (name, day) in enumerate(days.items()):
         line = {"color": REGIME_COLOURS.get(name, SERIES[k]), "shape": "hv"}
+        x, axis = _hours(day), _axis(day)
         for values, what, dash in (
             (day.load_mw, "load", "dot"),
             (day.generation_mw, "generation", "solid"),
         ):
             figure.add_scatter(
-                x=hours(), y=values, name=f"{what}, {name}", line={**line, "dash": dash},
+                x=x, y=values, name=f"{what}, {name}", line={**line, "dash": dash},
                 hovertemplate="%{y:.2f} MW", row=1, col=1,
             )  # fmt: skip
         figure.add_scatter(
-            x=hours(), y=day.losses_mw, name=f"losses, {name}", line=line,
+            x=x, y=day.losses_mw, name=f"losses, {name}", line=line,
             hovertemplate="%{y:.3f} MW", row=2, col=1,
         )  # fmt: skip
-    figure.update_xaxes(**{**clock_axis(), "title": None}, row=1, col=1)
-    figure.update_xaxes(**clock_axis(), row=2, col=1)
+    figure.update_xaxes(**{**axis, "title": None}, row=1, col=1)
+    figure.update_xaxes(**axis, row=2, col=1)
     figure.update_yaxes(title="MW", row=1, col=1)
     figure.update_yaxes(title="losses, MW", row=2, col=1)
     figure.update_layout(title="The operator's day", height=520)
@@ -158,25 +176,26 @@ def voltages(days: Mapping[str, OpfDay], period: int) -> go.Figure:
             y=level, line={"color": REGIME_COLOURS["limit"], "dash": "dash", "width": 1},
             annotation_text=word, annotation_position="bottom right" if level > 1 else "top right",
         )  # fmt: skip
+    when = clock(period, first.day.period_h)
     figure.update_layout(
-        title=f"Voltages at {clock(period)}", xaxis={"title": "bus", "type": "category"},
+        title=f"Voltages at {when}", xaxis={"title": "bus", "type": "category"},
         yaxis={"title": "pu", "range": [0.94, 1.06]},
     )  # fmt: skip
-    return describe(figure, f"Voltage at each bus at {clock(period)}, with limits 0.95 and 1.05 pu")
+    return describe(figure, f"Voltage at each bus at {when}, with limits 0.95 and 1.05 pu")
 
 
 def price_map(day: OpfDay) -> go.Figure:
     """Marginal price by bus and clock: what one MW more would add to (44), MW at the slack."""
     figure = go.Figure(
         go.Heatmap(
-            x=np.arange(day.day.n_periods) * day.day.period_h, z=day.price.T,
+            x=_hours(day), z=day.price.T,
             y=[str(b) for b in day.network.bus_number], colorscale="Viridis",
             colorbar={"title": "MW per MW"},
             hovertemplate="%{x:.1f} h, bus %{y}: %{z:.4f}<extra></extra>",
         )
     )  # fmt: skip
     figure.update_layout(
-        title="What one MW more costs", xaxis=clock_axis(),
+        title="What one MW more costs", xaxis=_axis(day),
         yaxis={"title": "bus", "type": "category"},
     )  # fmt: skip
     return describe(figure, "Marginal price of power by bus and clock, MW at the slack per MW")
@@ -188,11 +207,11 @@ def not_supplied(day: OpfDay) -> go.Figure:
     for k in np.flatnonzero(day.nsp_mw.max(axis=0) > 0):
         bus = int(day.network.bus_number[k])
         figure.add_bar(
-            x=hours() + 0.25, y=day.nsp_mw[:, k], name=f"bus {bus}",
-            marker={"color": BUS_COLOURS.get(bus, SERIES[0])}, hovertemplate="%{y:.3f} MW",
+            x=_hours(day) + day.day.period_h / 2, y=day.nsp_mw[:, k], name=f"bus {bus}",
+            marker={"color": bus_colour(bus)}, hovertemplate="%{y:.3f} MW",
         )  # fmt: skip
     figure.update_layout(
-        title="Power not supplied", barmode="stack", xaxis=clock_axis(), yaxis={"title": "MW"}
+        title="Power not supplied", barmode="stack", xaxis=_axis(day), yaxis={"title": "MW"}
     )
     return describe(figure, "Power not supplied by bus and clock, MW")
 
@@ -202,12 +221,12 @@ def cap_areas(caps: Caps) -> go.Figure:
     figure = go.Figure()
     for k, bus in enumerate(caps.network.ev_bus_number):
         figure.add_scatter(
-            x=hours(), y=caps.cap_mw[:, k], name=f"bus {bus}", stackgroup="caps",
-            line={"width": 0.5, "shape": "hv", "color": BUS_COLOURS.get(bus, SERIES[k % 11])},
+            x=_hours(caps), y=caps.cap_mw[:, k], name=f"bus {bus}", stackgroup="caps",
+            line={"width": 0.5, "shape": "hv", "color": bus_colour(int(bus))},
             hovertemplate="%{y:.2f} MW",
         )  # fmt: skip
     figure.update_layout(
-        title="Caps on what aggregators may buy", xaxis=clock_axis(), yaxis={"title": "MW"}
+        title="Caps on what aggregators may buy", xaxis=_axis(caps), yaxis={"title": "MW"}
     )
     return describe(figure, "Cap of each aggregator by clock, stacked, MW")
 
@@ -221,8 +240,9 @@ def cap_splits(named: Mapping[str, Caps], period: int) -> go.Figure:
             name=f"{name}: {caps.total_mw[period]:.2f} MW in all", marker={"color": SERIES[k]},
             hovertemplate="%{y:.3f} MW",
         )  # fmt: skip
+    when = clock(period, next(iter(named.values())).day.period_h)
     figure.update_layout(
-        title=f"Caps by bus at {clock(period)}", barmode="group", yaxis={"title": "MW"},
+        title=f"Caps by bus at {when}", barmode="group", yaxis={"title": "MW"},
         xaxis={"title": "bus", "type": "category"},
     )  # fmt: skip
-    return describe(figure, f"Caps by bus at {clock(period)}: " + ", ".join(named))
+    return describe(figure, f"Caps by bus at {when}: " + ", ".join(named))

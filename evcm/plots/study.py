@@ -92,19 +92,14 @@ def beside(
     return plots.describe(figure, f"{title}: pairs of bars, published and ours, in {unit}.")
 
 
-def _period_h(rows: pd.DataFrame) -> float:
-    """Length of a period; rows of results say it, others fill one day."""
-    return float(rows["period_h"].iloc[0]) if "period_h" in rows else 24.0 / len(rows)
-
-
 def _hours(rows: pd.DataFrame) -> np.ndarray:
     """Hours since the first midnight at which the periods of some rows start."""
-    return plots.hours(len(rows), _period_h(rows))
+    return plots.hours(len(rows), plots.period_h(rows))
 
 
 def _axis(rows: pd.DataFrame) -> dict[str, Any]:
     """Time axis through all periods of some rows."""
-    return plots.clock_axis(hours=len(rows) * _period_h(rows))
+    return plots.clock_axis(len(rows) * plots.period_h(rows))
 
 
 def _curve(
@@ -154,12 +149,12 @@ def system_load(
         xaxis=_axis(base), yaxis_title_text="load, MW",
     )  # fmt: skip
     return plots.describe(
-        figure, f"System load by half-hour in the three scenarios, {regime} charging, {side} side."
+        figure, f"System load by period in every scenario, {regime} charging, {side} side."
     )
 
 
 def ev_power(schedules: pd.DataFrame, scenario: int, side: str, regime: str) -> go.Figure:
-    """Day-ahead power of the eleven aggregators, stacked by bus (Figures 7(c) and 8).
+    """Day-ahead power of the aggregators, stacked by bus (Figures 7(c) and 8).
 
     `schedules` is the study's table; the regime is ``apart`` or ``maximum total``.
     """
@@ -168,15 +163,15 @@ def ev_power(schedules: pd.DataFrame, scenario: int, side: str, regime: str) -> 
     for bus in sorted(set(rows["bus"])):
         mine = rows[rows["bus"] == bus]
         figure.add_bar(
-            x=_hours(mine) + _period_h(mine) / 2, y=mine["day_ahead_mw"], name=f"bus {bus}",
-            marker_color=plots.BUS_COLOURS[bus], hovertemplate="%{y:.3f} MW",
+            x=_hours(mine) + plots.period_h(mine) / 2, y=mine["day_ahead_mw"], name=f"bus {bus}",
+            marker_color=plots.bus_colour(bus), hovertemplate="%{y:.3f} MW",
         )  # fmt: skip
     figure.update_layout(
         title_text=f"Aggregators' day-ahead power, scenario {scenario} {side}, {regime}",
-        barmode="relative", bargap=0, xaxis=plots.clock_axis(), yaxis_title_text="power, MW",
+        barmode="relative", bargap=0, xaxis=_axis(mine), yaxis_title_text="power, MW",
     )  # fmt: skip
     return plots.describe(
-        figure, f"Stacked day-ahead power of eleven aggregators by half-hour, {regime}."
+        figure, f"Stacked day-ahead power of all aggregators by period, {regime}."
     )
 
 
@@ -195,10 +190,10 @@ def use_of_cap(schedules: pd.DataFrame, scenario: int, side: str, bus: int) -> g
         _curve(figure, rows, "day_ahead_mw", regime, colour, decimals=3)
     figure.update_layout(
         title_text=f"Bus {bus}, scenario {scenario} {side}: power and cap",
-        xaxis=plots.clock_axis(), yaxis_title_text="day-ahead power, MW",
+        xaxis=_axis(rows), yaxis_title_text="day-ahead power, MW",
     )  # fmt: skip
     return plots.describe(
-        figure, f"Day-ahead power at bus {bus} with and without the operator's cap, by half-hour."
+        figure, f"Day-ahead power at bus {bus} with and without the operator's cap, by period."
     )
 
 
@@ -260,7 +255,7 @@ def caps_by_bus(caps: pd.DataFrame, period_h: float, shown: int = 10) -> go.Figu
         )  # fmt: skip
     figure.update_layout(
         title_text="Caps of the largest sum, with an aggregator at every bus",
-        xaxis=plots.clock_axis(hours=len(wide) * period_h), yaxis_title_text="MW",
+        xaxis=plots.clock_axis(len(wide) * period_h), yaxis_title_text="MW",
     )  # fmt: skip
     return plots.describe(figure, "Cap of every aggregator over the horizon, stacked, MW.")
 

@@ -12,19 +12,21 @@ from plotly.subplots import make_subplots
 
 from evcm import data
 from evcm.arrays import FloatArray
-from evcm.inputs.folder import paper
+from evcm.inputs.study import Inputs
 from evcm.inputs.values import TripLaw
 from evcm.plots import (
-    BUS_COLOURS,
     REGIME_COLOURS,
     SCENARIO_COLOURS,
     SERIES,
     SIDE_DASH,
+    bus_colour,
     clock_axis,
     describe,
     hours,
 )
-from evcm.trips.cars import Cars, law_numbers
+from evcm.plots.network import layout
+from evcm.trips import cars
+from evcm.trips.cars import Cars
 from evcm.trips.legs import Trips
 from evcm.trips.montecarlo import GroupedDraw, MonteCarlo
 from evcm.trips.uncontrolled import UncontrolledDay
@@ -33,34 +35,37 @@ ROAD_PLACES: dict[int, tuple[float, float]] = {
     2: (0, 0), 3: (2, 0), 4: (2, 1), 5: (0, 1), 6: (0, 2.4), 11: (1, 2.9), 10: (2, 2.9),
     9: (3, 2.4), 12: (0, 3.6), 13: (1, 3.8), 14: (2.6, 3.6),
 }  # fmt: skip
-"""Where `roads` draws each bus: a drawing, not a map."""
+"""Where `roads` draws each bus of the 14-bus system: a drawing, not a map."""
 
 
-def roads(law: TripLaw) -> go.Figure:
-    """The branches that trips take, with the one-way distance of each (km)."""
-    table = data.read_table("trips/roads.csv")
-    figure = go.Figure()
-    for a, b, km in table.itertuples(index=False):
-        (x0, y0), (x1, y1) = ROAD_PLACES[a], ROAD_PLACES[b]
+def roads(inputs: Inputs, law: TripLaw) -> go.Figure:
+    """The roads that trips take, with the one-way distance of each (km)."""
+    net, buses, figure = cars.roads(inputs), inputs.buses, go.Figure()
+    ends = np.column_stack([net.bus[net.from_index], net.bus[net.to_index]])
+    one_way = ends[:, 0] < ends[:, 1]
+    pairs = [(int(a), int(b)) for a, b in ends[one_way]]
+    at = ROAD_PLACES if set(buses) <= set(ROAD_PLACES) else layout(pairs)
+    for (a, b), km in zip(pairs, cars.edge_distance_km(inputs, law)[one_way], strict=True):
+        (x0, y0), (x1, y1) = at[a], at[b]
         figure.add_scatter(
             x=[x0, x1], y=[y0, y1], mode="lines", showlegend=False, hoverinfo="skip",
             line={"color": REGIME_COLOURS["no cars"], "width": 2},
         )  # fmt: skip
         figure.add_annotation(
-            x=(x0 + x1) / 2, y=(y0 + y1) / 2, text=f"{km * law.distance_share:.1f} km",
+            x=(x0 + x1) / 2, y=(y0 + y1) / 2, text=f"{km:.1f} km",
             showarrow=False, yshift=10,
         )  # fmt: skip
-    place = [ROAD_PLACES[b] for b in paper().buses]
+    place = [at[b] for b in buses]
     figure.add_scatter(
         x=[p[0] for p in place], y=[p[1] for p in place], mode="markers+text", showlegend=False,
-        text=[str(b) for b in paper().buses], textfont={"color": "white"}, hoverinfo="text",
-        hovertext=[f"bus {b}" for b in paper().buses],
-        marker={"size": 28, "color": [BUS_COLOURS[b] for b in paper().buses]},
+        text=[str(b) for b in buses], textfont={"color": "white"}, hoverinfo="text",
+        hovertext=[f"bus {b}" for b in buses],
+        marker={"size": 28, "color": [bus_colour(b) for b in buses]},
     )  # fmt: skip
     figure.update_layout(
-        title="Trips between load buses", xaxis={"visible": False}, yaxis={"visible": False}
+        title="Trips between buses", xaxis={"visible": False}, yaxis={"visible": False}
     )
-    return describe(figure, "Two islands of load buses joined by branches: 2 to 5, and the others.")
+    return describe(figure, f"{len(buses)} buses, {len(pairs)} roads between them.")
 
 
 def cars_by_bus(ours: pd.DataFrame, published: pd.DataFrame, scenario: int, side: str) -> go.Figure:
@@ -124,15 +129,15 @@ def times(laws: Sequence[TripLaw], drawn: Mapping[str, tuple[np.ndarray, np.ndar
     return figure
 
 
-def speeds(law: TripLaw, drawn_kmh: FloatArray | None = None) -> go.Figure:
+def speeds(inputs: Inputs, law: TripLaw, drawn_kmh: FloatArray | None = None) -> go.Figure:
     """Figure 4(c), (d): mean speed with one standard deviation by clock, and draws over it.
 
     `drawn_kmh` (S, T) shows the range of many samples.
     """
-    numbers = law_numbers(paper(), law)
+    numbers = cars.law_numbers(inputs, law)
     mean, sd = numbers.speed_mean, numbers.speed_sd
     low, high = law.speed_range_kmh
-    x = hours()
+    x = hours(inputs.periods, inputs.period_h)
     upper, lower = np.minimum(mean + sd, high), np.maximum(mean - sd, low)
     figure = go.Figure()
     figure.add_scatter(x=x, y=upper, line={"width": 0, "shape": "hv"}, showlegend=False)
@@ -146,8 +151,9 @@ def speeds(law: TripLaw, drawn_kmh: FloatArray | None = None) -> go.Figure:
             x=x, y=day, name=f"sample {i}", line={"color": SERIES[1 + i % 9], "shape": "hv"}
         )
     figure.update_layout(
-        title="Speed on the road", xaxis=clock_axis(), yaxis={"title": {"text": "km/h"}}
-    )
+        title="Speed on the road", xaxis=clock_axis(inputs.periods * inputs.period_h),
+        yaxis={"title": {"text": "km/h"}},
+    )  # fmt: skip
     return figure
 
 
@@ -196,7 +202,8 @@ def gchr(result: MonteCarlo, draw: GroupedDraw, published: pd.DataFrame) -> go.F
 
 def driving_energy(result: MonteCarlo) -> go.Figure:
     """Energy of all trips by clock: s_min, s_max and the range of all samples."""
-    figure, x = go.Figure(), hours()
+    told = result.inputs
+    figure, x = go.Figure(), hours(told.periods, told.period_h)
     low, high = result.energy_mwh.min(axis=0), result.energy_mwh.max(axis=0)
     figure.add_scatter(x=x, y=high, line={"width": 0, "shape": "hv"}, showlegend=False)
     figure.add_scatter(
@@ -210,18 +217,23 @@ def driving_energy(result: MonteCarlo) -> go.Figure:
             line={"color": colour, "dash": SIDE_DASH[name], "shape": "hv"},
         )  # fmt: skip
     figure.update_layout(
-        title=f"Scenario {result.scenario.number}: energy driven by half-hour", xaxis=clock_axis(),
-        yaxis={"title": {"text": "MWh per half-hour, at the batteries"}},
+        title=f"Scenario {result.scenario.number}: energy driven by period",
+        xaxis=clock_axis(told.periods * told.period_h),
+        yaxis={"title": {"text": f"MWh per {_minutes(told)}, at the batteries"}},
     )  # fmt: skip
     return figure
 
 
-def day(cars: Cars, trips: Trips, names: Sequence[str] | None = None) -> go.Figure:
+def _minutes(inputs: Inputs) -> str:
+    return f"{60 * inputs.period_h:g} minutes"
+
+
+def day(drawn: Cars, trips: Trips, names: Sequence[str] | None = None) -> go.Figure:
     """Figure 5: where each car is by clock, and the energy it takes on the road."""
-    size = len(cars)
+    size, told = len(drawn), drawn.inputs
     names = names or [f"car {v + 1}" for v in range(size)]
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
-    x = hours()
+    x = hours(told.periods, told.period_h)
     states = (
         ("at From", trips.at_from, SERIES[0]), ("on the road", trips.travelling, SERIES[3]),
         ("at To", trips.at_to, SERIES[2]),
@@ -229,21 +241,21 @@ def day(cars: Cars, trips: Trips, names: Sequence[str] | None = None) -> go.Figu
     for name, inside, colour in states:
         rows, t = np.nonzero(inside[:, :, 0].T)
         figure.add_bar(
-            x=np.full(t.size, paper().period_h), base=x[t], y=[names[int(i)] for i in rows],
+            x=np.full(t.size, told.period_h), base=x[t], y=[names[int(i)] for i in rows],
             name=name, marker={"color": colour, "line": {"width": 0}}, row=1, col=1,
             orientation="h",
             hovertemplate="%{y}, %{base} h: " + name + "<extra></extra>",
         )  # fmt: skip
     for v in range(size):
         figure.add_bar(
-            x=x + paper().period_h / 2, y=trips.energy_kwh[:, v, 0], name=f"{names[v]}, kWh",
+            x=x + told.period_h / 2, y=trips.energy_kwh[:, v, 0], name=f"{names[v]}, kWh",
             marker={"color": SERIES[4 + v % 7]}, row=2, col=1,
         )  # fmt: skip
-    axis = clock_axis()
+    axis = clock_axis(told.periods * told.period_h)
     figure.update_layout(
         barmode="stack", title="A day of each car", height=480, xaxis2=axis, hovermode="closest",
         xaxis={k: v for k, v in axis.items() if k != "title"},
-        yaxis={"autorange": "reversed"}, yaxis2={"title": {"text": "kWh per half-hour"}},
+        yaxis={"autorange": "reversed"}, yaxis2={"title": {"text": f"kWh per {_minutes(told)}"}},
     )  # fmt: skip
     return describe(figure, "Place of each car by clock, and below it the energy of its trips.")
 
@@ -251,16 +263,20 @@ def day(cars: Cars, trips: Trips, names: Sequence[str] | None = None) -> go.Figu
 def uncontrolled(days: Mapping[str, UncontrolledDay], load_mw: FloatArray) -> go.Figure:
     """Power that cars draw when each recharges at once (sum over buses), and the system's load."""
     figure = make_subplots(specs=[[{"secondary_y": True}]])
+    length = 24.0
     for i, (name, result) in enumerate(days.items()):
+        x = hours(len(result.mean_mw), result.period_h)
+        length = len(x) * result.period_h
         figure.add_scatter(
-            x=hours(), y=result.mean_mw.sum(axis=1), name=name,
+            x=x, y=result.mean_mw.sum(axis=1), name=name,
             line={"color": SERIES[(3 + i) % len(SERIES)], "shape": "hv"},
         )  # fmt: skip
     figure.add_scatter(
-        x=hours(len(load_mw)), y=load_mw, name="load without cars (right)", secondary_y=True,
+        x=hours(len(load_mw), length / len(load_mw)), y=load_mw, secondary_y=True,
+        name="load without cars (right)",
         line={"color": REGIME_COLOURS["no cars"], "shape": "hv", "dash": "dot"},
     )  # fmt: skip
-    figure.update_layout(title="Uncontrolled charging", xaxis=clock_axis())
+    figure.update_layout(title="Uncontrolled charging", xaxis=clock_axis(length))
     figure.update_yaxes(title_text="cars, MW", secondary_y=False, rangemode="tozero")
     figure.update_yaxes(title_text="load, MW", secondary_y=True, showgrid=False)
     return figure

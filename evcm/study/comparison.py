@@ -41,7 +41,6 @@ from evcm.coordination.equilibrium import Ending, against, find_equilibrium
 from evcm.coordination.reallocation import Reallocation, fits, no_cap_mw, peak_use_mw, reallocate
 from evcm.coordination.regimes import REGIMES, RULES, Case, Regime, Rule
 from evcm.errors import InfeasibleError
-from evcm.inputs.folder import paper
 from evcm.inputs.study import Inputs
 from evcm.network.case import Day
 from evcm.store import fingerprint
@@ -178,32 +177,30 @@ def allocation_row(
 
 
 def run(
-    settings: Settings, out: Path, progress: Progress = quiet, inputs: Inputs | None = None
+    inputs: Inputs, settings: Settings, out: Path, progress: Progress = quiet
 ) -> dict[str, pd.DataFrame]:
     """Compare the regimes of all scenarios and sides; compute what is not stored yet.
 
     Parameters
     ----------
+    inputs : Inputs
     settings : Settings
         Of the study; its plans are used where they are stored in `out`.
     out : Path
         Folder of the results.
     progress : callable
         Told (step, done, total).
-    inputs : Inputs, optional
-        The paper's if left out.
 
     Returns
     -------
     Tables by name, as stored.
     """
-    inputs = inputs or paper()
     settings = settings.of(inputs)
-    key, names = comparison_key(settings, inputs), {n: f"coordination/{n}.parquet" for n in TABLES}
+    key, names = comparison_key(inputs, settings), {n: f"coordination/{n}.parquet" for n in TABLES}
     with Store(out).locked("evcm compare") as store:
         if all(store.is_fresh(name, key) for name in names.values()):
             return {name: store.load_table(path, key) for name, path in names.items()}
-        cases = build_cases(settings, inputs)
+        cases = build_cases(inputs, settings)
         _solve_own(cases, store, settings, progress)
         joints = [JointTask(c) for c in cases]
         each(joints, store, "joint", settings.jobs, progress, "Joint optimum")
@@ -220,15 +217,14 @@ def run(
     return tables
 
 
-def comparison_key(settings: Settings, inputs: Inputs | None = None) -> str:
-    """Fingerprint of the code, the inputs (the paper's if left out) and the settings."""
-    inputs = inputs or paper()
+def comparison_key(inputs: Inputs, settings: Settings) -> str:
+    """Fingerprint of the code, the inputs and the settings."""
     return run_key(__name__, settings.of(inputs), inputs)
 
 
 def load(
-    out: Path, settings: Settings | None = None, inputs: Inputs | None = None
-) -> dict[str, pd.DataFrame]:
+    inputs: Inputs, out: Path, settings: Settings | None = None
+) -> dict[str, pd.DataFrame]:  # fmt: skip
     """The stored tables; refuses those of other code, inputs or settings.
 
     Raises
@@ -236,13 +232,13 @@ def load(
     StaleError
         A table is missing or stale.
     """
-    store, key = Store(out), comparison_key(settings or Settings(), inputs)
+    store, key = Store(out), comparison_key(inputs, settings or Settings())
     return {name: store.load_table(f"coordination/{name}.parquet", key) for name in TABLES}
 
 
-def build_cases(settings: Settings, inputs: Inputs | None = None) -> list[CaseRun]:
+def build_cases(inputs: Inputs, settings: Settings) -> list[CaseRun]:
     """Fleets and problems of every scenario and side, the very ones of the study."""
-    fleets = build_fleets(simulate_all(settings, inputs or paper()), settings)
+    fleets = build_fleets(simulate_all(inputs, settings), settings)
     return [
         CaseRun(number, side, cars, of_fleet.aggregator_problems(cars))
         for (number, side), cars in fleets.items()

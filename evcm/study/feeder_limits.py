@@ -71,7 +71,7 @@ def car_power_kw(
     (level, terminal, T) kW, up to the largest level that the inputs have cars for. A car's
     terminals at home and at work are drawn by the shares of `places`.
     """
-    day = growing.drawn_day(cars, draw, inputs=inputs)
+    day = growing.drawn_day(inputs, cars, draw)
     rng = np.random.default_rng([draw, cars, 13])
     count = len(places.terminals)
     home, work = (rng.choice(count, len(day), p=places.shares) for _ in range(2))

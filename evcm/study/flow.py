@@ -20,7 +20,6 @@ from evcm.aggregator import of_fleet
 from evcm.arrays import FloatArray
 from evcm.coordination.regimes import NO_CARS, Case
 from evcm.errors import Checks, InfeasibleError
-from evcm.inputs.folder import paper
 from evcm.inputs.study import Inputs
 from evcm.inputs.values import Sessions
 from evcm.network import caps
@@ -108,19 +107,18 @@ def quiet(step: str, done: int, total: int) -> None:
 
 
 def run(
-    settings: Settings, out: Path, progress: Progress = quiet, inputs: Inputs | None = None
-) -> StudyResult:
+    inputs: Inputs, settings: Settings, out: Path, progress: Progress = quiet
+) -> StudyResult:  # fmt: skip
     """Run the study, or the part of it that is not stored yet, and store every result in `out`.
 
     Parameters
     ----------
+    inputs : Inputs
     settings : Settings
     out : Path
         Folder of the results.
     progress : callable
         Told (step, done, total).
-    inputs : Inputs, optional
-        The paper's if left out.
 
     Raises
     ------
@@ -129,15 +127,14 @@ def run(
     InfeasibleError
         An aggregator has no plan, whatever its cap, or the network cannot serve the least caps.
     """
-    inputs = inputs or paper()
     settings = settings.of(inputs)
     with Store(out).locked("evcm study") as store:
-        return _run(settings, store, progress, inputs)
+        return _run(inputs, settings, store, progress)
 
 
-def _run(settings: Settings, store: Store, progress: Progress, inputs: Inputs) -> StudyResult:
+def _run(inputs: Inputs, settings: Settings, store: Store, progress: Progress) -> StudyResult:
     clock = time.perf_counter()
-    simulations = simulate_all(settings, inputs)
+    simulations = simulate_all(inputs, settings)
     progress("Monte Carlo", len(simulations), len(simulations))
     fleets = build_fleets(simulations, settings)
     problems = {case: of_fleet.aggregator_problems(cars) for case, cars in fleets.items()}
@@ -179,7 +176,7 @@ def _run(settings: Settings, store: Store, progress: Progress, inputs: Inputs) -
         "flows": flows,
         "caps": _caps_table(inputs),
     }
-    key = study_key(settings, inputs)
+    key = study_key(inputs, settings)
     for name, table in tables.items():
         store.save_table(f"{name}.parquet", key, table)
     seconds = time.perf_counter() - clock
@@ -188,18 +185,17 @@ def _run(settings: Settings, store: Store, progress: Progress, inputs: Inputs) -
     return StudyResult(store.folder, seconds, **tables)
 
 
-def study_key(settings: Settings, inputs: Inputs | None = None) -> str:
-    """Fingerprint of the code, the inputs (the paper's if left out) and the settings."""
-    inputs = inputs or paper()
+def study_key(inputs: Inputs, settings: Settings) -> str:
+    """Fingerprint of the code, the inputs and the settings."""
     return run_key(__name__, settings.of(inputs), inputs)
 
 
-def simulate_all(settings: Settings, inputs: Inputs) -> list[MonteCarlo]:
+def simulate_all(inputs: Inputs, settings: Settings) -> list[MonteCarlo]:
     """The Monte Carlo simulation of every scenario asked for."""
     settings = settings.of(inputs)
     law = inputs.law(settings.law) if settings.law else None
     return [
-        montecarlo.simulate(inputs.scenario(number), law, settings.seed, inputs=inputs)
+        montecarlo.simulate(inputs, inputs.scenario(number), law, settings.seed)
         for number in settings.scenarios or ()
     ]
 

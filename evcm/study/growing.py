@@ -28,11 +28,11 @@ DRAW = 100
 
 
 def drawn_day(
-    most: int, day: int, seed: int = 1, law: TripLaw | None = None, inputs: Inputs | None = None
-) -> Cars:
-    """One day of `most` cars under a trip law; the inputs' own, and the paper's, if left out."""
+    inputs: Inputs, most: int, day: int, seed: int = 1, law: TripLaw | None = None
+) -> Cars:  # fmt: skip
+    """One day of `most` cars under a trip law; the inputs' own if left out."""
     scenario = Scenario(number=DRAW, cars=most, samples=day + 1)
-    return cars.draw_cars(scenario, law, seed, day, inputs)
+    return cars.draw_cars(inputs, scenario, law, seed, day)
 
 
 def first_cars(day: Cars, start: int, stop: int) -> Cars:
@@ -86,9 +86,7 @@ class GrowingDays:
         """Power (D, B + 1, T, K) MW and unserved energy (D, B + 1) kWh of the first blocks."""
         size, told = self.block // self.weight, self.inputs
         found: Iterator[tuple[FloatArray, FloatArray]] = (
-            growing_fleet_mw(
-                drawn_day(self.most // self.weight, day, law=law, inputs=told), size, charger
-            )
+            growing_fleet_mw(drawn_day(told, self.most // self.weight, day, law=law), size, charger)
             for day in range(self.days)
         )
         shape = (self.days, self.at(self.most) + 1)
@@ -113,7 +111,7 @@ def mean_room(inputs: Inputs) -> float:
 
     A guess at where to look: 0 where power is unsupplied without cars, inf from `MOST_ROOM` on.
     """
-    site, day = inputs.day, drawn_day(PROBE, 0, inputs=inputs)
+    site, day = inputs.day, drawn_day(inputs, PROBE, 0)
     mean_mw = growing_fleet_mw(day, len(day), inputs.vehicles[0].charger)[0][1] / len(day)
     if not opf.served(site, 0.0 * mean_mw).all():
         return 0.0

@@ -20,7 +20,6 @@ import pandas as pd
 from evcm.arrays import FloatArray
 from evcm.coordination.regimes import RULES
 from evcm.errors import Checks
-from evcm.inputs.folder import paper
 from evcm.inputs.study import Inputs
 from evcm.inputs.values import Roads
 from evcm.network import opf
@@ -114,39 +113,59 @@ class Grid:
         return growing.GrowingDays(days, self.block, self.most, self.weight, inputs)
 
 
-def grid_for(inputs: Inputs) -> Grid:
-    """The default grid for inputs: counts about where they run short, groups for every bus.
+def size_for(inputs: Inputs) -> tuple[float, int]:
+    """How many times the cars of `Grid()` are about right for inputs, and groups for every bus.
 
-    All counts of `Grid()` are scaled as the mean car's first shortage (`growing.mean_room`) stands
-    to `GRID_ROOM`, or by load where there is none. Where that is more than one, a car drawn stands
-    for several. Above `MANY_BUSES` aggregators, three counts do. For the paper's inputs it is
-    `Grid()`.
+    The first is as the mean car's first shortage (`growing.mean_room`) stands to `GRID_ROOM`, or as
+    the loads do where there is none.
 
     Raises
     ------
     InputError
         Cars are not drawn by a law: a fleet of listed cars or recorded sessions does not grow.
     """
-    c = Checks("hosting")
+    c = Checks(inputs.name)
     roads = isinstance(inputs.cars, Roads)
     c.require(roads, "cars", type(inputs.cars).__name__, "trips/roads.csv: fleets grow by its law")
     c.done()
-    grid, room = Grid(), growing.mean_room(inputs)
-    scale = room / GRID_ROOM if 0 < room < np.inf else inputs.network.load_p_mw.sum() / GRID_LOAD_MW
-    groups = max(grid.groups, -(-4 * len(inputs.buses) // 100) * 100)
+    room = growing.mean_room(inputs)
+    load_mw = float(inputs.network.load_p_mw.sum())
+    scale = room / GRID_ROOM if 0 < room < np.inf else load_mw / GRID_LOAD_MW
+    return scale, max(Grid().groups, -(-4 * len(inputs.buses) // 100) * 100)
+
+
+def scaled(counts: tuple[int, ...], scale: float, groups: int) -> tuple[int, ...]:
+    """Counts of cars times a scale, each once, as multiples of the groups."""
+    return tuple(dict.fromkeys(max(1, round(n * scale / groups)) * groups for n in counts))
+
+
+def grid_for(inputs: Inputs) -> Grid:
+    """The default grid for inputs: counts about where they run short, groups for every bus.
+
+    All counts of `Grid()` are scaled by `size_for`. Where that is more than one, a car drawn stands
+    for several. Above `MANY_BUSES` aggregators, three counts do. For the paper's inputs it is
+    `Grid()`.
+
+    Raises
+    ------
+    InputError
+        As `size_for`.
+    """
+    grid, (scale, groups) = Grid(), size_for(inputs)
     weight = max(1, round(scale))
     block = max(1, round(grid.block * scale / weight)) * weight
     many = len(inputs.buses) > MANY_BUSES
-
-    def scaled(counts: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(dict.fromkeys(max(1, round(n * scale / groups)) * groups for n in counts))
 
     low, high = (max(1, round(n * scale / groups)) * groups for n in grid.threshold_range)
     kw = float(inputs.vehicles[0].charger.power_kw)
     return replace(
         grid, groups=groups, weight=weight, block=block, most=block * (grid.most // grid.block),
-        counts=scaled(grid.counts[2:8:3] + grid.counts[-1:] if many else grid.counts),
-        sweep_counts=scaled(grid.sweep_counts[1:2] if many else grid.sweep_counts),
+        counts=scaled(
+            grid.counts[2:8:3] + grid.counts[-1:] if many else grid.counts, scale, groups
+        ),
+        sweep_counts=scaled(
+            grid.sweep_counts[1:2] if many else grid.sweep_counts, scale, groups
+        ),
         most_slow=max(1, round(grid.most_slow * scale)),
         threshold_range=(low, max(high, low + 4 * groups)),
         uncontrolled_charger_kw=(*(k for k in grid.uncontrolled_charger_kw if k < kw), kw),
@@ -154,7 +173,7 @@ def grid_for(inputs: Inputs) -> Grid:
 
 
 def run(
-    grid: Grid, out: Path, jobs: Jobs = 2, progress: Progress = quiet, inputs: Inputs | None = None
+    inputs: Inputs, grid: Grid, out: Path, jobs: Jobs = 2, progress: Progress = quiet
 ) -> dict[str, pd.DataFrame]:
     """Compute what is not stored yet; return the tables of ``hosting/`` by name.
 
@@ -176,39 +195,38 @@ def run(
     ``feeder``
         Uncontrolled, one feeder's day by draw, model and level (`evcm.study.feeder_limits`).
     """
-    told = inputs or paper()
-    key, names = hosting_key(grid, told), {name: f"hosting/{name}.parquet" for name in TABLES}
+    key, names = hosting_key(inputs, grid), {name: f"hosting/{name}.parquet" for name in TABLES}
     with Store(out).locked("evcm hosting") as store:
         if all(store.is_fresh(name, key) for name in names.values()):
-            return load(out, grid, told)
-        curves, first = _uncontrolled_tables(grid, store, jobs, progress, told)
+            return load(inputs, out, grid)
+        curves, first = _uncontrolled_tables(grid, store, jobs, progress, inputs)
         tables = {
             "uncontrolled": curves,
             "uncontrolled_first": first,
-            "points": points.solve_points(_points(grid, told), store, jobs, progress, told),
-            "first": points.first_shortages(_thresholds(grid, told), store, jobs, progress),
-            "caps": points.largest_fleets(_fleets(grid, told), store, jobs, progress, told),
-            **_limit_tables(grid, store, jobs, progress, told),
+            "points": points.solve_points(_points(inputs, grid), store, jobs, progress, inputs),
+            "first": points.first_shortages(_thresholds(inputs, grid), store, jobs, progress),
+            "caps": points.largest_fleets(_fleets(inputs, grid), store, jobs, progress, inputs),
+            **_limit_tables(grid, store, jobs, progress, inputs),
         }
         for name, table in tables.items():
-            store.save_table(names[name], key, table, {"data": told.fingerprint})
+            store.save_table(names[name], key, table, {"data": inputs.fingerprint})
     return tables
 
 
 def load(
-    out: Path, grid: Grid | None = None, inputs: Inputs | None = None
-) -> dict[str, pd.DataFrame]:
+    inputs: Inputs, out: Path, grid: Grid | None = None
+) -> dict[str, pd.DataFrame]:  # fmt: skip
     """The stored tables; raises `StaleError` where one is missing or made by other code."""
-    store, key = Store(out), hosting_key(grid or Grid(), inputs)
+    store, key = Store(out), hosting_key(inputs, grid or Grid())
     return {name: store.load_table(f"hosting/{name}.parquet", key) for name in TABLES}
 
 
-def hosting_key(grid: Grid, inputs: Inputs | None = None) -> str:
-    """Fingerprint of the code, the inputs (the paper's if left out) and the grid."""
-    return run_key(__name__, grid, inputs or paper())
+def hosting_key(inputs: Inputs, grid: Grid) -> str:
+    """Fingerprint of the code, the inputs and the grid."""
+    return run_key(__name__, grid, inputs)
 
 
-def _points(grid: Grid, inputs: Inputs) -> list[points.Point]:
+def _points(inputs: Inputs, grid: Grid) -> list[points.Point]:
     def make(regime: str, seed: int, count: int, kw: float, share: float) -> points.Point:
         return points.Point(regime, count, seed, kw, share, grid.groups, grid.samples, grid.gap)
 
@@ -224,7 +242,7 @@ def _points(grid: Grid, inputs: Inputs) -> list[points.Point]:
     return found
 
 
-def _thresholds(grid: Grid, inputs: Inputs) -> list[points.ThresholdTask]:
+def _thresholds(inputs: Inputs, grid: Grid) -> list[points.ThresholdTask]:
     kw = float(inputs.vehicles[0].charger.power_kw)
     return [
         points.ThresholdTask(
@@ -271,7 +289,7 @@ def _limit_tables(
     }
 
 
-def _fleets(grid: Grid, inputs: Inputs) -> list[points.Point]:
+def _fleets(inputs: Inputs, grid: Grid) -> list[points.Point]:
     kw = float(inputs.vehicles[0].charger.power_kw)
     return [
         points.Point(rule, grid.groups, seed, kw, 1.0, grid.groups, grid.samples, grid.gap)

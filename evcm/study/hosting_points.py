@@ -20,7 +20,6 @@ from evcm.coordination.capped import under_cap
 from evcm.coordination.equilibrium import find_equilibrium
 from evcm.coordination.joint import solve_joint, trade_of_joint
 from evcm.errors import InfeasibleError, SolverError
-from evcm.inputs.folder import paper
 from evcm.inputs.study import Inputs
 from evcm.inputs.values import Scenario
 from evcm.network.case import Day
@@ -58,15 +57,14 @@ class Point:
     gap: float
 
 
-def grouped_problems(point: Point, inputs: Inputs | None = None) -> list[AggregatorProblem]:
+def grouped_problems(inputs: Inputs, point: Point) -> list[AggregatorProblem]:
     """The aggregators' problems of a fleet whose groups all stand for equally many cars.
 
     Buses without cars have none.
     """
-    told = inputs or paper()
-    law = told.law()
+    law = inputs.law()
     one = Scenario(number=DRAW, cars=point.groups, samples=1)
-    drawn = cars.draw_cars(one, law, point.seed, 0, told)
+    drawn = cars.draw_cars(inputs, one, law, point.seed, 0)
     size = np.full(point.groups, point.cars // point.groups)
     keys = (point.seed, DRAW, 0)
     grouped = fleet.real_time_fleet(
@@ -82,7 +80,7 @@ def grouped_problems(point: Point, inputs: Inputs | None = None) -> list[Aggrega
 
 
 def plan_point(
-    point: Point, inputs: Inputs | None = None
+    inputs: Inputs, point: Point
 ) -> tuple[list[AggregatorProblem], Day, Trade, dict[str, float]]:
     """Problems and day of a point, what its regime trades, and what was proven of the plans.
 
@@ -91,8 +89,8 @@ def plan_point(
     InfeasibleError
         An aggregator has no plan, under its cap for example.
     """
-    problems = grouped_problems(point, inputs)
-    site = of_fleet.site_of(problems, inputs or paper())
+    problems = grouped_problems(inputs, point)
+    site = of_fleet.site_of(problems, inputs)
     if point.regime == "joint":
         joint = solve_joint(problems, site, gap=point.gap)
         found = {"cost_usd": joint.plan.cost_usd, "gap_found": joint.plan.gap}
@@ -113,7 +111,7 @@ def plan_point(
     return problems, site, trade_of_plans(problems, plans), found
 
 
-def solve_point(point: Point, inputs: Inputs | None = None) -> dict[str, Any]:
+def solve_point(inputs: Inputs, point: Point) -> dict[str, Any]:
     """Solve all aggregators of a point and put their real-time days through the OPF; one row.
 
     `nse_mwh`, `days_short`, `losses_mwh` and `peak_mw` are means over the days, `v_min_pu` the
@@ -122,7 +120,7 @@ def solve_point(point: Point, inputs: Inputs | None = None) -> dict[str, Any]:
     """
     row: dict[str, Any] = asdict(point) | {"feasible": True, "note": "", "power_mw": []}
     try:
-        problems, site, trade, found = plan_point(point, inputs)
+        problems, site, trade, found = plan_point(inputs, point)
     except (InfeasibleError, SolverError) as error:
         nothing = dict.fromkeys(
             ("cost_usd", "gap_found", "energy_mwh", "peak_ev_mw", "nse_day_ahead_mwh", "nse_mwh",
@@ -197,7 +195,7 @@ class PointTask:
 
     def run(self) -> Result:
         """Solve the point; all that is found is in the record."""
-        return Result(solve_point(self.point, self.inputs))
+        return Result(solve_point(self.inputs, self.point))
 
 
 class LimitTask(PointTask):
@@ -206,7 +204,7 @@ class LimitTask(PointTask):
     def run(self) -> Result:
         """One linear program per aggregator; the point's regime is the rule."""
         point = self.point
-        problems = grouped_problems(point, self.inputs)
+        problems = grouped_problems(self.inputs, point)
         site = of_fleet.site_of(problems, self.inputs)
         met = np.array([p.cars for p in problems], float)
         caps = allocation.allocate(point.regime, met, site)  # type: ignore[arg-type]
@@ -250,7 +248,7 @@ class ThresholdTask(PointTask):
         while high - low > 1:
             middle = (low + high) // 2
             point = replace(self.point, cars=middle * step)
-            problems, site, trade, _ = plan_point(point, self.inputs)
+            problems, site, trade, _ = plan_point(self.inputs, point)
             weight = problems[0].probability
             if operate(site, trade.sample_mw, weight).days_short >= 0.5:
                 high, nse = middle, limits.nse_by_limit(site, trade.sample_mw, weight)

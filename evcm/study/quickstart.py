@@ -17,7 +17,7 @@ from evcm.aggregator.plan import plan_of_arrays
 from evcm.aggregator.problem import save_problem
 from evcm.coordination.account import account, trade_of_plans, trade_of_uncontrolled
 from evcm.coordination.regimes import Case
-from evcm.inputs.folder import paper
+from evcm.inputs.study import Inputs
 from evcm.network import caps as operator_caps
 from evcm.network import opf, tables
 from evcm.network.case import reference_day
@@ -45,22 +45,24 @@ class FirstAnswer:
     written: list[Path]
 
 
-def of_scenario(number: int, out: Path, jobs: Jobs, progress: Progress) -> FirstAnswer:
+def of_scenario(
+    inputs: Inputs, number: int, out: Path, jobs: Jobs, progress: Progress
+) -> FirstAnswer:  # fmt: skip
     """Uncontrolled charging beside aggregators that plan apart, on the sample of most energy.
 
-    Writes ``instance-bus14.npz`` (an aggregator's problem), ``ev.csv`` (power of uncontrolled
-    cars by bus), ``day.csv`` (its OPF day, with the power not supplied) and ``numbers.json``.
+    Writes ``instance-bus14.npz`` (the problem of the last bus's aggregator), ``ev.csv`` (power of
+    uncontrolled cars by bus), ``day.csv`` (its OPF day, with the power not supplied) and
+    ``numbers.json``.
     """
     with Store(out).locked("evcm quickstart") as store:
         progress("Trips", 0, 1)
-        told = paper()
-        drawn = montecarlo.simulate(told.scenario(number))
+        drawn = montecarlo.simulate(inputs, inputs.scenario(number))
         at_once_mw = uncontrolled.charge_at_once(drawn.cars(SIDE)).mean_mw
         cars = fleet.build_fleet(drawn, SIDE, CARS_PER_GROUP)
         problems = of_fleet.aggregator_problems(cars)
         progress("Trips", 1, 1)
         # the operator's day is first of the tasks: it compiles beside the aggregators
-        day = DayTask(Case(number, SIDE, "uncontrolled"), told.day, at_once_mw)
+        day = DayTask(Case(number, SIDE, "uncontrolled"), inputs.day, at_once_mw)
         plans = [PlanTask(Case(number, SIDE, "apart"), p, GAP) for p in problems]
         tasks: list[Task] = [day, *plans]
         found = each(tasks, store, "quickstart", jobs, progress, "Aggregators, network")
@@ -76,7 +78,7 @@ def of_scenario(number: int, out: Path, jobs: Jobs, progress: Progress) -> First
         powers = {"no cars": np.zeros_like(at_once_mw), "uncontrolled": at_once_mw}
         powers["apart"] = trades["apart"].day_ahead_mw
         days = {
-            regime: opf.solve_day(told.day.with_cars(ev_mw)) for regime, ev_mw in powers.items()
+            regime: opf.solve_day(inputs.day.with_cars(ev_mw)) for regime, ev_mw in powers.items()
         }
         highest = {regime: float(ev_mw.sum(axis=1).max()) for regime, ev_mw in powers.items()}
         numbers = {
@@ -86,11 +88,12 @@ def of_scenario(number: int, out: Path, jobs: Jobs, progress: Progress) -> First
             "cost of charging at once, USD a day": bills["uncontrolled"],
             "cost where aggregators plan apart, USD a day": bills["apart"],
         }
-        power = pd.DataFrame(at_once_mw, columns=[tables.bus_column(b) for b in told.buses])
+        power = pd.DataFrame(at_once_mw, columns=[tables.bus_column(b) for b in inputs.buses])
         power.insert(0, "period", np.arange(1, len(power) + 1))
         files.write_csv(out / "ev.csv", power)
-        save_problem(out / "instance-bus14.npz", problems[told.buses.index(14)])
-        return _written(out, numbers, days, "uncontrolled", ["ev.csv", "instance-bus14.npz"])
+        instance = f"instance-bus{problems[-1].bus}.npz"
+        save_problem(out / instance, problems[-1])
+        return _written(out, numbers, days, "uncontrolled", ["ev.csv", instance])
 
 
 def of_case(name: str, out: Path, progress: Progress) -> FirstAnswer:

@@ -21,7 +21,6 @@ from evcm.coordination.equilibrium import find_equilibrium
 from evcm.coordination.joint import solve_joint, trade_of_joint
 from evcm.coordination.regimes import Regime
 from evcm.errors import Checks
-from evcm.inputs.folder import paper
 from evcm.inputs.study import Inputs
 from evcm.store import fingerprint
 from evcm.store.each import Progress, each
@@ -55,7 +54,7 @@ class SeedTask:
 
     def run(self) -> Result:
         """Rows of `evcm.study.comparison.regime_row`, one per regime, with the seed."""
-        (case,), gap = build_cases(self.settings, self.inputs), self.settings.gap
+        (case,), gap = build_cases(self.inputs, self.settings), self.settings.gap
         whole = max(gap, WHOLE_GAP)
         apart = [methods.solve(p, gap=gap) for p in case.problems]
         answers = find_equilibrium(case.problems, apart, gap=whole, tolerance=whole)
@@ -87,9 +86,8 @@ class SeedTask:
 
 
 def run(
-    settings: Settings, seeds: Sequence[int], out: Path, progress: Progress = quiet,
-    inputs: Inputs | None = None,
-) -> pd.DataFrame:  # fmt: skip
+    inputs: Inputs, settings: Settings, seeds: Sequence[int], out: Path, progress: Progress = quiet
+) -> pd.DataFrame:
     """Every seed of every scenario and side of `settings`; compute what is not stored yet.
 
     Returns
@@ -105,10 +103,9 @@ def run(
     c.require(len(seeds) > 0, "seeds", list(seeds), "at least one")
     c.require(len(set(seeds)) == len(seeds), "seeds", list(seeds), "each once")
     c.done()
-    told = inputs or paper()
-    settings = settings.of(told)
+    settings = settings.of(inputs)
     tasks = [
-        SeedTask(replace(settings, scenarios=(n,), sides=(side,), seed=seed), told)
+        SeedTask(replace(settings, scenarios=(n,), sides=(side,), seed=seed), inputs)
         for n in settings.scenarios or ()
         for side in settings.sides
         for seed in seeds

@@ -15,7 +15,6 @@ import numpy as np
 
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks, Fault, InputError
-from evcm.inputs.folder import paper
 from evcm.inputs.study import Inputs
 from evcm.inputs.values import CarList, Roads, Scenario, Sessions, TripLaw
 from evcm.trips import kernels
@@ -47,9 +46,8 @@ class Cars:
         return int(self.from_bus.size)
 
 
-def roads(inputs: Inputs | None = None) -> Roads:
+def roads(inputs: Inputs) -> Roads:
     """Roads of the study; raises `InputError` where its cars do not follow a law on roads."""
-    inputs = inputs or paper()
     if not isinstance(inputs.cars, Roads):
         raise InputError(inputs.name, [Fault("cars", "a list or sessions", "a law on roads")])
     return inputs.cars
@@ -105,7 +103,7 @@ def fleet_numbers(inputs: Inputs, law: TripLaw | None = None) -> kernels.FleetNu
     classes = inputs.vehicles
     wear = [c.wear for c in classes]
     return kernels.FleetNumbers(
-        _below(net.home_share), net.first, edge_distance_km(law or inputs.law(), inputs),
+        _below(net.home_share), net.first, edge_distance_km(inputs, law or inputs.law()),
         _below(np.array([c.share for c in classes])), efficiencies(inputs),
         np.array([float(w.storage_cost_mean_usd_per_kwh) for w in wear]),
         np.array([float(w.storage_cost_sd_usd_per_kwh) for w in wear]),
@@ -132,7 +130,7 @@ def slopes(inputs: Inputs, cost: FloatArray, kind: IntArray) -> FloatArray:
     return found
 
 
-def edge_distance_km(law: TripLaw, inputs: Inputs | None = None) -> FloatArray:
+def edge_distance_km(inputs: Inputs, law: TripLaw) -> FloatArray:
     """One-way trip distance of each directed edge of `roads`, km."""
     return np.asarray(law.distance_share * roads(inputs).length_km)
 
@@ -151,7 +149,7 @@ def check_draw(inputs: Inputs, law: TripLaw | None, seed: int, sample: int = 0) 
     law = law or (None if isinstance(inputs.cars, Sessions) else inputs.law())
     if law is not None:
         one_way = (
-            edge_distance_km(law, inputs)
+            edge_distance_km(inputs, law)
             if isinstance(inputs.cars, Roads)
             else inputs.cars.distance_km  # type: ignore[union-attr]
         )
@@ -172,21 +170,20 @@ def no_day(law: TripLaw, count: int) -> InputError:
 
 
 def draw_cars(
-    scenario: Scenario, law: TripLaw | None, seed: int, sample: int, inputs: Inputs | None = None
-) -> Cars:
+    inputs: Inputs, scenario: Scenario, law: TripLaw | None, seed: int, sample: int
+) -> Cars:  # fmt: skip
     """Draw the cars of one Monte Carlo sample (from 0), the very cars that the simulation counted.
 
-    Left out, inputs are the paper's; without a law, it is that of the inputs.
+    Without a law, it is that of the inputs.
 
     Raises
     ------
     InputError
         A key is out of range, or the law admits no day.
     """
-    inputs = inputs or paper()
     check_draw(inputs, law, seed, sample)
     if isinstance(inputs.cars, CarList):
-        return listed_cars(inputs.cars, inputs, scenario, law, seed, sample)
+        return listed_cars(inputs, inputs.cars, scenario, law, seed, sample)
     net, size, days = roads(inputs), scenario.cars, inputs.clock.days
     origin, edge, kind = (np.empty(size, dtype=np.int64) for _ in range(3))
     departure, arrival = (np.empty((size, days), dtype=np.int64) for _ in range(2))
@@ -200,14 +197,14 @@ def draw_cars(
         raise no_day(law or inputs.law(), failed)
     return Cars(
         net.bus[origin], net.bus[net.to_index[edge]],
-        edge_distance_km(law or inputs.law(), inputs)[edge], consumption,
+        edge_distance_km(inputs, law or inputs.law())[edge], consumption,
         departure, arrival, cost, slopes(inputs, cost, kind), kind,
         draw_speeds(numbers, kernels.stream(seed, scenario.number, sample, kernels.SPEED)), inputs,
     )  # fmt: skip
 
 
 def listed_cars(
-    listed: CarList, inputs: Inputs, scenario: Scenario, law: TripLaw | None, seed: int, sample: int
+    inputs: Inputs, listed: CarList, scenario: Scenario, law: TripLaw | None, seed: int, sample: int
 ) -> Cars:
     """Cars of a list: as they are, with what the list leaves open drawn by the law."""
     law = law or inputs.law()

@@ -14,7 +14,6 @@ import numpy as np
 
 from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.errors import Checks
-from evcm.inputs.folder import paper
 from evcm.inputs.study import Inputs
 from evcm.inputs.values import Battery, CarList, Charger, Sessions, TripLaw
 from evcm.trips import kernels
@@ -303,15 +302,15 @@ def session_fleet(sessions: Sessions, inputs: Inputs) -> Fleet:
 
 
 def single_bus_fleet(
-    cars: int, bus: int, seed: int, samples: int = 10, threads: int = 1
-) -> Fleet:  # fmt: skip
+    inputs: Inputs, cars: int, bus: int, seed: int, samples: int = 10, threads: int = 1
+) -> Fleet:
     """Single cars that all live or work at one bus, in memory-lean form (float32 energy).
 
     Edges are drawn as the network law has them: an edge that leaves `bus` with weight one over the
     number of neighbours of `bus`, one that reaches it with one over the number of its origin's.
     All cars are of the first class.
     """
-    told, law = paper(), paper().law()
+    told, law = inputs, inputs.law()
     check_draw(told, law, seed)
     checks = Checks("single-bus fleet")
     allowed = "a bus with an aggregator: " + ", ".join(map(str, told.buses))
@@ -332,7 +331,7 @@ def single_bus_fleet(
     nothing = np.zeros((cars, told.clock.days), dtype=np.int64)
     drawn = Cars(
         net.bus[net.from_index[edge]], net.bus[net.to_index[edge]],
-        edge_distance_km(law, told)[edge], consumption, nothing, nothing, cost, wear.slope(cost),
+        edge_distance_km(told, law)[edge], consumption, nothing, nothing, cost, wear.slope(cost),
         np.zeros(cars, dtype=np.int64), np.zeros(told.periods), told,
     )  # fmt: skip
     return real_time_fleet(

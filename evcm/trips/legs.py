@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.errors import Checks
-from evcm.inputs.folder import paper
 from evcm.paper import implements
 from evcm.trips import kernels
 
@@ -51,7 +50,7 @@ def drive(
     distance_km: FloatArray,
     consumption_kwh_per_km: FloatArray,
     speed_kmh: FloatArray,
-    discharge_efficiency: float | FloatArray | None = None,
+    discharge_efficiency: float | FloatArray,
     dtype: Any = np.float64,
     threads: int = 1,
     period_h: float | None = None,
@@ -63,14 +62,12 @@ def drive(
 
     Departure and arrival are periods (V), (V, N) or (V, N, D), 1-based; 0 on a day without a trip.
     Arrivals above T are past the end, that is, at the beginning. One-way distance and specific
-    consumption are (V), the speed (N, T). eta_dsg, a number or (V), is applied once; that of the
-    paper's charger if left out, as are days of 24 h. Energy of the `dtype` float32 halves a large
-    fleet; the result does not depend on the threads.
+    consumption are (V), the speed (N, T). eta_dsg, a number or (V), is applied once. Without
+    `period_h`, days have 24 h. Energy of the `dtype` float32 halves a large fleet; the result does
+    not depend on the threads.
     """
     departure, arrival = _by_day(departure), _by_day(arrival)
     speed = np.atleast_2d(speed_kmh)
-    if discharge_efficiency is None:
-        discharge_efficiency = paper().vehicles[0].charger.discharge_efficiency
     efficiency = np.broadcast_to(np.asarray(discharge_efficiency, float), np.shape(distance_km))
     _check_days(departure, arrival, distance_km, consumption_kwh_per_km, speed, efficiency)
     vehicles, samples, days = departure.shape

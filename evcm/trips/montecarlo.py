@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from evcm.arrays import FloatArray, IntArray, read_only
 from evcm.errors import Checks
-from evcm.inputs.folder import paper
 from evcm.inputs.study import Inputs
 from evcm.inputs.values import Roads, Scenario, Sessions, TripLaw
 from evcm.paper import implements
@@ -80,7 +79,7 @@ class MonteCarlo:
 
     def cars(self, side: Side) -> Cars:
         """Draw the cars of s_min or s_max again, in full."""
-        return draw_cars(self.scenario, self.law, self.seed, self.sample(side), self.inputs)
+        return draw_cars(self.inputs, self.scenario, self.law, self.seed, self.sample(side))
 
 
 def check_side(side: str) -> None:
@@ -96,25 +95,24 @@ def default_threads() -> int:
 
 
 def simulate(
+    inputs: Inputs,
     scenario: Scenario,
     law: TripLaw | None = None,
     seed: int = 1,
     threads: int | None = None,
-    inputs: Inputs | None = None,
 ) -> MonteCarlo:
     """Draw every car of every sample and book its legs by period.
 
-    The result depends on the scenario, the law, the seed and the inputs alone: same bits on any
+    The result depends on the inputs, the scenario, the law and the seed alone: same bits on any
     number of threads, and `cars` draws any sample again by itself. Recorded sessions are not drawn:
-    their days are the samples. Left out, inputs are the paper's, the law is that of the inputs, and
-    threads are all processors.
+    their days are the samples. Left out, the law is that of the inputs, and threads are all
+    processors.
 
     Raises
     ------
     InputError
         The seed or the number of threads is out of range, or the law admits no day.
     """
-    inputs = inputs or paper()
     if isinstance(inputs.cars, Sessions):
         return _recorded(scenario, inputs, inputs.cars, seed)
     law = law or inputs.law()
@@ -137,7 +135,7 @@ def simulate(
             raise no_day(law, sum(failed))
     else:
         for sample in range(scenario.samples):
-            trips = one_day(draw_cars(scenario, law, seed, sample, inputs))
+            trips = one_day(draw_cars(inputs, scenario, law, seed, sample))
             energy[sample] = trips.energy_kwh.sum(axis=(1, 2))
             driving[sample] = trips.travelling.sum(axis=(1, 2))
             total[sample] = energy[sample].sum()
@@ -170,8 +168,8 @@ def one_day(cars: Cars) -> Trips:
 
 
 def cars(
-    scenario: Scenario, law: TripLaw | None, seed: int, sample: int, inputs: Inputs | None = None
-) -> Cars:
+    inputs: Inputs, scenario: Scenario, law: TripLaw | None, seed: int, sample: int
+) -> Cars:  # fmt: skip
     """Draw one sample's cars in full; `sample` counts from 0.
 
     Raises
@@ -183,7 +181,7 @@ def cars(
     inside = 0 <= sample < scenario.samples
     checks.require(inside, "sample", sample, f"0..{scenario.samples - 1}")
     checks.done()
-    return draw_cars(scenario, law, seed, sample, inputs)
+    return draw_cars(inputs, scenario, law, seed, sample)
 
 
 def table_1(results: list[MonteCarlo]) -> pd.DataFrame:
@@ -265,7 +263,7 @@ class GroupedDraw:
         checks.require(right, "groups", self.groups, f"{self.scenario.cars} cars / 10")
         checks.done()
         few = replace(self.scenario, cars=self.groups)
-        drawn = draw_cars(few, self.law, self.seed, self.sample(side), self.inputs)
+        drawn = draw_cars(self.inputs, few, self.law, self.seed, self.sample(side))
         order = np.argsort(drawn.distance_km * drawn.consumption_kwh_per_km, kind="stable")
         weight = np.empty(self.groups, dtype=np.int64)
         light = _light_weights(self.groups)
@@ -274,8 +272,8 @@ class GroupedDraw:
 
 
 def grouped_draw(
-    scenario: Scenario, law: TripLaw | None = None, seed: int = 1, groups: int | None = None,
-    inputs: Inputs | None = None,
+    inputs: Inputs, scenario: Scenario, law: TripLaw | None = None, seed: int = 1,
+    groups: int | None = None,
 ) -> GroupedDraw:  # fmt: skip
     """Draw each sample as weighted groups, the way that the published runs did.
 
@@ -288,7 +286,6 @@ def grouped_draw(
     InputError
         There are more groups than cars, or none.
     """
-    inputs = inputs or paper()
     law = law or inputs.law()
     groups = scenario.published_groups or 0 if groups is None else groups
     checks = Checks(f"scenario {scenario.number}")
@@ -300,7 +297,7 @@ def grouped_draw(
     efficiency = efficiencies(inputs)
     energy = np.empty((scenario.samples, groups))
     for sample in range(scenario.samples):
-        drawn = draw_cars(few, law, seed, sample, inputs)
+        drawn = draw_cars(inputs, few, law, seed, sample)
         leg = 2.0 * drawn.distance_km * drawn.consumption_kwh_per_km
         energy[sample] = leg / efficiency[drawn.vehicle_class]
     energy.sort(axis=1)
