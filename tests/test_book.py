@@ -85,11 +85,24 @@ def test_an_unknown_name_is_a_fault():
 @pytest.mark.parametrize(
     "page", [p for p in book.chapters() if book.is_executed(p)], ids=lambda p: p.stem
 )
-def test_cells_in_view_are_short_and_hold_no_check(page):
+def test_cells_in_view_are_short_and_start_with_what_to_change(page):
     """At most 12 lines of 76 columns; plumbing and asserts are folded, solutions are gated."""
     cells = pages.cells(page.read_text("utf-8"))
     faults = {cell.line: cell.faults() for cell in cells if cell.in_view and cell.faults()}
     assert faults == {}
+
+
+def numbered() -> list[str]:
+    """Chapters that are executed: all with a number but the conclusions."""
+    text = (book.ROOT / "_toc.yml").read_text("utf-8")
+    parts = [part for part in text.split("- caption: ") if "numbered: true" in part]
+    names = re.findall(r"file: book/(\S+)", "".join(parts))
+    return [n for n in names if n != "conclusions" and book.is_executed(chapter(n))]
+
+
+@pytest.mark.parametrize("name", numbered())
+def test_a_chapter_has_a_cell_to_change(name):
+    assert any(cell.in_view for cell in pages.cells(chapter(name).read_text("utf-8")))
 
 
 REGISTRY = re.compile(r"^```\{evcm-registry\} (.+)\n```$", re.MULTILINE)
@@ -169,11 +182,13 @@ def test_every_claim_has_its_words_in_spanish():
 
 
 def test_a_long_cell_in_view_is_a_fault():
-    wide, checked = "x = 1  # " + 70 * "w", "assert x"
+    wide, checked = "x = 1  # " + 70 * "w", "x = 1\nassert x"
     page = "```{code-cell} python\n%s\n```\n"
     assert [c.faults() for c in pages.cells(page % wide)] == [["79 columns"]]
     assert [c.faults() for c in pages.cells(page % checked)] == [["an assert"]]
     assert [c.faults() for c in pages.cells(page % ("x = 1\n" * 13))] == [["13 lines"]]
+    for late in ("f(1)", "x = f(1)", "import x"):
+        assert [c.faults() for c in pages.cells(page % late)] == [["no parameters first"]]
     assert not any(c.in_view for c in pages.cells(page % (":tags: [hide-input]\n" + checked)))
     gate = "```{solution-start} a\n```\n\n%s\n```{solution-end}\n```\n"
     assert not any(c.in_view for c in pages.cells(gate % (page % checked)))

@@ -43,7 +43,21 @@ class Cell:
             found.append(f"{max(map(len, lines))} columns")
         if any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(self.code))):
             found.append("an assert")
+        if not self.parameters:
+            found.append("no parameters first")
         return found
+
+    @property
+    def parameters(self) -> str:
+        """What a reader changes: the first statement, where it gives names to literals."""
+        first = next(iter(ast.parse(self.code).body), None)
+        if not isinstance(first, ast.Assign):
+            return ""
+        try:
+            ast.literal_eval(first.value)
+        except ValueError:
+            return ""
+        return ast.unparse(first)
 
     def displays(self) -> list[str]:
         """Statements of the cell, in loops and branches, too, that show a figure or a table."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from evcm.plots import clock
 from evcm.plots.html import in_book
 
 ROLE = re.compile(r"\{(ref|cite|py:obj|eq|numref|doc)\}`([^`]+)`")
@@ -85,6 +86,8 @@ def heading(name: Any) -> str:
 def frame(content: Any, digits: int = 2, index: str | None = None) -> Any:
     """Display a DataFrame for reading: units in heads, sensible decimals, no row numbers.
 
+    A ``period`` (half-hours, from 1) is followed by its time of the clock.
+
     Parameters
     ----------
     content : DataFrame or Series
@@ -110,6 +113,8 @@ def frame(content: Any, digits: int = 2, index: str | None = None) -> Any:
 
     counted = [name for name in ("bus", "period", "cars") if name in shown]
     shown = shown.astype(dict.fromkeys(counted, int))
+    if "period" in shown:
+        shown["period"] = [f"{n} ({clock(n - 1)})" for n in shown["period"]]
     rows = [[cell(value) for value in row] for row in shown.itertuples(index=False)]
     return show(table(map(heading, shown.columns), rows))
 
