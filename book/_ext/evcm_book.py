@@ -86,7 +86,10 @@ def speak(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _tre
     context["language"] = "es" if page.endswith("_es") else "en"
     if page.endswith("_es"):
         body = context.get("body", "")
-        context["body"] = re.sub(r'(caption-number">)Table ', r"\1Tabla ", body)
+        body = re.sub(r'(caption-number">)Table ', r"\1Tabla ", body)
+        said = r'(?:data-texts|aria-valuetext)="[^"]*"|<output>[^<]*'
+        apart = lambda match: re.sub(r"(\d),(?=\d{3})", "\\1\u202f", match[0])  # noqa: E731
+        context["body"] = re.sub(said, apart, body)
 
 
 def add_scripts(

@@ -23,7 +23,6 @@ from evcm.plots.sliders import Explorer as Explorer
 from evcm.plots.sliders import explore as explore
 
 REGIME_COLOURS: dict[str, str] = {
-    "base": "#7f8794",
     "no cars": "#7f8794",
     "uncontrolled": "#d1495b",
     "apart": "#d98e04",

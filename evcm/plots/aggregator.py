@@ -13,7 +13,7 @@ from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.value import FreshDays
 from evcm.inputs.values import PriceSteps
-from evcm.plots import REGIME_COLOURS, SERIES, clock_axis, describe, hours
+from evcm.plots import REGIME_COLOURS, SERIES, clock, clock_axis, describe, hours
 
 
 def period_cost(search: Search, t: int) -> go.Figure:
@@ -137,9 +137,8 @@ def own_purchase(
         figure.add_scatter(x=here, y=y, mode="markers", marker={"size": 11, "color": "#d1495b"},
                            showlegend=False, row=row, col=1)  # fmt: skip
     figure.update_xaxes(title="own power, MW (negative: fed in)", row=2, col=1)
-    figure.update_layout(
-        title=f"Half-hour {period}, system load {load:.1f} MW", hovermode="closest"
-    )
+    when = clock(period - 1, problem.period_h)
+    figure.update_layout(title=f"{when}, system load {load:.1f} MW", hovermode="closest")
     said = (
         f"At {power_mw:g} MW the price is {100 * price_here[0]:.3f} cents per kWh and the "
         f"period costs {cost_here[0]:.2f} USD."
@@ -153,7 +152,7 @@ def fresh_profit(days: FreshDays, planned_usd: float) -> go.Figure:
     figure = go.Figure(go.Histogram(x=days.profit_usd, nbinsx=50, name="fresh days"))
     figure.add_vrect(x0=low, x1=high, fillcolor=SERIES[3], opacity=0.35, line_width=0)
     figure.add_vline(x=-planned_usd, line={"dash": "dash", "color": REGIME_COLOURS["limit"]},
-                     annotation_text="as planned")  # fmt: skip
+                     annotation_text="as planned", annotation_position="top left")  # fmt: skip
     figure.update_layout(title="Profit on fresh days (band: 95 % interval of the mean)",
                          xaxis_title="USD a day", yaxis_title="days", showlegend=False)  # fmt: skip
     return describe(figure, "Histogram of the daily profit on days that the plan has not seen.")

@@ -39,7 +39,7 @@ def classes(sessions: Sessions, plan: Plan) -> go.Figure:
     b = plan.building
     number = lay_out(sessions, b.horizon, b.bays).session
     figure = go.Figure()
-    for kind in dict.fromkeys(sessions.kind):
+    for kind in sorted(set(sessions.kind), key=[*CLASS_COLOURS, *sessions.kind].index):
         mine = np.array([n >= 0 and sessions.kind[n] == kind for n in number.ravel()])
         t, bay = np.nonzero(mine.reshape(number.shape) & (plan.charge_kw > 1e-6))
         figure.add_scatter(

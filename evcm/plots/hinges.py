@@ -33,7 +33,8 @@ def tornado(table: pd.DataFrame, what: str) -> go.Figure:
             y=names, x=rest[what] - base, base=base, orientation="h",
             customdata=rest[what], hovertemplate="%{y}: %{customdata:,.2f}<extra></extra>",
             marker_color=np.where(
-                rest[what] > base, plots.REGIME_COLOURS["apart"], plots.REGIME_COLOURS["joint"]
+                rest["what"] == "others' plans",
+                plots.REGIME_COLOURS["equilibrium"], plots.REGIME_COLOURS["apart"],
             ),
         )
     )  # fmt: skip

@@ -83,10 +83,8 @@ def heading(name: Any) -> str:
     return f"{said}, {unit}" if unit else said
 
 
-def frame(content: Any, digits: int = 2, index: str | None = None) -> Any:
+def frame(content: Any, digits: int = 2, index: str | None = None, period_h: float = 0.5) -> Any:
     """Display a DataFrame for reading: units in heads, sensible decimals, no row numbers.
-
-    A ``period`` (half-hours, from 1) is followed by its time of the clock.
 
     Parameters
     ----------
@@ -95,6 +93,8 @@ def frame(content: Any, digits: int = 2, index: str | None = None) -> Any:
         Decimals of numbers that are not whole.
     index : str, optional
         Head of the index, which is then shown as the first column; one with a name always is.
+    period_h : float
+        Length of the periods that a column ``period`` counts from 1: each shows its clock time.
     """
     shown = content.to_frame() if hasattr(content, "to_frame") else content
     if index is not None:
@@ -114,7 +114,7 @@ def frame(content: Any, digits: int = 2, index: str | None = None) -> Any:
     counted = [name for name in ("bus", "period", "cars") if name in shown]
     shown = shown.astype(dict.fromkeys(counted, int))
     if "period" in shown:
-        shown["period"] = [f"{n} ({clock(n - 1)})" for n in shown["period"]]
+        shown["period"] = [f"{n} ({clock(n - 1, period_h)})" for n in shown["period"]]
     rows = [[cell(value) for value in row] for row in shown.itertuples(index=False)]
     return show(table(map(heading, shown.columns), rows))
 

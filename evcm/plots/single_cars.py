@@ -58,10 +58,11 @@ def storage_path(
         name="state of charge", line_color=SERIES[0],
     )  # fmt: skip
     for name, level in levels.items():
-        figure.add_hline(y=level, line_dash="dot", annotation_text=name, opacity=0.5)
+        figure.add_hline(y=level, line_dash="dot", annotation_text=name, opacity=0.5,
+                         annotation_position="top left")  # fmt: skip
     figure.update_xaxes(title_text="period of the visit")
     figure.update_yaxes(title_text="kWh", secondary_y=False)
-    figure.update_yaxes(title_text="USD per kWh", secondary_y=True, showgrid=False)
+    figure.update_yaxes(title_text="USD per kWh", secondary_y=True, showgrid=False, tickmode="auto")
     describe(figure, "Best charge path of one visit: it only ever moves between four levels.")
     return figure
 

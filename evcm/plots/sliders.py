@@ -28,7 +28,7 @@ CATEGORIES = frozenset({"scenario", "bus"})
 MOST_BUTTONS = 6
 
 PERIOD = "period"
-"""The parameter that counts the periods of a day; it is shown as clock time."""
+"""The parameter that counts the periods of a day from 1; it is shown as clock time."""
 
 
 class Explorer:
@@ -222,13 +222,12 @@ def control(name: str, values: Sequence[Any]) -> str:
 
 
 def texts(name: str, values: Sequence[Any]) -> list[str]:
-    """How the values of a parameter are shown: periods as clock time, thousands set apart."""
+    """How values are shown: periods of a day of 24, 48 or 96 as clock time, thousands set apart."""
     if name == PERIOD:
-        hour = 24.0 / max(len(values), 24)
-        return [f"{int(i * hour):02d}:{round(60 * (i * hour % 1)):02d}" for i in range(len(values))]
-    return [
-        f"{v:,}" if isinstance(v, (int, np.integer)) and v >= 10_000 else _show(v) for v in values
-    ]
+        minutes = 1440 // next(n for n in (24, 48, 96) if n >= max(values))
+        return ["{:02d}:{:02d}".format(*divmod((v - 1) * minutes, 60)) for v in values]
+    whole = (int, np.integer)
+    return [f"{v:,}" if isinstance(v, whole) and v >= 1000 else _show(v) for v in values]
 
 
 def _show(value: Any) -> str:

@@ -79,7 +79,7 @@ def beside(
     figure = go.Figure()
     for name, table, colour in (
         ("published", published, "published"),
-        ("ours, proven", ours, "maximum total"),
+        ("ours, proven", ours, "apart"),
     ):
         figure.add_bar(
             x=table[key].astype(str), y=table[value], name=name,
@@ -139,7 +139,7 @@ def system_load(
         _curve(figure, theirs, "load_mw", "scenario 3, published", colour, "dash")
     if capacity_mw is not None:
         _curve(figure, base, capacity_mw, "capacity", plots.REGIME_COLOURS["limit"], "dot")
-    _curve(figure, base, "load_mw", "no cars", plots.REGIME_COLOURS["base"])
+    _curve(figure, base, "load_mw", "no cars", plots.REGIME_COLOURS["no cars"])
     for scenario in sorted(set(system["scenario"]) - {0}):
         rows = _day(system, scenario, side, regime)
         colour = plots.SCENARIO_COLOURS.get(scenario, plots.SERIES[scenario % 11])

@@ -195,7 +195,8 @@ def gchr(result: MonteCarlo, draw: GroupedDraw, published: pd.DataFrame) -> go.F
         )  # fmt: skip
     figure.update_layout(
         title=f"Scenario {number}: energy for driving, {result.scenario.samples} samples",
-        xaxis={"title": {"text": "GChR, MWh a day"}}, yaxis={"automargin": True},
+        xaxis={"title": {"text": "GChR, MWh a day"}},
+        yaxis={"automargin": True, "autorange": "reversed"},
     )  # fmt: skip
     return figure
 
@@ -235,8 +236,8 @@ def day(drawn: Cars, trips: Trips, names: Sequence[str] | None = None) -> go.Fig
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     x = hours(told.periods, told.period_h)
     states = (
-        ("at From", trips.at_from, SERIES[0]), ("on the road", trips.travelling, SERIES[3]),
-        ("at To", trips.at_to, SERIES[2]),
+        ("at its From bus", trips.at_from, SERIES[0]), ("on the road", trips.travelling, SERIES[3]),
+        ("at its To bus", trips.at_to, SERIES[2]),
     )  # fmt: skip
     for name, inside, colour in states:
         rows, t = np.nonzero(inside[:, :, 0].T)
@@ -254,6 +255,7 @@ def day(drawn: Cars, trips: Trips, names: Sequence[str] | None = None) -> go.Fig
     axis = clock_axis(told.periods * told.period_h)
     figure.update_layout(
         barmode="stack", title="A day of each car", height=480, xaxis2=axis, hovermode="closest",
+        legend_traceorder="normal",
         xaxis={k: v for k, v in axis.items() if k != "title"},
         yaxis={"autorange": "reversed"}, yaxis2={"title": {"text": f"kWh per {_minutes(told)}"}},
     )  # fmt: skip
@@ -278,5 +280,5 @@ def uncontrolled(days: Mapping[str, UncontrolledDay], load_mw: FloatArray) -> go
     )  # fmt: skip
     figure.update_layout(title="Uncontrolled charging", xaxis=clock_axis(length))
     figure.update_yaxes(title_text="cars, MW", secondary_y=False, rangemode="tozero")
-    figure.update_yaxes(title_text="load, MW", secondary_y=True, showgrid=False)
+    figure.update_yaxes(title_text="load, MW", secondary_y=True, showgrid=False, tickmode="auto")
     return figure

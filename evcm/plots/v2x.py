@@ -381,5 +381,6 @@ def one_car(run: Run, session: int) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(title={"text": "clock, h"})
     figure.update_yaxes(title={"text": "kW"}, secondary_y=False)
-    figure.update_yaxes(range=[0, 1.02], secondary_y=True, showgrid=False, tickmode="auto")
+    figure.update_yaxes(title_text="state of charge", range=[0, 1.02], secondary_y=True,
+                        showgrid=False, tickmode="auto")  # fmt: skip
     return describe(figure, f"Power and state of charge of the car at port {port}.")
