@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -264,6 +265,28 @@ def test_signatures_are_no_lists_and_folds_have_names():
     assert evcm_book.mend(made) == f"<span>{lines}</span>\n<dl class='x'><dt></dt></dl>"
     folds = evcm_book.mend('<summary><span class="toctree-toggle"></span></summary>')
     assert folds.startswith('<summary aria-label="Pages below">')
+
+
+def test_source_link_is_the_repository_or_an_archive(tmp_path, monkeypatch):
+    """What CITATION.cff or GitHub names; else an archive of the source beside the pages."""
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    cff = tmp_path / "CITATION.cff"
+    cff.write_text("title: x\n")
+    assert evcm_book.repository() == ""
+    assert not evcm_book.pack_source(tmp_path / "out" / "source.zip")  # no checkout
+    cff.write_text('title: x\nrepository-code: "https://host/a/b"\n')
+    assert evcm_book.repository() == "https://host/a/b"
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://server")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "c/d")
+    assert evcm_book.repository() == "https://server/c/d"
+
+
+@pytest.mark.skipif(not (b.ROOT / ".git").exists(), reason="not a checkout")
+def test_source_is_packed(tmp_path):
+    assert evcm_book.pack_source(tmp_path / "source.zip")
+    with zipfile.ZipFile(tmp_path / "source.zip") as packed:
+        assert {"evcm/Makefile", "evcm/book/intro.md"} <= set(packed.namelist())
 
 
 def small_book(folder: Path, cell: str) -> Path:
@@ -657,7 +680,7 @@ PLAIN_PAGE = """(price)=
 # Price
 
 See {ref}`what changes <resolving>`, {ref}`operator`, {cite}`villanueva2025,villanueva2024data`,
-{py:obj}`evcm.x.f`, {{ version }}.
+{py:obj}`evcm.x.f`, {{ version }} · {{ source }}.
 
 ```{evcm-source} evcm.trips.montecarlo.gchr_kwh
 ```

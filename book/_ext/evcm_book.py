@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tarfile
 import textwrap
@@ -41,15 +42,47 @@ from book._tools.notebook import find_source, plain_cells
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("plotly.min.js", "evcm-templates.js", "evcm.js")
+SOURCE = "evcm-source.zip"
+"""The source of the book, in the root of the built pages where no repository is named."""
+
 SHORT_SOURCE = 16
 """Lines up to which a function is shown in full; a longer one opens on request."""
 
 logger = logging.getLogger(__name__)
 
 
-def substitute(_app: Sphinx, config: Any) -> None:
-    """Values that pages name in double braces."""
-    config.myst_substitutions = {**config.myst_substitutions, "version": __version__}
+def substitute(app: Sphinx, config: Any) -> None:
+    """Values that pages name in double braces, and the theme's button for the repository."""
+    address = repository()
+    if address:
+        button = {"repository_url": address, "use_repository_button": True}
+        config.html_theme_options = {**config.html_theme_options, **button}
+    elif pack_source(Path(app.outdir) / SOURCE):
+        address = f"../{SOURCE}"
+    words = {"source": "source", "source_es": "código fuente"}
+    if address:
+        words = {name: f'<a href="{address}">{word}</a>' for name, word in words.items()}
+    config.myst_substitutions = {**config.myst_substitutions, "version": __version__, **words}
+
+
+def repository() -> str:
+    """Address of the repository: GitHub's own variables, else that of CITATION.cff, else none."""
+    name = os.environ.get("GITHUB_REPOSITORY")
+    if name:
+        return f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}"
+    text = (book.ROOT / "CITATION.cff").read_text("utf-8")
+    said = re.search(r"^repository-code: *[\"']?([^\"'\s]+)", text, re.MULTILINE)
+    return said[1] if said else ""
+
+
+def pack_source(target: Path) -> bool:
+    """Put the committed source beside the pages; False where there is no git or no checkout."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    command = ["git", "archive", "--format=zip", "--prefix=evcm/", f"--output={target}", "HEAD"]
+    try:
+        return subprocess.run(command, cwd=book.ROOT, capture_output=True).returncode == 0
+    except OSError:
+        return False
 
 
 def prepare_assets(app: Sphinx) -> None:

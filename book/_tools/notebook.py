@@ -48,6 +48,7 @@ def plain_cells(notebook: Any) -> Any:
 def plain_text(text: str) -> str:
     """One text cell without directives, roles and labels."""
     text = LABEL.sub("", text).replace("{{ version }}", __version__)
+    text = re.sub(r" · \{\{ source\w* \}\}", "", text)  # a notebook lies beside it, or stands alone
     text = SOLUTION_START.sub("**Solution.**", text)
     text = SOLUTION_END.sub("", text)
 
