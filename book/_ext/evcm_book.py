@@ -54,10 +54,10 @@ logger = logging.getLogger(__name__)
 def substitute(app: Sphinx, config: Any) -> None:
     """Values that pages name in double braces, and the theme's button for the repository."""
     address = repository()
-    if address:
+    if re.search("github|gitlab|bitbucket", address):  # the theme knows no other
         button = {"repository_url": address, "use_repository_button": True}
         config.html_theme_options = {**config.html_theme_options, **button}
-    elif pack_source(Path(app.outdir) / SOURCE):
+    if not address and pack_source(Path(app.outdir) / SOURCE):
         address = f"../{SOURCE}"
     words = {"source": "source", "source_es": "código fuente"}
     if address:
@@ -184,7 +184,8 @@ SIGNATURE = re.compile(r"<dl>\n((?:<dd>.*\n)+)</dl>")
 
 
 def mend(text: str) -> str:
-    """A page whose folds in the contents have names, and whose signatures are no lists."""
+    """A page whose folds have names, whose signatures are no lists, and without icons of brands."""
+    text = re.sub(r"\bfab fa-(?:github|gitlab|bitbucket)\b", "fas fa-code", text)
     folds = '<summary><span class="toctree-toggle"'
     text = text.replace(folds, folds.replace("<summary>", '<summary aria-label="Pages below">'))
 
@@ -203,8 +204,8 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
     names: set[str] = set()
     for page in out.rglob("*.html"):
         text = page.read_text("utf-8")
-        names |= set(re.findall(r"\bfa-[a-z0-9-]+", text))
         less = mend(text if page.name == "search.html" else UNUSED.sub("", text))
+        names |= set(re.findall(r"\bfa-[a-z0-9-]+", less))
         if less != text:
             page.write_text(less, "utf-8")
     theme = out / "_static" / "styles" / "pydata-sphinx-theme.css"

@@ -18,6 +18,7 @@ CLASS_COLOURS = {"slow": "#4c8fd6", "semi-fast": "#1a8a7d", "fast": "#d98e04", "
 """Colour of each class of charging."""
 
 GRID, BANK, V2G, DEMAND = "#7f8794", "#8d5bb5", "#5a9e3a", "#d1495b"
+CLOCK_AXIS = {"title": {"text": "clock"}, "dtick": 3, "tickangle": 0}
 PV_COLOURS = ("#d98e04", "#e6b34d", "#b58900", "#f0cf8e", "#a0522d", "#c06fa8")
 
 
@@ -29,7 +30,7 @@ def demand(plan: Plan) -> go.Figure:
     """Power of all bays together in each period, the counterpart of Figure 2."""
     total = plan.charge_kw.sum(axis=1)
     figure = go.Figure(go.Bar(x=_clock(plan), y=total, marker_color=DEMAND, name="all bays"))
-    figure.update_layout(title_text="Demand of the bays", xaxis_title_text="clock",
+    figure.update_layout(title_text="Demand of the bays", xaxis=CLOCK_AXIS,
                          yaxis_title_text="kW", height=320)  # fmt: skip
     return plots.describe(figure, f"Demand of all bays by period, at most {total.max():.0f} kW.")
 
@@ -50,7 +51,7 @@ def classes(sessions: Sessions, plan: Plan) -> go.Figure:
             hovertemplate="bay %{y}: %{text}",
         )  # fmt: skip
     figure.update_layout(title_text="Class of charging at each bay", height=320)
-    figure.update_xaxes(title_text="clock", categoryorder="array", categoryarray=_clock(plan))
+    figure.update_xaxes(CLOCK_AXIS, categoryorder="array", categoryarray=_clock(plan))
     figure.update_yaxes(title_text="bay", dtick=1, range=[0.5, b.bays + 0.5])
     return plots.describe(figure, "Squares: which class of charging each bay serves, by period.")
 
@@ -71,7 +72,7 @@ def dispatch(plan: Plan, title: str = "Dispatch") -> go.Figure:
         figure.add_bar(x=clock, y=plan.give_kw.sum(axis=1), name="V2G", marker_color=V2G)
     figure.add_scatter(x=clock, y=plan.demand_kw, name="demand", mode="lines+markers",
                        line={"color": DEMAND})  # fmt: skip
-    figure.update_layout(title_text=title, barmode="relative", xaxis_title_text="clock",
+    figure.update_layout(title_text=title, barmode="relative", xaxis=CLOCK_AXIS,
                          yaxis_title_text="kW", height=380)  # fmt: skip
     return plots.describe(figure, f"{title}: bars of each resource under the line of the demand.")
 

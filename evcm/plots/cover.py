@@ -111,7 +111,7 @@ def cover(
     """
     words = WORDS[language]
     curves = _curves(tables, charger_kw, share)
-    figure = make_subplots(rows=2, row_heights=[0.6, 0.4], vertical_spacing=0.22)
+    figure = make_subplots(rows=2, row_heights=[0.6, 0.4], vertical_spacing=0.3)
     for regime, curve in curves.items():
         colour = plots.REGIME_COLOURS[regime]
         figure.add_scatter(
@@ -133,11 +133,11 @@ def cover(
     said = _sentence(curves, bills, cars, at, language)
     title = words["title"].format(cars=number(cars, language), share=_percent(share))
     figure.update_layout(
-        title_text=title, height=620, hovermode="x unified",
-        legend={"y": 0.46, "yanchor": "top"},
+        title_text=title, height=680, hovermode="x unified",
+        legend={"y": 0.5, "yanchor": "top"},
         annotations=[{
             "text": words["bills"].format(cars=number(at, language)), "showarrow": False,
-            "xref": "paper", "yref": "paper", "x": 0, "y": 0.33, "xanchor": "left",
+            "xref": "paper", "yref": "paper", "x": 0, "y": 0.3, "xanchor": "left",
             "yanchor": "bottom",
         }],
     )  # fmt: skip

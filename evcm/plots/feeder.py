@@ -16,7 +16,7 @@ from evcm.feeder.states import FeederStates, supply_band
 from evcm.feeder.synthesis import Characterisation, draw
 from evcm.study.feeder_days import CASE
 
-PHASE_SHIFT = {"a": -0.14, "b": 0.0, "c": 0.14}
+PHASE_SHIFT = {"a": -0.2, "b": 0.0, "c": 0.2}
 METHOD_NAMES: dict[str, str] = {
     "monte_carlo": "Monte Carlo, normal",
     "copula": "Gaussian copula",
@@ -59,8 +59,9 @@ def one_line(voltages: pd.DataFrame, title: str = "IEEE 13-node feeder") -> go.F
         x=[place[n][0] + PHASE_SHIFT[p] for n, p in at], y=[place[n][1] for n, _ in at],
         mode="markers+text", text=list(shown["phase"]), textfont={"size": 11, "color": "white"},
         marker={
-            "size": 20, "color": v, "colorscale": VOLTAGE_COLOURS, "cmin": VOLTAGE_RANGE[0],
-            "cmax": VOLTAGE_RANGE[1], "colorbar": {"title": {"text": "pu"}, "thickness": 12},
+            "size": 18, "color": v, "colorscale": VOLTAGE_COLOURS, "cmin": VOLTAGE_RANGE[0],
+            "cmax": VOLTAGE_RANGE[1],
+            "colorbar": {"title": {"text": "pu"}, "thickness": 12, "orientation": "h", "y": -0.25},
             "line": {"width": np.where(v < low, 2.5, 0.5), "color": "#7f8794"},
         },
         customdata=[f"{n}.{p}" for n, p in at],
@@ -199,7 +200,7 @@ def synthesis(
     for fraction in marked:
         figure.add_vline(
             100 * fraction, line={"color": plots.REGIME_COLOURS["published"], "dash": "dot"},
-            annotation_text=f"paper: {100 * fraction:g} %",
+            annotation_text=f"{100 * fraction:g} %",
         )  # fmt: skip
     names = {
         "wasserstein_pu": "Wasserstein distance", "mean_error_pu": "error of the mean",

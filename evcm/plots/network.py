@@ -237,7 +237,7 @@ def cap_splits(named: Mapping[str, Caps], period: int) -> go.Figure:
     for k, (name, caps) in enumerate(named.items()):
         figure.add_bar(
             x=[str(b) for b in caps.network.ev_bus_number], y=caps.cap_mw[period],
-            name=f"{name}: {caps.total_mw[period]:.2f} MW in all", marker={"color": SERIES[k]},
+            name=f"{name}: {caps.total_mw[period]:.2f} MW", marker={"color": SERIES[k]},
             hovertemplate="%{y:.3f} MW",
         )  # fmt: skip
     when = clock(period, next(iter(named.values())).day.period_h)

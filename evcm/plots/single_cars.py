@@ -19,27 +19,26 @@ def scaling(benchmark: Benchmark) -> go.Figure:
     rows = benchmark.table.sort_values("cars")
     cars = rows["cars"].to_numpy(float)
     panels = (
-        ("processor time (s)", rows["processor_s"].to_numpy(float), SERIES[0]),
-        ("peak memory (GiB)", rows["peak_memory_gib"].to_numpy(float), SERIES[2]),
-        ("gap (% of turnover)", 100 * rows["gap"].to_numpy(float), SERIES[3]),
+        ("processor, s", rows["processor_s"].to_numpy(float), SERIES[0]),
+        ("memory, GiB", rows["peak_memory_gib"].to_numpy(float), SERIES[2]),
+        ("gap, %", 100 * rows["gap"].to_numpy(float), SERIES[3]),
     )
-    figure = make_subplots(rows=1, cols=3, subplot_titles=[name for name, _, _ in panels])
-    for column, (name, values, colour) in enumerate(panels, 1):
+    figure = make_subplots(rows=3, shared_xaxes=True, vertical_spacing=0.06)
+    for row, (name, values, colour) in enumerate(panels, 1):
         figure.add_scatter(
             x=cars, y=values, mode="lines+markers", name=name, line_color=colour,
-            hovertemplate="%{x:,} cars: %{y:.3g}<extra></extra>", row=1, col=column,
+            hovertemplate="%{x:,} cars: %{y:.3g}<extra></extra>", row=row, col=1,
         )  # fmt: skip
-        if column < 3:
+        if row < 3:
             figure.add_scatter(
                 x=cars, y=values[-1] * cars / cars[-1], mode="lines", name="linear",
-                line={"dash": "dot", "color": SERIES[5]}, row=1, col=column,
+                line={"dash": "dot", "color": SERIES[5]}, row=row, col=1,
             )  # fmt: skip
-        figure.update_xaxes(type="log", dtick=1, title_text="cars", row=1, col=column)
-        figure.update_yaxes(
-            **{"type": "log", "dtick": 1} if column < 3 else {"type": "linear"}, row=1, col=column
-        )
-    figure.update_yaxes(rangemode="tozero", row=1, col=3)
-    figure.update_layout(showlegend=False, height=380)
+        scale = {"type": "log", "dtick": 1} if row < 3 else {"rangemode": "tozero"}
+        figure.update_yaxes(**scale, title_text=name, row=row, col=1)
+    figure.update_xaxes(type="log", dtick=1, tickformat="~s")
+    figure.update_xaxes(title_text="cars", row=3, col=1)
+    figure.update_layout(showlegend=False, height=560)
     describe(figure, "Time, memory and gap against cars; the dotted line grows with the cars.")
     return figure
 

@@ -34,14 +34,14 @@ def adoption(growth: Sequence[Mapping[str, Any]]) -> go.Figure:
 
 
 FLOW: tuple[tuple[str, float, float], ...] = (
-    ("Monte Carlo<br>days of cars", 0, 1),
-    ("samples of<br>least and of<br>most energy", 1, 1),
-    ("one plan per<br>aggregator", 2, 1),
-    ("a day of AC<br>optimal<br>power flow", 2, 0),
-    ("caps for the<br>aggregators", 3, 0),
-    ("plans under<br>the caps", 3, 1),
-    ("the day<br>again", 4, 0),
-    ("voltages of a<br>distribution<br>feeder", 5, 0),
+    ("Monte Carlo<br>days of cars", 0, 5),
+    ("samples of least<br>and of most energy", 0, 4),
+    ("one plan per<br>aggregator", 0, 3),
+    ("a day of AC<br>optimal power flow", 1, 3),
+    ("caps for the<br>aggregators", 1, 2),
+    ("plans under<br>the caps", 0, 2),
+    ("the day<br>again", 1, 1),
+    ("voltages of a<br>distribution feeder", 1, 0),
 )
 """Boxes of the paper's Figure 2 in the order of its arrows: text, column, row."""
 
@@ -55,8 +55,8 @@ def flow_chart() -> go.Figure:
             x=x1 - dx, y=y1 - dy, ax=x0 + dx, ay=y0 + dy, xref="x", yref="y", axref="x", ayref="y",
             showarrow=True, arrowhead=2, arrowwidth=1.5, text="",
         )  # fmt: skip
-    for level, name, colour in ((1, "aggregators", "apart"), (0, "network", "maximum total")):
-        boxes = [(x, y) for _, x, y in FLOW if y == level]
+    for column, name, colour in ((0, "aggregators", "apart"), (1, "network", "maximum total")):
+        boxes = [(x, y) for _, x, y in FLOW if x == column]
         figure.add_scatter(
             x=[x + dx for x, _ in boxes for dx in (-0.42, 0.42, 0.42, -0.42, -0.42, np.nan)],
             y=[y + dy for _, y in boxes for dy in (-0.34, -0.34, 0.34, 0.34, -0.34, np.nan)],
@@ -65,9 +65,9 @@ def flow_chart() -> go.Figure:
         )  # fmt: skip
     for text, x, y in FLOW:
         figure.add_annotation(x=x, y=y, text=text, showarrow=False, font_size=12)
-    figure.update_xaxes(visible=False, range=[-0.5, 5.5])
-    figure.update_yaxes(visible=False, range=[-0.5, 1.5])
-    figure.update_layout(height=280)
+    figure.update_xaxes(visible=False, range=[-0.5, 1.5])
+    figure.update_yaxes(visible=False, range=[-0.5, 5.5])
+    figure.update_layout(height=460, legend_y=-0.02)
     steps = " to ".join(text.replace("<br>", " ") for text, _, _ in FLOW)
     return plots.describe(figure, f"Flow chart of the study: {steps}.")
 

@@ -52,8 +52,7 @@ def roads(inputs: Inputs, law: TripLaw) -> go.Figure:
             line={"color": REGIME_COLOURS["no cars"], "width": 2},
         )  # fmt: skip
         figure.add_annotation(
-            x=(x0 + x1) / 2, y=(y0 + y1) / 2, text=f"{km:.1f} km",
-            showarrow=False, yshift=10,
+            x=(x0 + x1) / 2, y=(y0 + y1) / 2, text=f"{km:.1f}", showarrow=False, yshift=10,
         )  # fmt: skip
     place = [at[b] for b in buses]
     figure.add_scatter(
@@ -63,7 +62,7 @@ def roads(inputs: Inputs, law: TripLaw) -> go.Figure:
         marker={"size": 28, "color": [bus_colour(b) for b in buses]},
     )  # fmt: skip
     figure.update_layout(
-        title="Trips between buses", xaxis={"visible": False}, yaxis={"visible": False}
+        title="One-way trips between buses, km", xaxis={"visible": False}, yaxis={"visible": False}
     )
     return describe(figure, f"{len(buses)} buses, {len(pairs)} roads between them.")
 
@@ -179,9 +178,9 @@ def gchr(result: MonteCarlo, draw: GroupedDraw, published: pd.DataFrame) -> go.F
     figure = go.Figure()
     series = (
         ("single cars", result.gchr_mwh, SCENARIO_COLOURS[number]),
-        ("groups, even weights", draw.even_mwh, SERIES[5]),
-        ("groups, weights of the min side", draw.light_mwh, SERIES[9]),
-        ("groups, weights of the max side", draw.heavy_mwh, SERIES[10]),
+        ("groups,<br>even weights", draw.even_mwh, SERIES[5]),
+        ("groups, weights<br>of the min side", draw.light_mwh, SERIES[9]),
+        ("groups, weights<br>of the max side", draw.heavy_mwh, SERIES[10]),
     )
     for name, values, colour in series:
         figure.add_box(
@@ -191,6 +190,7 @@ def gchr(result: MonteCarlo, draw: GroupedDraw, published: pd.DataFrame) -> go.F
     for row in published[published["scenario"] == number].itertuples():
         figure.add_vline(
             x=row.gchr_mwh, annotation_text=f"published {row.side}",
+            annotation_position="top left" if row.side == "min" else "top right",
             line={"color": REGIME_COLOURS["published"], "dash": SIDE_DASH[str(row.side)]},
         )  # fmt: skip
     figure.update_layout(

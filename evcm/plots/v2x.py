@@ -303,7 +303,7 @@ def arrivals(table: pd.DataFrame) -> go.Figure:
                 legendgroup=str(place), showlegend=col == 1, line={"color": SERIES[n]},
                 row=1, col=col,
             )  # fmt: skip
-    figure.update_xaxes(title={"text": "clock, h"})
+    figure.update_xaxes(title={"text": "clock, h"}, dtick=6)
     figure.update_yaxes(title={"text": "arrivals per free port and hour"}, row=1, col=1)
     return describe(figure, "Rate of arrivals by hour for home, public and workplace ports.")
 
@@ -327,7 +327,7 @@ def days(runs: Mapping[str, Run]) -> go.Figure:
         figure.add_scatter(
             x=hours, y=limit, name="limit", line={"color": LIMIT, "dash": "dash", "shape": "hv"}
         )
-    figure.update_xaxes(title={"text": "clock, h"})
+    figure.update_xaxes(title={"text": "clock, h"}, dtick=6)
     figure.update_yaxes(title={"text": "transformer, kW"}, secondary_y=False)
     figure.update_yaxes(
         title={"text": "USD/kWh"}, secondary_y=True, showgrid=False, tickmode="auto"
@@ -354,7 +354,7 @@ def rewards(table: pd.DataFrame, best: Optimum | None = None) -> go.Figure:
     low, high = min(0.0, ordered["reward_usd"].min()), max(0.0, ordered["reward_usd"].max())
     figure.update_xaxes(
         title={"text": "reward, USD"},
-        range=[low - 0.15 * (low < 0) * (high - low), high + 0.12 * (high - low)],
+        range=[low - 0.35 * (low < 0) * (high - low), high + 0.22 * (high - low)],
     )
     return describe(figure, "Reward of the day by rule; the optimum's bound is the largest.")
 
