@@ -225,7 +225,8 @@ def drawn(known: Characterisation, period: int, fraction: float, seed: int = 0) 
     figure = go.Figure()
     figure.add_scatter(
         x=known.cases.load_scale[rows], y=known.cases.head_v_pu[rows], mode="markers",
-        name="full set", marker={"color": plots.REGIME_COLOURS["no cars"], "size": 9, "opacity": 0.6},
+        name="full set",
+        marker={"color": plots.REGIME_COLOURS["no cars"], "size": 9, "opacity": 0.6},
     )  # fmt: skip
     for colour, method in zip(plots.SERIES, METHODS, strict=False):
         cases = draw(known, fraction, method, seed).cases
