@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -13,10 +15,13 @@ import pytest
 from evcm import inputs
 from evcm.aggregator import methods, of_fleet
 from evcm.aggregator.certificate import check_plan
-from evcm.errors import InputError
+from evcm.errors import InfeasibleError, InputError
 from evcm.inputs.example import write_example
 from evcm.inputs.values import Clock
+from evcm.network.caps import solve_caps
+from evcm.network.opf import solve_day
 from evcm.trips import fleet, montecarlo
+from evcm.trips.fleet import feeds_in
 from evcm.trips.uncontrolled import charge_at_once
 
 CLOCKS = {
@@ -228,6 +233,92 @@ def test_classes_have_their_own_battery_charger_and_efficiency(folder):
     assert charge_at_once(drawn).energy_mwh == pytest.approx(
         np.full(10, result.gchr_mwh.max() / 0.9)
     )
+
+
+def two_classes(folder, **van):
+    """The class of the folder as ``car``, and a van that only charges, with figures of its own."""
+    path = folder / "vehicle/vehicle.toml"
+    first = path.read_text().split("\n[[class]]\n")[1].replace("share = 1.0", "share = 0.5")
+    second = first.replace('"car"', '"van"').replace("feeds_in = true", "feeds_in = false")
+    for name, value in van.items():
+        second = re.sub(f"{name} = .*", f"{name} = {value}", second)
+    path.write_text(f"# two classes\n[[class]]\n{first}\n[[class]]\n{second}")
+
+
+def van_of_one_hour(folder):
+    """A van at home from 20:00 to 21:00 alone, and a car that is at home all night."""
+    set_clock(folder, 24)
+    steady(folder)
+    two_classes(folder)
+    rows = "2,4,20,21:00,43:30,0.225,van\n2,4,20,08:00,18:00,0.225,car"
+    (folder / "trips/roads.csv").unlink()
+    head = "home_bus,work_bus,distance_km,departure,arrival,consumption_kwh_per_km,vehicle_class"
+    (folder / "trips/cars.csv").write_text(f"{head}\n{rows}\n")
+    edit(folder / "market/market.toml", "system_cap_mw = 259.0", "system_cap_mw = 400.0")
+    prices(folder, np.full(24, 0.1))
+    given = inputs.read(folder)
+    return fleet.build_fleet(montecarlo.simulate(given, given.scenarios[0]), "max")
+
+
+def test_charging_only_cars_count_against_a_cap_that_others_feed_under(folder):
+    """The van needs 5 kWh in one hour under a cap of 2 kW: the car must feed in the rest."""
+    drawn = van_of_one_hour(folder)
+    cap = np.full(24, 0.02)
+    cap[20] = 0.002
+    problem = of_fleet.aggregator_problem(drawn, 2, cap)
+    van = int(np.flatnonzero(~problem.feeds_in)[0])
+    assert problem.available[:, van, 0].nonzero()[0].tolist() == [20]
+    plan = methods.solve(problem, gap=1e-9)
+    assert not check_plan(problem, plan).faults
+    assert plan.charge_kw[20, van, 0] == pytest.approx(5 / 0.9, abs=1e-6)
+    assert not plan.discharge_kw[:, van].any()
+    fed_kw = plan.discharge_kw[20, 1 - van, 0]  # at the battery
+    assert 0.9 * fed_kw == pytest.approx(5 / 0.9 - 2, abs=1e-6)
+    assert 1000 * plan.day_ahead_mw[20] == pytest.approx(2.0, abs=1e-6)
+    # where the car cannot feed in either, no plan lives with that cap, and the hour is named
+    with pytest.raises(InfeasibleError, match="period 21"):
+        methods.solve(problem.with_options(allow_v2g=False, real_time_limit="plug"), gap=1e-9)
+
+
+def test_the_least_cap_of_charging_only_cars_is_what_their_trips_take(folder):
+    drawn = van_of_one_hour(folder)
+    van = np.flatnonzero(drawn.vehicle_class == 1)
+    assert feeds_in(drawn, van).tolist() == [False]
+    cap = np.full(24, 1.0)
+    whole = of_fleet.aggregator_problem(drawn, 2, cap, allow_v2g=False, real_time_limit="plug")
+    cap[20] = 5.0 / 0.9 / 1000 + 1e-6
+    assert methods.solve(whole.with_options(trading_cap_mw=cap), gap=1e-9).cost_usd > 0
+    with pytest.raises(InfeasibleError):
+        methods.solve(whole.with_options(trading_cap_mw=cap - 2e-6), gap=1e-9)
+
+
+@pytest.mark.parametrize("feeds", ["true", "false"])
+def test_a_connection_is_a_branch_with_a_limit_for_cars_of_every_kind(folder, feeds):
+    """Bus 14's load and cars behind a branch of 16 MVA: caps and operation keep to it."""
+    bus, branch = folder / "network/bus.csv", folder / "network/branch.csv"
+    rows = bus.read_text().strip().splitlines()
+    load = rows[-1].split(",")
+    assert load[0] == "14"
+    behind = ["15", "1", *load[2:4], "0", "0", *load[6:]]
+    rows[-1] = ",".join([*load[:2], "0", "0", *load[4:]])
+    bus.write_text("\n".join([*rows, ",".join(behind)]) + "\n")
+    branch.write_text(branch.read_text() + "21,14,15,0.001,0.005,0,1,16\n")
+    roads = folder / "trips/roads.csv"
+    roads.write_text(re.sub(r"\b14\b", "15", roads.read_text()))
+    edit(folder / "vehicle/vehicle.toml", "feeds_in = true", f"feeds_in = {feeds}")
+    given = inputs.read(folder)
+    assert given.buses[-1] == 15
+    caps = solve_caps(given.day)
+    total = np.hypot(given.load_p_mw[:, -1] + caps.cap_mw[:, -1], given.load_q_mvar[:, -1])
+    assert total.max() <= 16.0 + 1e-4
+    drawn = fleet.build_fleet(montecarlo.simulate(given, given.scenarios[0]), "max")
+    many = replace(drawn, group_size=400 * drawn.group_size)
+    at_once = charge_at_once(many).mean_mw
+    assert at_once[:, -1].max() > 5.0
+    day = solve_day(given.day.with_cars(at_once))
+    served = day.load_p_mw[:, -1] - day.nsp_mw[:, -1]
+    assert served.max() <= 16.0 + 1e-4
+    assert day.nsp_mw[:, -1].max() > 1.0
 
 
 SESSIONS = [

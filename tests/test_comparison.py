@@ -100,7 +100,7 @@ def test_stale_tables_are_refused(stored):
 
 def test_figures_are_drawn(stored):
     _, tables = stored
-    caps = {rule: allocate(rule, np.ones(11)) for rule in RULES[1:]}
+    caps = {rule: allocate(rule, np.ones(11), inputs.paper().day) for rule in RULES[1:]}
     figure, said = plots_coordination.caps(inputs.paper().day, caps, 8)
     assert len(figure.data) == 2
     assert "max-min fair" in said

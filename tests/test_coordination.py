@@ -66,7 +66,7 @@ def test_nse_under_caps_is_never_more_than_without():
     site = case.reference_day()
     own = np.column_stack([aggregator.solve(p, gap=0.03).day_ahead_mw for p in fleet])
     cars = np.array([p.cars for p in fleet], float)
-    cap = allocation.allocate("proportional", cars)
+    cap = allocation.allocate("proportional", cars, case.reference_day())
     capped = np.column_stack(
         [aggregator.solve(under_cap(p, cap[:, k]), gap=0.03).day_ahead_mw
          for k, p in enumerate(fleet)]

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from evcm import aggregator, cli, inputs
 from evcm.coordination.capped import under_cap
 from evcm.errors import InfeasibleError, InputError
+from evcm.inputs.example import write_example
 from evcm.network import case, opf
 from evcm.plots import hosting as plots_hosting
 from evcm.store import columns, fingerprint
@@ -290,3 +291,23 @@ def test_the_command_line_names_bad_input(tmp_path, arguments, message):
     assert result.exit_code != 0
     assert message in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_fleet_of_several_kinds_keeps_its_own_chargers(tmp_path):
+    write_example(tmp_path / "mine", cars=100)
+    path = tmp_path / "mine/vehicle/vehicle.toml"
+    first = path.read_text().split("\n[[class]]\n")[1].replace("share = 1.0", "share = 0.5")
+    second = first.replace('"car"', '"van"').replace("power_kw = 150.0", "power_kw = 11.0")
+    path.write_text(f"# two\n[[class]]\n{first}\n[[class]]\n{second}")
+    told = inputs.read(tmp_path / "mine")
+    point = points.Point("apart", 200, 1, 150.0, 1.0, 100, 2, 0.1)
+    own = np.concatenate([p.figures.power_kw for p in points.grouped_problems(told, point)])
+    assert set(own) == {11.0, 150.0}
+    swept = points.grouped_problems(told, replace(point, charger_kw=22.0))
+    assert {x for p in swept for x in p.figures.power_kw} == {22.0}
+    day = growing.drawn_day(told, 400, 0)
+    mw, _ = growing.growing_fleet_mw(day, 400)
+    assert np.array_equal(mw[1], uncontrolled.charge_at_once(day).mean_mw)
+    assert not np.allclose(
+        mw[1], growing.growing_fleet_mw(day, 400, told.vehicles[0].charger)[0][1]
+    )

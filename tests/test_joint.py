@@ -17,11 +17,13 @@ from evcm.coordination.capped import under_cap
 from evcm.coordination.joint import joint_problem, solve_joint, trade_of_joint
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs.folder import paper
+from evcm.inputs.prices import PriceSeries
 from evcm.network import caps, case, opf
 from evcm.network.caps import network_room_mw
 from evcm.trips import uncontrolled
 
 GAP = 0.01
+SITE = case.reference_day()
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def fleet():
 
 @pytest.fixture(scope="module")
 def joint(fleet):
-    return solve_joint(fleet, gap=GAP)
+    return solve_joint(fleet, case.reference_day(), gap=GAP)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_operation_is_the_mean_over_days():
 
 
 def test_the_joint_bound_is_below_every_regime(fleet, joint, own):
-    cap = allocation.allocate("proportional", np.array([p.cars for p in fleet], float))
+    cap = allocation.allocate("proportional", np.array([p.cars for p in fleet], float), SITE)
     capped = [aggregator.solve(under_cap(p, cap[:, k]), gap=GAP) for k, p in enumerate(fleet)]
     for plans in (own, capped):
         paid = account(fleet[0], trade_of_plans(fleet, plans)).total_usd
@@ -159,3 +161,25 @@ def test_problems_that_do_not_belong_together_are_refused(fleet):
     other = fleet[1].with_options(system_load_mw=fleet[1].system_load_mw + 1.0)
     with pytest.raises(InputError, match="another market"):
         joint_problem([fleet[0], other])
+
+
+def test_cars_of_several_kinds_and_prices_by_period_share_a_joint_optimum(fleet):
+    """Each keeps its own battery and charger; a price taker's joint bill is the sum of bills."""
+    market = {"price": PriceSeries(np.linspace(0.2, 0.05, 48)), "system_cap_mw": 1000.0}
+    plain, other = (p.with_options(**market) for p in problems(2200, samples=1)[:2])
+    start, size = plain.vehicles, other.vehicles
+    slow = other.with_options(
+        charger=replace(other.charger, power_kw=np.linspace(50.0, 60.0, size)),
+        battery=replace(other.battery, capacity_kwh=100.0, soc_max_kwh=95.0),
+        feeds_in=np.arange(size) % 2 == 0,
+    )
+    both = joint_problem([plain, slow])
+    assert both.figures.power_kw[:start].tolist() == plain.figures.power_kw.tolist()
+    assert both.figures.power_kw[start:].tolist() == np.linspace(50.0, 60.0, size).tolist()
+    assert both.figures.soc_max_kwh[[0, -1]].tolist() == [76.0, 95.0]
+    assert both.figures.feeds_in.tolist() == [True] * start + slow.figures.feeds_in.tolist()
+    apart = sum(aggregator.solve(p, gap=1e-6).cost_usd for p in (plain, slow))
+    # one sample trades nothing in real time: no limit ties the two together
+    assert aggregator.solve(both, gap=1e-6).cost_usd == pytest.approx(apart, rel=1e-5)
+    with pytest.raises(InputError, match="another market"):
+        joint_problem([fleet[0], slow])

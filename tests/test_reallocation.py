@@ -10,14 +10,15 @@ from evcm.errors import InfeasibleError, InputError
 from evcm.network import case, opf
 
 GAP = 0.02
+SITE = case.reference_day()
 
 
 @pytest.fixture(scope="module")
 def crowded():
     """A fleet for which the network is too small to give everyone its wish."""
     fleet = problems(13_200)
-    caps = allocation.allocate("max-min fair", np.ones(11))
-    return fleet, caps, reallocate(fleet, caps, gap=GAP, max_rounds=2)
+    caps = allocation.allocate("max-min fair", np.ones(11), SITE)
+    return fleet, caps, reallocate(fleet, caps, SITE, gap=GAP, max_rounds=2)
 
 
 def test_the_network_serves_the_caps_and_the_plans(crowded):
@@ -52,8 +53,8 @@ def test_the_residual_is_what_another_offer_would_bring(crowded):
 
 def test_where_the_network_can_give_all_wishes_it_does():
     fleet = problems(2200)
-    tight = 0.5 * allocation.allocate("maximum total", np.ones(11))
-    loop = reallocate(fleet, tight, gap=GAP)
+    tight = 0.5 * allocation.allocate("maximum total", np.ones(11), SITE)
+    loop = reallocate(fleet, tight, SITE, gap=GAP)
     assert loop.nse_mwh == 0.0
     np.testing.assert_array_equal(loop.residual_usd, 0.0)
     for k, (plan, free) in enumerate(zip(loop.plans, loop.free, strict=True)):
@@ -63,11 +64,11 @@ def test_where_the_network_can_give_all_wishes_it_does():
 
 def test_an_aggregator_without_a_plan_gets_one():
     fleet = problems(2200)
-    caps = allocation.allocate("maximum total", np.ones(11))
+    caps = allocation.allocate("maximum total", np.ones(11), SITE)
     caps[:, 6] = 0.003  # less than the trips of its cars need
     with pytest.raises(InfeasibleError):
         aggregator.solve(under_cap(fleet[6], caps[:, 6]), gap=GAP)
-    loop = reallocate(fleet, caps, gap=GAP)
+    loop = reallocate(fleet, caps, SITE, gap=GAP)
     assert loop.start[6] is None
     assert fits(loop.plans[6], loop.cap_mw[:, 6])
     assert loop.nse_mwh == 0.0
@@ -83,4 +84,4 @@ def test_peak_use_counts_real_time():
 
 def test_bad_shapes_are_named():
     with pytest.raises(InputError, match="start_cap_mw"):
-        reallocate(problems(2200), np.ones((48, 3)))
+        reallocate(problems(2200), np.ones((48, 3)), SITE)

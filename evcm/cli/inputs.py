@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from evcm.inputs.study import Inputs
+    from evcm.inputs.values import Scenario
 
 commands = typer.Typer(
     name="inputs",
@@ -91,16 +92,16 @@ def report(inputs: Inputs) -> list[str]:
         + ", ".join(f"{v.name} ({100 * v.share:g} %{'' if v.feeds_in else ', charging only'})"
                     for v in inputs.vehicles),
     ]  # fmt: skip
-    for s in inputs.scenarios:
-        cars_of, groups, samples = s.cars, s.cars / s.cars_per_group, s.real_time_samples
-        if isinstance(cars, Sessions):
-            cars_of, samples = len(cars), cars.days
-            groups = float(len(cars) / max(cars.days, 1))
-        elif isinstance(cars, CarList):
-            cars_of = int(cars.count.sum())
-            groups = float(len(cars))
+    all_feed_in = all(v.feeds_in for v in inputs.vehicles) and not isinstance(cars, Sessions)
+    if inputs.market.real_time_limit == "v2g" and not all_feed_in:
         lines.append(
-            f"scenario {s.number:<3d} {cars_of} cars, {s.samples} Monte Carlo samples, about "
+            "real time    no more than is fed in, (10); where an aggregator then has no plan, take "
+            'real_time_limit = "plug" in market/market.toml'
+        )
+    for s in inputs.scenarios:
+        size, groups, samples = _size(inputs, s)
+        lines.append(
+            f"scenario {s.number:<3d} {size} cars, {s.samples} Monte Carlo samples, about "
             f"{groups:.0f} schedules in {samples} real-time samples"
         )
     seconds = expected_seconds(inputs)
@@ -113,6 +114,18 @@ def report(inputs: Inputs) -> list[str]:
     return lines
 
 
+def _size(inputs: Inputs, scenario: Scenario) -> tuple[int, float, int]:
+    """Cars, schedules and real-time samples of a scenario."""
+    from evcm.inputs.values import CarList, Sessions
+
+    cars, samples, group = inputs.cars, scenario.real_time_samples, scenario.cars_per_group
+    if isinstance(cars, Sessions):
+        return len(cars), len(cars) / max(cars.days, 1), cars.days
+    if isinstance(cars, CarList):
+        return int(cars.count.sum()), sum(max(1.0, n / group) for n in cars.count), samples
+    return scenario.cars, scenario.cars / group, samples
+
+
 def expected_seconds(inputs: Inputs) -> float:
     """Rough processor time of a study: aggregators by size, OPF days by periods and buses.
 
@@ -123,12 +136,10 @@ def expected_seconds(inputs: Inputs) -> float:
     """
     from evcm.inputs.values import Sessions
 
-    total = 0.0
+    total, sides = 0.0, 1 if isinstance(inputs.cars, Sessions) else 2
     for s in inputs.scenarios:
-        samples, sides, schedules = s.real_time_samples, 2, 2.0 * s.cars / s.cars_per_group
-        if isinstance(inputs.cars, Sessions):
-            samples, sides = inputs.cars.days, 1
-            schedules = len(inputs.cars) / max(samples, 1)
+        _, groups, samples = _size(inputs, s)
+        schedules = sides * groups  # a car stands at two buses, a session at one
         plans = min(float(len(inputs.buses)), schedules)
         total += sides * 2 * (0.5 * plans + 1e-4 * schedules * inputs.periods * samples)
         total += sides * 3 * 2.5e-5 * inputs.periods * inputs.network.n_bus

@@ -7,15 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evcm.cli.common import (
-    AsJson,
-    Cluster,
-    Log,
-    print_json,
-    which_inputs,
-    which_jobs,
-    working,
-)
+from evcm.cli.common import AsJson, Cluster, Log, print_json, which_inputs, which_jobs, working
 
 
 def quickstart(

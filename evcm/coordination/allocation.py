@@ -14,7 +14,7 @@ from evcm.arrays import BoolArray, FloatArray
 from evcm.coordination.regimes import RULES, Rule
 from evcm.errors import Checks, InfeasibleError
 from evcm.network import caps as total_caps
-from evcm.network.case import Day, reference_day
+from evcm.network.case import Day
 from evcm.network.opf import SERVED_MW, served, shortage_mw
 
 STEP_MW = 0.01
@@ -123,12 +123,12 @@ def _check(start: FloatArray, ceiling: FloatArray, floor: FloatArray, weight: Fl
     c.done()
 
 
-def allocate(rule: Rule, cars: FloatArray, site: Day | None = None) -> FloatArray:
+def allocate(rule: Rule, cars: FloatArray, site: Day) -> FloatArray:
     """Caps (T, K) of a rule, MW. All keep the range (55): 2.5 % to 100 % of the bus's load.
 
     Maximum total is the paper's (54). Proportional to `cars` (K,), those an aggregator meets,
     maximises in each period one common factor of MW per car. Max-min fair raises the least cap as
-    far as it goes, then the next. `site` is the reference day of the study if left out.
+    far as it goes, then the next.
 
     Raises
     ------
@@ -140,7 +140,6 @@ def allocate(rule: Rule, cars: FloatArray, site: Day | None = None) -> FloatArra
     c = Checks("allocation")
     c.require(rule in RULES, "rule", rule, ", ".join(RULES))
     c.done()
-    site = reference_day() if site is None else site
     if rule == "maximum total":
         found = total_caps.solve_caps(site)
         return np.array(found.cap_mw)

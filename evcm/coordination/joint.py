@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination.account import Trade, fed_in_mwh
 from evcm.errors import Checks, SolverError
-from evcm.network import case, opf
+from evcm.network import opf
 from evcm.network.caps import network_room_mw
 from evcm.network.case import Day
 
@@ -55,7 +56,7 @@ def joint_problem(problems: Sequence[AggregatorProblem]) -> AggregatorProblem:
     Raises
     ------
     InputError
-        The problems differ in what they must share: market, battery, charger, samples.
+        The problems differ in what they must share: market and samples.
     """
     first = problems[0]
     c = Checks("joint problem")
@@ -65,12 +66,11 @@ def joint_problem(problems: Sequence[AggregatorProblem]) -> AggregatorProblem:
             p.period_h == first.period_h
             and np.array_equal(p.probability, first.probability)
             and np.array_equal(p.system_load_mw, first.system_load_mw)
-            and np.array_equal(p.price_steps.edge_mw, first.price_steps.edge_mw)
-            and np.array_equal(p.price_steps.price_usd_per_kwh, first.price_steps.price_usd_per_kwh)
-            and p.battery == first.battery
-            and p.charger == first.charger
+            and p.real_time_limit == first.real_time_limit
+            and type(p.price) is type(first.price)
+            and all(map(np.array_equal, vars(p.price).values(), vars(first.price).values()))
         )
-        c.require(same, p.label, "another market, battery, charger or samples", "all alike")
+        c.require(same, p.label, "another market or samples", "all alike")
     c.done()
 
     def side_by_side(name: str, axis: int) -> np.ndarray:
@@ -86,11 +86,25 @@ def joint_problem(problems: Sequence[AggregatorProblem]) -> AggregatorProblem:
             n: side_by_side(n, 0)
             for n in ("group_size", "storage_cost_usd_per_kwh", "degradation_slope")
         },
+        battery=_of_all(problems, "battery"),
+        charger=_of_all(problems, "charger"),
         feeds_in=None
         if all(p.feeds_in is None for p in problems)
         else np.concatenate([p.figures.feeds_in for p in problems]),
     )
     return joint.with_options(trading_cap_mw=joint.plugged_mw.max(axis=1) + 1.0)
+
+
+def _of_all(problems: Sequence[AggregatorProblem], part: str) -> Any:
+    """Batteries or chargers of all cars: a figure on which they agree, else one for each car."""
+    parts = [getattr(p, part) for p in problems]
+    figures: dict[str, Any] = {}
+    for name in vars(parts[0]):
+        values = [getattr(one, name) for one in parts]
+        if any(map(np.ndim, values)) or len(set(values)) > 1:
+            each = zip(values, problems, strict=True)
+            figures[name] = np.concatenate([np.broadcast_to(x, p.vehicles) for x, p in each])
+    return replace(parts[0], **figures)
 
 
 def split_mw(problems: Sequence[AggregatorProblem], plan: AggregatorPlan) -> FloatArray:
@@ -115,15 +129,15 @@ def trade_of_joint(problems: Sequence[AggregatorProblem], plan: AggregatorPlan) 
 
 def solve_joint(
     problems: Sequence[AggregatorProblem],
-    site: Day | None = None,
+    site: Day,
     *,
     gap: float = 1e-2,
     max_rounds: int = 6,
 ) -> JointPlan:
     """The joint optimum of all aggregators with the network.
 
-    Problems stand in the order of `network.ev_bus`, on the reference day of the study if no `site`
-    is given; the `gap` of each solution is a share of turnover. The bound comes from the room of
+    Problems stand in the order of `network.ev_bus` of the `site`; the `gap` of each solution is a
+    share of turnover. The bound comes from the room of
     the network as a whole, which no plan exceeds; tighter cuts for the plan's own losses, at most
     `max_rounds`, are used for the plan only.
 
@@ -134,7 +148,6 @@ def solve_joint(
     InfeasibleError
         No plan lives within the network's room.
     """
-    site = case.reference_day() if site is None else site
     started = time.perf_counter()
     joint = joint_problem(problems)
     bound, status = -np.inf, ""

@@ -23,7 +23,7 @@ from evcm.coordination import allocation
 from evcm.coordination.account import Planned
 from evcm.coordination.capped import under_cap
 from evcm.errors import Checks, InfeasibleError
-from evcm.network import case, opf
+from evcm.network import opf
 from evcm.network.case import Day
 
 Solve = Callable[[int, FloatArray], AggregatorPlan]
@@ -85,7 +85,7 @@ def direct(problems: Sequence[AggregatorProblem], gap: float) -> Solve:
 def reallocate(
     problems: Sequence[AggregatorProblem],
     start_cap_mw: FloatArray,
-    site: Day | None = None,
+    site: Day,
     *,
     gap: float = 1e-2,
     max_rounds: int = 8,
@@ -94,11 +94,11 @@ def reallocate(
 ) -> Reallocation:
     """Re-allocate caps until the network serves every plan and more cap is of no use.
 
-    Problems stand in the order of `network.ev_bus`, on the reference day of the study if no `site`
-    is given. `start_cap_mw` (T, K) are one-shot caps, such as those of
-    `evcm.coordination.allocation.allocate`, and `start_plans` the plans under them where they are
-    at hand. Gains below the `gap` of a plan, a share of its turnover, count as none. `solve` finds
-    a plan, here if left out (a study passes one that stores plans).
+    Problems stand in the order of `network.ev_bus` of the `site`. `start_cap_mw` (T, K) are
+    one-shot caps, such as those of `evcm.coordination.allocation.allocate`, and `start_plans` the
+    plans under them where they are at hand. Gains below the `gap` of a plan, a share of its
+    turnover, count as none. `solve` finds a plan, here if left out (a study passes one that stores
+    plans).
 
     Raises
     ------
@@ -107,7 +107,6 @@ def reallocate(
     InfeasibleError
         The network cannot give an aggregator the least that its cars' trips need.
     """
-    site = case.reference_day() if site is None else site
     solve = direct(problems, gap) if solve is None else solve
     c = Checks("reallocation")
     shape = (problems[0].periods, len(problems))

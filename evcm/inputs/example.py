@@ -244,6 +244,8 @@ Columns of the optional files:
   battery_kwh, charger_kw`. Times as 2019-03-01T07:30:00Z, 2019-03-01 07:30 or
   Fri, 01 Mar 2019 07:30:00 GMT.
 - `trips/sessions.toml`: `time_zone`, `bus` of all sessions, `first_day`.
+- A connection with a limit is a bus of its own for its load and cars, behind a branch with
+  `limit_mva`: it holds for cars of every kind.
 
 Tables may use commas, semicolons or tabs; with semicolons, decimal commas. Lines that start with #
 are comments. A key that is not known, and a row that is not used, are errors.

@@ -45,8 +45,13 @@ def first_cars(day: Cars, start: int, stop: int) -> Cars:
     return replace(day, **vectors)
 
 
-def growing_fleet_mw(day: Cars, block: int, charger: Charger) -> tuple[FloatArray, FloatArray]:
-    """Uncontrolled power (B + 1, T, K) of the first 0, block, 2 block .. cars, and unserved kWh."""
+def growing_fleet_mw(
+    day: Cars, block: int, charger: Charger | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Uncontrolled power (B + 1, T, K) of the first 0, block, 2 block .. cars, and unserved kWh.
+
+    The charger is that of each car's class if left out.
+    """
     told, blocks = day.inputs, len(day) // block
     buses = len(told.buses)
     day = first_cars(day, 0, blocks * block)
@@ -82,7 +87,9 @@ class GrowingDays:
         """Blocks of the first `cars` cars, of all where there are fewer."""
         return min(cars, self.most) // self.block
 
-    def drawn(self, charger: Charger, law: TripLaw | None = None) -> tuple[FloatArray, FloatArray]:
+    def drawn(
+        self, charger: Charger | None = None, law: TripLaw | None = None
+    ) -> tuple[FloatArray, FloatArray]:
         """Power (D, B + 1, T, K) MW and unserved energy (D, B + 1) kWh of the first blocks."""
         size, told = self.block // self.weight, self.inputs
         found: Iterator[tuple[FloatArray, FloatArray]] = (
@@ -112,7 +119,7 @@ def mean_room(inputs: Inputs) -> float:
     A guess at where to look: 0 where power is unsupplied without cars, inf from `MOST_ROOM` on.
     """
     site, day = inputs.day, drawn_day(inputs, PROBE, 0)
-    mean_mw = growing_fleet_mw(day, len(day), inputs.vehicles[0].charger)[0][1] / len(day)
+    mean_mw = growing_fleet_mw(day, len(day))[0][1] / len(day)
     if not opf.served(site, 0.0 * mean_mw).all():
         return 0.0
     low, high = 0.0, 1000.0
@@ -132,7 +139,7 @@ def mean_room(inputs: Inputs) -> float:
 
 @lru_cache(maxsize=1)
 def _power_mw(days: GrowingDays, _inputs: str) -> FloatArray:
-    return days.drawn(days.inputs.vehicles[0].charger)[0]
+    return days.drawn()[0]
 
 
 def first_shortage(site: Day, power_mw: FloatArray) -> IntArray:

@@ -30,7 +30,7 @@ from evcm.store.result import Result
 from evcm.store.results import Store
 from evcm.study import hosting
 from evcm.study.flow import quiet
-from evcm.study.hosting_points import DRAW, NO_FEED_IN_USD_PER_KWH
+from evcm.study.hosting_points import DRAW, NO_FEED_IN_USD_PER_KWH, with_charger
 from evcm.study.tasks import run_key
 from evcm.trips import cars, fleet
 from evcm.trips.cars import Cars
@@ -175,12 +175,7 @@ def problems_of(
     if hinge.true_forecast:
         options["system_load_mw"] = inputs.load_p_mw.sum(axis=1)
     found = of_fleet.aggregator_problems(replace(grouped, storage_cost_usd_per_kwh=cost))
-    if hinge.charger_kw is None:
-        return [p.with_options(**options) for p in found]
-    return [
-        p.with_options(charger=replace(p.charger, power_kw=hinge.charger_kw), **options)
-        for p in found
-    ]
+    return with_charger(inputs, [p.with_options(**options) for p in found], hinge.charger_kw)
 
 
 @dataclass(frozen=True)

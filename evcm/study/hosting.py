@@ -336,9 +336,8 @@ def _uncontrolled(
     grid: Grid, kw: float, inputs: Inputs
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     site, periods, dt = inputs.day, inputs.periods, inputs.period_h
-    charger = replace(inputs.vehicles[0].charger, power_kw=kw)
-    fleet = grid.fleet(grid.days, inputs)
-    power, unserved = fleet.drawn(charger)
+    own, fleet = inputs.vehicles[0].charger, grid.fleet(grid.days, inputs)
+    power, unserved = fleet.drawn(None if kw == own.power_kw else replace(own, power_kw=kw))
     _, first = fleet.first_cars(site, power)
     rows = []
     few = grid.curve_days

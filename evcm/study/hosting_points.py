@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -74,9 +75,16 @@ def grouped_problems(inputs: Inputs, point: Point) -> list[AggregatorProblem]:
     cost = np.where(feeds, grouped.storage_cost_usd_per_kwh, NO_FEED_IN_USD_PER_KWH)
     grouped = replace(grouped, storage_cost_usd_per_kwh=cost)
     problems = of_fleet.aggregator_problems(grouped)
-    chargers = [replace(p.charger, power_kw=point.charger_kw) for p in problems]
-    changed = zip(problems, chargers, strict=True)
-    return [p.with_options(charger=c) for p, c in changed]
+    return with_charger(inputs, problems, point.charger_kw)
+
+
+def with_charger(
+    inputs: Inputs, problems: Sequence[AggregatorProblem], power_kw: float | None
+) -> list[AggregatorProblem]:
+    """Problems with one power for all chargers; None or that of the first class leaves them."""
+    if power_kw in (None, inputs.vehicles[0].charger.power_kw):
+        return list(problems)
+    return [p.with_options(charger=replace(p.charger, power_kw=power_kw)) for p in problems]
 
 
 def plan_point(

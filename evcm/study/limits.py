@@ -150,7 +150,7 @@ class LimitsTask:
         fleet, told = self.fleet, self.fleet.inputs
         site, days = told.day, fleet.days
         law = replace(told.law(), departure_latest_h=self.latest_h)
-        power, _ = fleet.drawn(told.vehicles[0].charger, law)
+        power, _ = fleet.drawn(law=law)
         firsts = []
         for limit in LIMITS:
             block, first = fleet.first_cars(replace(site, network=only(site.network, limit)), power)

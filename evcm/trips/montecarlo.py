@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from evcm.arrays import FloatArray, IntArray, read_only
 from evcm.errors import Checks
 from evcm.inputs.study import Inputs
-from evcm.inputs.values import Roads, Scenario, Sessions, TripLaw
+from evcm.inputs.values import CarList, Roads, Scenario, Sessions, TripLaw
 from evcm.paper import implements
 from evcm.trips import kernels
 from evcm.trips.cars import (
@@ -115,6 +115,8 @@ def simulate(
     """
     if isinstance(inputs.cars, Sessions):
         return _recorded(scenario, inputs, inputs.cars, seed)
+    if isinstance(inputs.cars, CarList):
+        scenario = replace(scenario, cars=int(inputs.cars.count.sum()))
     law = law or inputs.law()
     threads = default_threads() if threads is None else threads
     check_draw(inputs, law, seed)
@@ -151,8 +153,9 @@ def _recorded(scenario: Scenario, inputs: Inputs, sessions: Sessions, seed: int)
     np.add.at(
         energy, (sessions.sample, (sessions.first_period - 1) % inputs.periods), sessions.energy_kwh
     )
+    most = int(np.bincount(sessions.sample).max())
     return MonteCarlo(
-        replace(scenario, samples=sessions.days), None, seed, inputs,
+        replace(scenario, cars=most, samples=sessions.days), None, seed, inputs,
         read_only(energy.sum(axis=1) / 1000), read_only(energy / 1000),
         np.zeros(energy.shape, dtype=np.int64), 1, 0.0,
     )  # fmt: skip

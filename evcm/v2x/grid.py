@@ -21,6 +21,7 @@ from evcm.feeder.spreads import spread_of
 from evcm.feeder.states import FeederStates, run_day
 from evcm.inputs.study import Inputs
 from evcm.network.opf import OpfDay, solve_day
+from evcm.network.tables import bus_table
 from evcm.v2x.series import Series
 from evcm.v2x.station import Case, Run
 
@@ -93,23 +94,8 @@ def operate(inputs: Inputs, stations: Sequence[Stations]) -> OpfDay:
 
 def feeder_table(inputs: Inputs, stations: Sequence[Stations], day: OpfDay) -> pd.DataFrame:
     """Transmission results at the stations' buses, as `evcm.feeder.states.run_day` reads them."""
-    power, numbers = bus_power_mw(inputs, stations), inputs.network.bus_number
-    rows = []
-    for bus in sorted({group.bus for group in stations}):
-        column = int(np.flatnonzero(numbers == bus)[0])
-        rows.append(
-            pd.DataFrame(
-                {
-                    "period": np.arange(1, inputs.periods + 1),
-                    "bus": bus,
-                    "v_pu": day.v_pu[:, column],
-                    "load_mw": day.load_p_mw[:, column],
-                    "ev_mw": power[:, inputs.buses.index(bus)],
-                    "nsp_mw": day.nsp_mw[:, column],
-                }
-            )
-        )
-    return pd.concat(rows, ignore_index=True)
+    table = bus_table(day, bus_power_mw(inputs, stations))
+    return table[table["bus"].isin([group.bus for group in stations])].reset_index(drop=True)
 
 
 def on_feeder(
