@@ -15,11 +15,13 @@ import pytest
 from evcm import inputs
 from evcm.aggregator import methods, of_fleet
 from evcm.aggregator.certificate import check_plan
+from evcm.cli.inputs import report
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs.example import write_example
 from evcm.inputs.values import Clock
 from evcm.network.caps import solve_caps
 from evcm.network.opf import solve_day
+from evcm.study import flow
 from evcm.trips import fleet, montecarlo
 from evcm.trips.fleet import feeds_in
 from evcm.trips.uncontrolled import charge_at_once
@@ -290,6 +292,23 @@ def test_the_least_cap_of_charging_only_cars_is_what_their_trips_take(folder):
     assert methods.solve(whole.with_options(trading_cap_mw=cap), gap=1e-9).cost_usd > 0
     with pytest.raises(InfeasibleError):
         methods.solve(whole.with_options(trading_cap_mw=cap - 2e-6), gap=1e-9)
+
+
+def test_a_list_of_cars_is_counted_not_the_scenario(folder):
+    drawn = van_of_one_hour(folder)
+    given = drawn.inputs
+    assert given.scenarios[0].cars == 40
+    assert montecarlo.simulate(given, given.scenarios[0]).scenario.cars == drawn.cars == 2
+    assert any("2 cars, " in line and "about 2 schedules" in line for line in report(given))
+
+
+def test_why_cars_that_only_charge_have_no_plan_is_said(folder, tmp_path):
+    """Days of sessions that never meet: no sample may leave the day-ahead power."""
+    sessions(folder, [SESSIONS[0], (9, "2019-03-02 18:00", "2019-03-02 22:00", 9.0)])
+    edit(folder / "vehicle/vehicle.toml", "feeds_in = true", "feeds_in = false")
+    settings = flow.Settings(cars_per_group=1, gap=0.05, jobs=1)
+    with pytest.raises(InfeasibleError, match=r'real_time_limit = "plug".*same power'):
+        flow.run(inputs.read(folder), settings, tmp_path / "results")
 
 
 @pytest.mark.parametrize("feeds", ["true", "false"])

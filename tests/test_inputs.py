@@ -276,7 +276,12 @@ FAULTS = [
     ("trips/law.toml", "hours = [[16.5, 21.5]]", "hours = [[16.5, 20]]", "exactly one band"),
     ("trips/law.toml", "departure_sd_h = 1.415", "departure_sd_h = []", "departure_sd_h: got []"),
     ("vehicle/vehicle.toml", "share = 1.0", "share = 0.9", "sum to 1"),
-    ("vehicle/vehicle.toml", "soc_min_kwh = 12.0", "soc_min_kwh = 90.0", "soc_min_kwh"),
+    (
+        "vehicle/vehicle.toml",
+        "soc_min_kwh = 12.0",
+        "soc_min_kwh = 90.0",
+        "class car, .*soc_min_kwh",
+    ),
     ("scenarios/scenarios.toml", "number = 2", "number = 1", "different numbers"),
     ("scenarios/scenarios.toml", "cars = 2000", "cars = 2000.5", "a whole number"),
 ]

@@ -64,7 +64,7 @@ def check_command(
 def report(inputs: Inputs) -> list[str]:
     """What a study of the inputs will do: sizes, and a rough time."""
     from evcm.inputs.prices import PriceSeries
-    from evcm.inputs.values import CarList, Roads, Sessions
+    from evcm.inputs.values import CarList, Roads
 
     clock, net, cars = inputs.clock, inputs.network, inputs.cars
     minutes = 60 * inputs.period_h
@@ -92,12 +92,6 @@ def report(inputs: Inputs) -> list[str]:
         + ", ".join(f"{v.name} ({100 * v.share:g} %{'' if v.feeds_in else ', charging only'})"
                     for v in inputs.vehicles),
     ]  # fmt: skip
-    all_feed_in = all(v.feeds_in for v in inputs.vehicles) and not isinstance(cars, Sessions)
-    if inputs.market.real_time_limit == "v2g" and not all_feed_in:
-        lines.append(
-            "real time    no more than is fed in, (10); where an aggregator then has no plan, take "
-            'real_time_limit = "plug" in market/market.toml'
-        )
     for s in inputs.scenarios:
         size, groups, samples = _size(inputs, s)
         lines.append(

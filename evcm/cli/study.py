@@ -113,7 +113,7 @@ def _show(result: StudyResult) -> None:
         ).to_string()
     )
     for number, regime in ((2, "apart"), (4, "maximum total")):
-        echo(f"\nTable {number}. Day-ahead energy by bus, MWh a day, {regime}")
+        echo(f"\nTable {number}. Day-ahead energy by bus, MWh, {regime}")
         echo(tables.energy_by_bus(result.aggregators, regime).round(3).to_string())
     echo("\nTables 3 and 5. The operator's day")
     echo(tables.system_summary(result.system, result.transmission).round(3).to_string(index=False))

@@ -119,14 +119,14 @@ class _Reader:
         return Toml(self.folder / name, self.checks, name)
 
     @contextmanager
-    def built(self, name: str) -> Iterator[None]:
-        """Faults of a value made from a file are named by the file."""
+    def built(self, name: str, part: str = "") -> Iterator[None]:
+        """Faults of a value made from a file are named by the file, and by the part of it."""
         try:
             yield
         except InputError as error:
             subject = f"{self.folder / name}"
             raise InputError(subject, [
-                Fault(f"{error.subject}: {f.field}", f.value, f.allowed) for f in error.faults
+                Fault(f"{part}{error.subject}: {f.field}", f.value, f.allowed) for f in error.faults
             ]) from error  # fmt: skip
 
     def clean(self, file: Toml) -> bool:
@@ -333,7 +333,7 @@ class _Reader:
             return None
         found = []
         for name, share, feeds, battery, charger, wear in rows:
-            with self.built("vehicle/vehicle.toml"):
+            with self.built("vehicle/vehicle.toml", f"class {name}, "):
                 found.append(VehicleClass(
                     name, share, Battery(*battery), Charger(*charger), WearLaw(*wear), feeds
                 ))  # fmt: skip

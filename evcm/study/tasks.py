@@ -15,6 +15,7 @@ from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import capped as coordination
 from evcm.coordination.regimes import Case
+from evcm.errors import InfeasibleError
 from evcm.inputs.study import Inputs
 from evcm.network import opf
 from evcm.network.case import Day
@@ -81,11 +82,24 @@ def _facts(
     }
 
 
+NO_TRADE = (
+    'Real time trades no more than is fed in, (10), or with real_time_limit = "plug" in '
+    "market/market.toml than the plugs in use: where a sample has no such car in a period, all "
+    "samples must take the same power. More cars at the bus or fewer samples help"
+)
+"""Why cars that could charge have no plan whatever the caps, and what to do."""
+
+
 def solve_plans(
     tasks: list[PlanTask], store: Store, jobs: Jobs, progress: Progress, step: str
 ) -> pd.DataFrame:
     """Solve what is not stored yet; return one row per task, in order."""
-    found = each(tasks, store, "plans", jobs, progress, step)
+    try:
+        found = each(tasks, store, "plans", jobs, progress, step)
+    except InfeasibleError as error:
+        if set(error.details) != {"bus"}:
+            raise
+        raise InfeasibleError(f"{error}. {NO_TRADE}", **error.details) from error
     return pd.DataFrame(
         [
             {**task.case._asdict(), "bus": task.problem.bus, **result.record}
