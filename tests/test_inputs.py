@@ -280,7 +280,7 @@ FAULTS = [
         "vehicle/vehicle.toml",
         "soc_min_kwh = 12.0",
         "soc_min_kwh = 90.0",
-        "class car, .*soc_min_kwh",
+        "class car, battery: departure_soc_kwh",
     ),
     ("scenarios/scenarios.toml", "number = 2", "number = 1", "different numbers"),
     ("scenarios/scenarios.toml", "cars = 2000", "cars = 2000.5", "a whole number"),
