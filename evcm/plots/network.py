@@ -201,21 +201,6 @@ def price_map(day: OpfDay) -> go.Figure:
     return describe(figure, "Marginal price of power by bus and clock, MW at the slack per MW")
 
 
-def not_supplied(day: OpfDay) -> go.Figure:
-    """Power not supplied at each bus over the clock."""
-    figure = go.Figure()
-    for k in np.flatnonzero(day.nsp_mw.max(axis=0) > 0):
-        bus = int(day.network.bus_number[k])
-        figure.add_bar(
-            x=_hours(day) + day.day.period_h / 2, y=day.nsp_mw[:, k], name=f"bus {bus}",
-            marker={"color": bus_colour(bus)}, hovertemplate="%{y:.3f} MW",
-        )  # fmt: skip
-    figure.update_layout(
-        title="Power not supplied", barmode="stack", xaxis=_axis(day), yaxis={"title": "MW"}
-    )
-    return describe(figure, "Power not supplied by bus and clock, MW")
-
-
 def cap_areas(caps: Caps) -> go.Figure:
     """Caps of all aggregators over the clock, stacked: Figure 7 (b)."""
     figure = go.Figure()
