@@ -289,6 +289,19 @@ def test_source_is_packed(tmp_path):
         assert {"evcm/Makefile", "evcm/book/intro.md"} <= set(packed.namelist())
 
 
+def test_sliders_of_a_spanish_page_set_thousands_apart_by_a_space():
+    body = (
+        '<output>3,750</output> 1,000 <input data-texts="[&quot;3,750&quot;, &quot;30,000&quot;]">'
+    )
+    context = {"body": body}
+    evcm_book.speak(None, "book/intro_es", "", context, None)
+    made = (
+        '<output>3 750</output> 1,000 <input data-texts="[&quot;3 750&quot;, &quot;30 000&quot;]">'
+    )
+    assert context == {"language": "es", "body": made.replace("3 750", "3\u202f750").replace(
+        "30 000", "30\u202f000")}  # fmt: skip
+
+
 def small_book(folder: Path, cell: str) -> Path:
     """A book of two pages with this project's configuration."""
     (folder / "book").mkdir()
