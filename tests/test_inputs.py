@@ -366,7 +366,7 @@ def test_a_cap_that_no_car_can_live_with_is_said_in_words(tmp_path, monkeypatch,
 
 def test_a_network_that_cannot_serve_its_load_ends_the_study_before_the_plans(tmp_path):
     given = write_example(tmp_path / "in", "case6ww", 30)
-    heavy = given.with_changes(load_p_mw=1.6 * given.load_p_mw, load_q_mvar=1.6 * given.load_q_mvar)
+    heavy = replace(given, load_p_mw=1.6 * given.load_p_mw, load_q_mvar=1.6 * given.load_q_mvar)
     settings = flow.Settings(gap=0.2, sides=("max",), jobs=1)
     steps = []
     with pytest.raises(InfeasibleError, match=r"case6ww: the network cannot serve its load.*2\.5%"):

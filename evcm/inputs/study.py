@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -170,7 +170,3 @@ class Inputs:
         return tuple(
             law if law is not None and name == first else self.law(name) for name in self.clock.laws
         )
-
-    def with_changes(self, **changes: object) -> Inputs:
-        """A copy with some fields changed, checked again."""
-        return replace(self, **changes)  # type: ignore[arg-type]
