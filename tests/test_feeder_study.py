@@ -113,8 +113,8 @@ def test_figures_show_what_was_solved(day):
     assert [bar.name for bar in bars] == regimes
     assert all(np.isfinite(bar.y).all() for bar in bars)
     assert len(plots_feeder.unbalance_day(day, "671", 1, "max").data) == 4
-    assert plots.clock(0) == "00:00"
-    assert plots.clock(47) == "23:30"
+    assert plots.clock(0, 0.5) == "00:00"
+    assert plots.clock(47, 0.5) == "23:30"
 
 
 def test_synthesis_figures(table):
