@@ -112,7 +112,7 @@ def test_odd_instances(name: str) -> None:
     if not ODD.is_dir():
         pytest.skip("without the reference folder")
     problem = load_problem(ODD / f"{name}.npz")
-    for method in ("interior", "single-cars", "auto"):
+    for method in ("interior", "auto"):
         agree(problem, method)
 
 

@@ -4,9 +4,7 @@
 
 ``interior``
     Exact: a structured interior-point method inside branch and bound, for groups of cars and for
-    single cars.
-``single-cars``
-    Prices the totals and solves each car alone; its work grows about linearly in cars.
+    single cars, a hundred or a hundred thousand.
 ``model``
     The readable CVXPY model, equation by equation; knows every option of the problem.
 """
@@ -16,10 +14,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Literal
-
-import numpy as np
 
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.plan import AggregatorPlan
@@ -28,24 +23,20 @@ from evcm.errors import Checks, SolverError
 from evcm.inputs.prices import PriceSeries
 from evcm.store import fingerprint
 
-Method = Literal["auto", "interior", "single-cars", "model"]
-METHODS: tuple[Method, ...] = ("auto", "interior", "single-cars", "model")
+Method = Literal["auto", "interior", "model"]
+METHODS: tuple[Method, ...] = ("auto", "interior", "model")
 
 SOLVERS = {
     "interior": "evcm.aggregator.interior.solve:solve_interior",
-    "single-cars": "evcm.aggregator.single_cars.solve:solve_single_cars",
     "model": "evcm.aggregator.model_solver:solve_model",
 }
 """Where each method is. It is loaded when it is asked for, so that an edit of one method leaves
 stored plans of the others valid (see `code`)."""
 
-AUTO: tuple[Method, ...] = ("interior", "single-cars")
+AUTO: tuple[Method, ...] = ("interior",)
 """Methods that ``auto`` chooses from."""
 
-LARGE_FLEET = 400_000
-"""Plugged-in (period, group, sample) triples above which `auto` prices clusters of cars."""
-
-NEXT: dict[Method, Method] = {"single-cars": "interior", "interior": "model"}
+NEXT: dict[Method, Method] = {"interior": "model"}
 """Who solves what a method gives up: every plan that `solve` returns is certified."""
 
 
@@ -53,25 +44,15 @@ def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
     """Options of the problem that a method does not know, in words."""
     if method == "model":
         return []
-    if method == "interior":
-        k, price = problem.figures, problem.price
-        pairs = {*zip(k.charge_efficiency[k.feeds_in], k.discharge_efficiency[k.feeds_in],
-                      strict=True)}  # fmt: skip
-        lacking = {
-            "CVaR": problem.risk_weight > 0,
-            "feeding cars of different efficiencies": len(pairs) > 1,
-            "real-time prices of their own": isinstance(price, PriceSeries) and not price.one_price,
-        }
-        return [name for name, asked in lacking.items() if asked]
-    figures = (getattr(part, f.name) for part in (problem.battery, problem.charger)
-               for f in fields(part))  # fmt: skip
-    missing = {
+    k, price = problem.figures, problem.price
+    pairs = {*zip(k.charge_efficiency[k.feeds_in], k.discharge_efficiency[k.feeds_in],
+                  strict=True)}  # fmt: skip
+    lacking = {
         "CVaR": problem.risk_weight > 0,
-        "vehicles of different kinds": problem.feeds_in is not None or any(map(np.ndim, figures)),
-        "given prices": isinstance(problem.price, PriceSeries),
-        "caps on feeding in": problem.export_cap_mw is not None,
+        "feeding cars of different efficiencies": len(pairs) > 1,
+        "real-time prices of their own": isinstance(price, PriceSeries) and not price.one_price,
     }
-    return [name for name, asked in missing.items() if asked]
+    return [name for name, asked in lacking.items() if asked]
 
 
 def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:
@@ -79,10 +60,7 @@ def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[
     checks = Checks("aggregator")
     checks.require(method in METHODS, "method", method, ", ".join(METHODS))
     checks.done()
-    chosen = method
-    if method == "auto":
-        large = int(problem.available.sum()) > LARGE_FLEET and problem.export_cap_mw is None
-        chosen = "single-cars" if large else "interior"
+    chosen: Method = "interior" if method == "auto" else method
     missing = unknown_options(problem, chosen)
     if not missing:
         return chosen, ""
@@ -108,7 +86,7 @@ def solve(
     Parameters
     ----------
     problem : AggregatorProblem
-    method : {"auto", "interior", "single-cars", "model"}
+    method : {"auto", "interior", "model"}
         An option that a fast method does not know sends the problem to the model; the plan's
         status says so.
     gap : float
@@ -116,8 +94,7 @@ def solve(
     time_limit_s : float, optional
         Then the best plan is returned with its gap, and its status says so.
     progress : callable, optional
-        Told the best objective, the best bound (USD) and the seconds at every improvement, by
-        all methods but single-cars.
+        Told the best objective, the best bound (USD) and the seconds at every improvement.
     threads : int
         Threads; the plan has the same bits for any number of them.
 

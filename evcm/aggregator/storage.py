@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from evcm.compiled import njit, prange
+from evcm.compiled import njit
 
 OPEN, EXACT, CYCLIC = 0, 1, 2
 """How a visit ends: at `end_level` or above, exactly there, or where it started (no arrival)."""
@@ -219,78 +219,3 @@ def walk(
     if free:
         return walk_free(buy, sell, wear, first, length, start, end, kind, low, high, soc, p, q)
     return walk_limited(buy, sell, wear, first, length, start, end, kind, low, high, up, down, soc)
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def price_clusters(
-    offsets: Any, sample: Any, buy: Any, sell: Any, wear: Any, weight: Any, first: Any, length: Any,
-    start: Any, end: Any, kind: Any, low: float, high: float, up: float, down: float,
-    charged: Any, discharged: Any, worn: Any,
-) -> None:  # fmt: skip
-    """Total of the best paths of each cluster of visits; one cluster is one task.
-
-    ``offsets`` (K + 1) cuts the visits into clusters, ``sample`` (K) is each cluster's real-time
-    sample. Fills ``charged``, ``discharged`` (K, T), battery kWh of all cars, and ``worn`` (K), the
-    wear cost. The sum inside a cluster is sequential, so the number of threads changes no bit.
-    """
-    K, T = charged.shape
-    for k in prange(K):
-        soc, p, q = np.empty(T), np.empty(T), np.empty(T)
-        b, s = buy[sample[k]], sell[sample[k]]
-        for t in range(T):
-            charged[k, t] = 0.0
-            discharged[k, t] = 0.0
-        total = 0.0
-        for i in range(offsets[k], offsets[k + 1]):
-            L = length[i]
-            walk(
-                b, s, wear[i], first[i], L, start[i], end[i], kind[i],
-                low, high, up, down, soc, p, q,
-            )  # fmt: skip
-            x = soc[L - 1] if kind[i] == CYCLIC else start[i]
-            for j in range(L):
-                t = (first[i] + j) % T
-                step = soc[j] - x
-                if step > 0:
-                    charged[k, t] += weight[i] * step
-                else:
-                    discharged[k, t] -= weight[i] * step
-                    total -= weight[i] * wear[i] * step
-                x = soc[j]
-        worn[k] = total
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def mix_paths(
-    offsets: Any, sample: Any, share: Any, buy: Any, sell: Any, wear: Any, vehicle: Any, first: Any,
-    length: Any, start: Any, end: Any, kind: Any, low: float, high: float, up: float, down: float,
-    per_charge: float, per_discharge: float, charge: Any, discharge: Any, soc: Any,
-) -> None:  # fmt: skip
-    """Add ``share[k]`` times the best path of every visit of cluster k to the schedules.
-
-    ``charge``, ``discharge`` (kW) and ``soc`` (kWh) are (T, V, N); the two factors turn a kWh at
-    the battery into kW. Clusters with share 0 are skipped. Every visit is one place in the arrays,
-    so tasks never meet.
-    """
-    T = soc.shape[0]
-    for k in prange(sample.shape[0]):
-        if share[k] == 0.0:
-            continue
-        n = sample[k]
-        path, p, q = np.empty(T), np.empty(T), np.empty(T)
-        for i in range(offsets[k], offsets[k + 1]):
-            L, v = length[i], vehicle[i]
-            walk(
-                buy[n], sell[n], wear[i], first[i], L, start[i], end[i], kind[i],
-                low, high, up, down, path, p, q,
-            )  # fmt: skip
-            x = path[L - 1] if kind[i] == CYCLIC else start[i]
-            for j in range(L):
-                t = (first[i] + j) % T
-                step = path[j] - x
-                if step > 0:
-                    charge[t, v, n] += share[k] * step * per_charge
-                else:
-                    discharge[t, v, n] -= share[k] * step * per_discharge
-                soc[t, v, n] += share[k] * path[j]
-                x = path[j]

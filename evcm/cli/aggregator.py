@@ -18,7 +18,6 @@ class MethodName(StrEnum):
 
     auto = "auto"
     interior = "interior"
-    single_cars = "single-cars"
     model = "model"
 
 

@@ -41,10 +41,11 @@ def choose_units(problem: AggregatorProblem) -> Units:
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """Visits, cut where (20) gives the charge; sorted by sample, then vehicle, then start.
+    """Visits, cut where (20) gives the charge; sorted by sample.
 
     `kind` tells how a segment ends: at `end_kwh` or above, exactly there, or where it started.
-    `arrival_kwh` is the charge before the first period (of a ring: the departure charge).
+    `arrival_kwh` is the charge before the first period (of a ring: the departure charge). `cars`
+    share it; `wear` is that of one of them (USD per MWh fed back).
     """
 
     vehicle: IntArray
@@ -54,6 +55,8 @@ class Segments:
     arrival_kwh: FloatArray
     end_kwh: FloatArray
     kind: IntArray
+    cars: FloatArray
+    wear: FloatArray
 
     @property
     def size(self) -> int:
@@ -88,13 +91,15 @@ def cut_visits(problem: AggregatorProblem) -> Segments:
         ]  # fmt: skip
         columns = [np.concatenate([a, b]) for a, b in zip(first, second, strict=True)]
     order = np.lexsort((columns[2], columns[0], columns[1]))
+    wear = 1000.0 * problem.wear_usd_per_kwh / problem.group_size
+    columns += [problem.group_size[columns[0]], wear[columns[0]]]
     return Segments(*(c[order] for c in columns))
 
 
 def make_chains(problem: AggregatorProblem, segments: Segments, units: Units) -> Chains:
     """One chain for each segment, in units."""
     g, k, dt = segments, problem.figures, problem.period_h
-    size = problem.group_size[g.vehicle] / 1000.0 / units.mw
+    size = g.cars / 1000.0 / units.mw
     offset = np.concatenate([[0], np.cumsum(g.length)]).astype(np.int64)
     of = np.repeat(np.arange(g.size), g.length)
     car, weight = g.vehicle[of], size[of]
@@ -113,7 +118,6 @@ def make_chains(problem: AggregatorProblem, segments: Segments, units: Units) ->
     # Just wide enough for an interior where a charger must run at full power all the time.
     charge_max = up[car] * (1 + SLACK_KWH) + SLACK_KWH
     discharge_max = down[car] * (1 + SLACK_KWH) + SLACK_KWH
-    wear = 1000.0 * (problem.wear_usd_per_kwh / problem.group_size)[g.vehicle]
     none = np.zeros(1)
     return Chains(
         offset=offset,
@@ -125,7 +129,7 @@ def make_chains(problem: AggregatorProblem, segments: Segments, units: Units) ->
         charge_max=charge_max * weight if limited else none,
         discharge_max=discharge_max * weight if limited else none,
         arrival=g.arrival_kwh * size,
-        wear=wear * problem.probability[g.sample] * units.mw / units.usd,
+        wear=g.wear * problem.probability[g.sample] * units.mw / units.usd,
         up=1.0 / (dt * k.charge_efficiency[g.vehicle]),
         down=k.discharge_efficiency[g.vehicle] / dt,
         limited=limited,
@@ -135,9 +139,9 @@ def make_chains(problem: AggregatorProblem, segments: Segments, units: Units) ->
 @nb.njit(**JIT)
 def _price(  # type: ignore[no-untyped-def]  # pragma: no cover
     n, sample, first, length, arrival, end, kind, weight, wear, up, down, low, high, step_up,
-    step_down, buy, sell, feeds, out,
+    step_down, buy, sell, feeds, out, fed,
 ):  # fmt: skip
-    """Least cost of all segments of a sample at prices of A and B (2, T); into out[n]."""
+    """Least cost of a sample's segments at prices of A and B into out[n], kWh fed back into fed."""
     T = buy.shape[1]
     soc, p, q, b, s = np.empty(T), np.empty(T), np.empty(T), np.empty(T), np.empty(T)
     total = 0.0
@@ -151,6 +155,12 @@ def _price(  # type: ignore[no-untyped-def]  # pragma: no cover
             b, s, wear[i], first[i], length[i], arrival[i], end[i], kind[i],
             low[i], high[i], step_up[i], step_down[i], soc, p, q,
         )  # fmt: skip
+        if fed.size:
+            x = soc[length[i] - 1] if kind[i] == CYCLIC else arrival[i]
+            fed[i] = 0.0
+            for j in range(length[i]):
+                fed[i] += max(x - soc[j], 0.0)
+                x = soc[j]
     out[n] = total
 
 
@@ -162,12 +172,11 @@ class PricedVisits:
         car = g.vehicle
         self.samples = problem.samples
         self.feeds: BoolArray = k.feeds_in[car]
-        wear = 1000.0 * (problem.wear_usd_per_kwh / problem.group_size)[car]
         self.args = (
             np.searchsorted(g.sample, np.arange(problem.samples + 1)).astype(np.int64),
             g.start, g.length, g.arrival_kwh, g.end_kwh, g.kind,
-            problem.group_size[car] / 1000.0 / units.mw,
-            wear * problem.probability[g.sample] * units.mw / units.usd,
+            g.cars / 1000.0 / units.mw,
+            g.wear * problem.probability[g.sample] * units.mw / units.usd,
             1.0 / (problem.period_h * k.charge_efficiency[car]),
             k.discharge_efficiency[car] / problem.period_h,
             k.soc_min_kwh[car], k.soc_max_kwh[car], problem.charge_step_kwh[car],
@@ -176,7 +185,16 @@ class PricedVisits:
 
     def least_cost(self, buy: FloatArray, sell: FloatArray) -> float:
         """Least cost of all cars at prices of A and of power fed back, (N, T) each."""
+        return float(self._run(buy, sell, np.zeros(0)).sum())
+
+    def fed_back(self, buy: FloatArray, sell: FloatArray) -> FloatArray:
+        """Energy (kWh) that a car of each segment feeds back at these prices."""
+        fed = np.zeros(self.feeds.size)
+        self._run(buy, sell, fed)
+        return fed
+
+    def _run(self, buy: FloatArray, sell: FloatArray, fed: FloatArray) -> FloatArray:
         out = np.zeros(self.samples)
         for n in range(self.samples):
-            _price(n, *self.args, buy, sell, self.feeds, out)
-        return float(out.sum())
+            _price(n, *self.args, buy, sell, self.feeds, out, fed)
+        return out

@@ -380,19 +380,29 @@ class Lagrangian:
         k = problem.figures
         self.feeding = problem.sum_plugged(k.feeds_in.astype(float)) > 0
 
-    def bound(self, y: FloatArray, y4: FloatArray, steps: Steps) -> Bound:
-        """The bound at multipliers y (T, N, R) and y4 (T,), over the open steps."""
-        w, pi = self.rows, self.rows.probability
+    def _prices(self, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Multipliers of legal sign, and the prices of A and of power fed back (N, T) in them."""
+        w = self.rows
         y = np.array(y)
         y[..., : R - 1] = np.maximum(y[..., : R - 1], 0.0)
         # Charging and feeding back at once must not pay where cars can do both: else the
         # cost of a car's visit is not convex.
         lack = np.maximum(1e-13 - y @ w.w, 0.0) * self.feeding
         y[..., 2] += lack / w.w[2]
-        fixed = float(np.minimum(y @ w.w, 0.0).ravel() @ w.w_max.ravel())
-        fixed -= float((y * w.limit).sum())
         buy = np.ascontiguousarray((y @ w.ab[:, 0]).T)
         sell = np.ascontiguousarray(-(y @ w.ab[:, 1]).T)
+        return y, buy, sell
+
+    def fed_back(self, y: FloatArray) -> FloatArray:
+        """Energy (kWh) that a car of each segment feeds back at the prices of multipliers y."""
+        return self.cars.fed_back(*self._prices(y)[1:])
+
+    def bound(self, y: FloatArray, y4: FloatArray, steps: Steps) -> Bound:
+        """The bound at multipliers y (T, N, R) and y4 (T,), over the open steps."""
+        w, pi = self.rows, self.rows.probability
+        y, buy, sell = self._prices(y)
+        fixed = float(np.minimum(y @ w.w, 0.0).ravel() @ w.w_max.ravel())
+        fixed -= float((y * w.limit).sum())
         fixed += self.cars.least_cost(buy, sell)
         q = (y @ w.p).sum(axis=1) - y4
         r = -y[..., R - 1] + pi * y4[:, None]

@@ -10,9 +10,11 @@ from evcm import compiled as nb
 from evcm.aggregator.interior.cars import Segments, Units
 from evcm.aggregator.interior.chains import JIT, Chains
 from evcm.aggregator.interior.kernels import R, Rows
+from evcm.aggregator.interior.likes import Likes
 from evcm.aggregator.interior.program import Answer
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.storage import CYCLIC
 from evcm.arrays import FloatArray
 
 SHORT_MW = 8e-7
@@ -71,7 +73,7 @@ def recover(
     T, N = answer.E.shape
     k, s = problem.figures, answer.chains
     car = segments.vehicle
-    size = problem.group_size[car] / 1000.0 / units.mw
+    size = segments.cars / 1000.0 / units.mw
     power = np.stack([size * k.power_kw[car], np.full(car.size, 1.0 / problem.period_h)], axis=1)
     x = np.zeros(s.X.size)
     A, B, both, spare = (np.zeros((N, T)) for _ in range(4))
@@ -102,24 +104,38 @@ def recover(
 
 
 def make_plan(
-    problem: AggregatorProblem, segments: Segments, units: Units, candidate: Candidate, method: str,
-    bound_usd: float, seconds: float,
+    problem: AggregatorProblem, segments: Segments, likes: Likes, units: Units,
+    candidate: Candidate, method: str, bound_usd: float, seconds: float,
 ) -> AggregatorPlan:  # fmt: skip
-    """Schedules of every car; W is shared in proportion to the power that chargers have left."""
+    """Schedules of every car: what it takes of its representatives, and of W.
+
+    W is shared in proportion to the power that chargers have left.
+    """
     T, V, N = problem.available.shape
-    g, k, dt = segments, problem.figures, problem.period_h
-    offset = np.concatenate([[0], np.cumsum(g.length)]).astype(np.int64)
-    of = np.repeat(np.arange(g.size), g.length)
-    t = (g.start[of] + np.arange(of.size) - offset[of]) % T
-    v, n = g.vehicle[of], g.sample[of]
-    level = candidate.X / (problem.group_size[v] / 1000.0 / units.mw)
+    k, dt, g, r = problem.figures, problem.period_h, segments, likes.segments
+    offset = np.concatenate([[0], np.cumsum(r.length)]).astype(np.int64)
+    level = candidate.X / np.repeat(r.cars / 1000.0 / units.mw, r.length)
     before = np.concatenate([[0.0], level[:-1]])
-    before[offset[:-1]] = np.where(g.kind == 2, level[offset[1:] - 1], g.arrival_kwh)
-    net = level - before
+    before[offset[:-1]] = np.where(r.kind == CYCLIC, level[offset[1:] - 1], r.arrival_kwh)
     charge, discharge, soc = (np.zeros((T, V, N)) for _ in range(3))
-    soc[t, v, n] = level
-    charge[t, v, n] = np.maximum(net, 0.0) / (dt * k.charge_efficiency[v])
-    discharge[t, v, n] = np.where(k.feeds_in[v], np.maximum(-net, 0.0) / dt, 0.0)
+    paths = (
+        (soc, level),
+        (charge, np.maximum(level - before, 0.0)),
+        (discharge, np.maximum(before - level, 0.0)),
+    )
+    for n in range(N):
+        mine = np.flatnonzero(g.sample == n)
+        length, node = g.length[mine], likes.node[mine]
+        of = np.repeat(np.arange(mine.size), length)
+        j = np.arange(of.size) - np.repeat(np.cumsum(length) - length, length)
+        v, t = g.vehicle[mine][of], (g.start[mine][of] + j) % T
+        share = likes.share[mine][of]
+        first = offset[node][of] + j
+        second = np.where(share > 0, first + length[of], first)  # the next node is as long
+        for array, path in paths:
+            array[t, v, n] = (1 - share) * path[first] + share * path[second]
+    charge /= dt * k.charge_efficiency[:, None]
+    discharge *= k.feeds_in[:, None] / dt
     one = int(np.argmax(k.feeds_in))
     size, eta = problem.group_size, k.charge_efficiency[one]
     usable = problem.available & k.feeds_in[:, None]

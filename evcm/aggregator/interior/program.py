@@ -45,8 +45,9 @@ MAX_ITERATIONS = 80
 
 
 class Middle(NamedTuple):
-    """An iterate half way to an optimum, from which a like program starts."""
+    """An iterate half way to an optimum, from which a program of the same chains starts."""
 
+    chains: Chains
     levels: Levels
     state: State
     data: MarketData
@@ -213,6 +214,7 @@ def solve_program(
     """
     d, (T, N) = data, data.e_low.shape
     work = ch.make_work(chains, T)
+    middle = middle if middle is not None and middle.chains is chains else None
     warm = middle is not None
     levels, s = _resume(rows, d, middle) if middle else _start(rows, d, chains, price, work)
     e, me = ch.zero_levels(chains), _zeros(s)
@@ -270,8 +272,8 @@ def solve_program(
         least = min(least, 3 * residual)
         if saved is None and 0.2 * keep < comp < keep and residual < 0.03:
             saved = Middle(
-                Levels(*(a.copy() for a in levels)), State(*(a.copy() for a in s)), d, x.P.copy(),
-                comp / pairs,
+                chains, Levels(*(a.copy() for a in levels)), State(*(a.copy() for a in s)), d,
+                x.P.copy(), comp / pairs,
             )  # fmt: skip
         if watch is not None and watch(it, comp, residual, objective, s.y, s.y4):
             ended = "stopped"

@@ -22,11 +22,13 @@ import numpy as np
 from evcm.aggregator.interior import chains as ch
 from evcm.aggregator.interior.cars import choose_units, cut_visits, make_chains
 from evcm.aggregator.interior.kernels import MarketData
+from evcm.aggregator.interior.likes import Likes, alone, choose
 from evcm.aggregator.interior.market import (
     EDGE_MW,
     Bound,
     Lagrangian,
     Reading,
+    Steps,
     find_steps,
     make_rows,
     market_data,
@@ -42,6 +44,14 @@ Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
 
 MOST_NODES, MOST_WITHOUT_PLAN = 400, 40
+MOST_ENTRIES = 5_000_000
+"""Periods of all visits up to which each may have a chain of its own (2 GB)."""
+
+MOST_CUTS = 3
+COARSE = 0.15
+"""Share of the gap asked for that classes of like visits may cost a program, and how often they are
+cut for one (`likes`)."""
+
 WARM = 2000.0
 """Complementarity, in gaps asked for, at which an iterate is kept for like programs."""
 
@@ -83,22 +93,25 @@ class Search:
 
     def __init__(
         self, problem: AggregatorProblem, gap: float, deadline: float, threads: int,
-        progress: Progress | None,
+        progress: Progress | None, alike: bool = True,
     ) -> None:  # fmt: skip
         self.problem, self.gap, self.deadline, self.progress = problem, gap, deadline, progress
         self.began = time.perf_counter()
         self.units = choose_units(problem)
         self.segments = cut_visits(problem)
         self.steps = find_steps(problem, self.segments, self.units)
-        self.chains = make_chains(problem, self.segments, self.units)
+        self.likes, self.classes = (
+            choose(problem, self.segments) if alike else (alone(self.segments), None)
+        )
         self.rows = make_rows(problem, self.units)
         self.lagrangian = Lagrangian(problem, self.segments, self.rows, self.units)
+        self._represent()
         self.run_samples, self.pool = ch.each_sample(threads)
         self.edge = EDGE_MW / self.units.mw
         self.tolerance = max(1e-3 * 2.5e-3 * problem.cars / self.units.mw, self.edge)
         self.allowed = float(np.clip(3e-7 / self.units.mw, 1e-7, 1e-5))
         self.upper = np.inf
-        self.best: Candidate | None = None
+        self.best: tuple[Candidate, Likes] | None = None
         self.lower = -np.inf
         self.turnover = 1.0 / self.units.usd
         self.programs, self.iterations, self.nodes = 0, 0, 0
@@ -128,6 +141,16 @@ class Search:
         """Whether time is up; the first plan is waited for."""
         return time.perf_counter() > self.deadline and self.best is not None
 
+    @property
+    def done(self) -> bool:
+        """Whether the gap is closed, or time is up with a plan."""
+        return self.best is not None and (self.lower >= self.cutoff or self.late)
+
+    @property
+    def may_be_finer(self) -> bool:
+        """Whether representatives stand for visits that could have chains of their own."""
+        return self.classes is not None and int(self.segments.length.sum()) <= MOST_ENTRIES
+
     def tell(self) -> None:
         """Report objective and bound."""
         if self.progress is not None:
@@ -151,7 +174,7 @@ class Search:
         cost = float(found.day_cost.sum() + found.real_cost.sum()) + c.wear
         if cost < self.upper and c.short <= SHORT_MW / self.units.mw:
             parts = abs(found.day_cost.sum()) + abs(found.real_cost.sum()) + c.wear
-            self.upper, self.best = cost, c
+            self.upper, self.best = cost, (c, self.likes)
             self.turnover = max(1.0 / self.units.usd, float(parts))
             self.note("a better plan, all steps fixed")
             self.tell()
@@ -164,6 +187,21 @@ class Search:
         return d.x[at] * self.units.mw, d.cost[at] * self.units.usd
 
     # --- programs ------------------------------------------------------------------------
+
+    def _represent(self) -> None:
+        """Chains of the representatives, and a bound of theirs: quick, and never too low."""
+        chains = self.likes.segments
+        self.chains = make_chains(self.problem, chains, self.units)
+        self.quick = (
+            self.lagrangian if self.classes is None
+            else Lagrangian(self.problem, chains, self.rows, self.units)
+        )  # fmt: skip
+
+    def _reaches(self, level: float, y: FloatArray, y4: FloatArray, steps: Steps) -> bool:
+        """Whether the exact bound at multipliers reaches a level."""
+        if self.quick.bound(y, y4, steps).value < level:
+            return False
+        return self.classes is None or self.lagrangian.bound(y, y4, steps).value >= level
 
     def program(
         self, day: BoolArray, real: BoolArray, blocks: set[int], share: float,
@@ -189,9 +227,9 @@ class Search:
                 return False
             known = np.isfinite(cutoff)
             if known and comp <= 0.02 * self.turnover and objective >= cutoff:
-                return self.lagrangian.bound(y, y4, steps).value >= cutoff
+                return self._reaches(cutoff, y, y4, steps)
             if it >= 18 and comp > self.turnover:
-                return self.lagrangian.bound(y, y4, steps).value >= min(hopeless, cutoff)
+                return self._reaches(min(hopeless, cutoff), y, y4, steps)
             return False
 
         with np.errstate(all="ignore"):  # a program that loses its digits says so by its result
@@ -229,8 +267,11 @@ class Search:
     ) -> Relaxed:
         """The relaxation of a node, with its exact bound."""
         near = np.isinf(self.upper) and self.centre is not None
-        answer, data = self.program(day, real, blocks, share, True, near, middle)
-        bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
+        for _ in range(MOST_CUTS):
+            answer, data = self.program(day, real, blocks, share, True, near, middle)
+            bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
+            if answer.ended != "optimal" or not self.cut(answer, bound.value):
+                break
         if not np.isfinite(bound.value):
             raise SolverError(f"{self.problem.label}: the interior-point method lost its digits")
         if np.isinf(self.upper) and bound.value > self._hopeless():
@@ -240,6 +281,25 @@ class Search:
         found = self.loose(answer.P, answer.E)
         gaps = found.day_cost + found.real_cost - answer.paid
         return Relaxed(answer, data, bound, found, gaps)
+
+    def _bound(self, answer: Answer, day: BoolArray, real: BoolArray) -> float:
+        if self.classes is None:
+            return answer.objective
+        return self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real)).value
+
+    def cut(self, answer: Answer, bound: float) -> bool:
+        """Cut classes that cost a program too much; whether it is to be solved again."""
+        if self.classes is None or answer.objective - bound <= COARSE * self.target:
+            return False
+        if bound >= self.cutoff or not self.classes.cut(
+            self.lagrangian.fed_back(answer.multipliers[0])
+        ):
+            return False
+        self.likes = self.classes.likes()
+        self._represent()
+        self.tried.clear()  # what was too much for fewer representatives may hold now
+        self.note(f"classes cut: {self.chains.first.size} chains", bound)
+        return True
 
     def loose(self, P: FloatArray, E: FloatArray) -> Reading:
         """Steps read with a tolerance."""
@@ -260,10 +320,15 @@ class Search:
                 continue
             self.tried.add(key)
             day, real = every == found.day[:, None], every == found.real[..., None]
-            answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
-            self.last = answer.middle
+            for _ in range(MOST_CUTS):
+                answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
+                self.last = answer.middle
+                if answer.residual > 1e-3 or not self.cut(answer, self._bound(answer, day, real)):
+                    break
             if answer.residual <= 1e-3:  # what the plan misses is told exactly by `recover`
-                c = recover(self.problem, self.segments, self.chains, self.rows, self.units, answer)
+                c = recover(
+                    self.problem, self.likes.segments, self.chains, self.rows, self.units, answer
+                )
                 return answer, c, self.offer(c)
         return None
 

@@ -1,6 +1,7 @@
 """The fast exact method for one aggregator: interior point, convex hulls of price steps, branching.
 
 1. **Cars** (`chains`, `cars`). Every visit is a chain of charge levels, eliminated by recursion.
+   Like visits of many single cars share a few chains (`likes`).
 2. **Market** (`market`). Convex hulls of all choices of price steps: of the day-ahead cost alone,
    and of day-ahead and real-time steps together where real-time cost matters.
 3. **Programs** (`program`). A primal-dual interior-point method that never forms a large matrix.
@@ -67,8 +68,14 @@ def solve_interior(
     deadline = np.inf if time_limit_s is None else began + time_limit_s
     search = Search(problem, gap, deadline, threads, progress)
     try:
-        with _libraries().limit(limits=1, user_api="blas"):
-            search.run()
+        try:
+            _run(search)
+        except SolverError:
+            if not search.may_be_finer:
+                raise
+        if search.may_be_finer and not search.done:  # representatives were too few for it
+            search = Search(problem, gap, deadline, threads, progress, alike=False)
+            _run(search)
     except NoPlanError:
         raise_infeasible(problem)
     if trace is not None:
@@ -78,7 +85,14 @@ def solve_interior(
     if best is None:
         raise_infeasible(problem)  # or that the problem is on the edge of rounding
     plan = make_plan(
-        problem, search.segments, search.units, best, METHOD, search.lower * usd, seconds
+        problem,
+        search.segments,
+        best[1],
+        search.units,
+        best[0],
+        METHOD,
+        search.lower * usd,
+        seconds,
     )
     if plan.gap > gap and not search.late:
         raise SolverError(
@@ -91,6 +105,11 @@ def solve_interior(
     else:
         status = f"stopped at the time limit with the best plan so far: {found}"
     return plan.finished(plan.bound_usd, seconds, status)
+
+
+def _run(search: Search) -> None:
+    with _libraries().limit(limits=1, user_api="blas"):
+        search.run()
 
 
 @cache

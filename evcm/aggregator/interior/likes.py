@@ -1,0 +1,133 @@
+"""Like visits of thousands of single cars, told by a few representatives.
+
+Visits of one sample with the same periods, battery, charger and departure charge differ in what
+they arrive with and in wear. At given prices the energy that a car feeds back falls with its wear
+in a few jumps, and between two jumps all cars of a window want the same. So the visits of a window,
+sorted by wear, are cut into *classes* where the best schedules jump. Of a class only a few
+arrivals, the least and the highest among them, get a chain. A car that arrives between two of them
+mixes their schedules: with s = (1 - λ) s' + λ s'' and paths x', x'', the path (1 - λ) x' + λ x''
+keeps all limits of that car, since they are linear and the same for all. Every chain counts for the
+λ of all its cars. So the mixtures add up to the chains' own powers and wear, and a plan of the
+representatives is a plan of the cars at the same cost.
+
+What the classes lose is the distance between a program's optimum and its exact bound, which prices
+every car (`cars.PricedVisits`). Where it is too large, classes are cut again at that program's own
+prices (`search`). No bound rests on classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from evcm.aggregator.interior.cars import Segments
+from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.storage import OPEN
+from evcm.arrays import BoolArray, FloatArray, IntArray
+
+SAME_KWH = 1e-9
+"""Arrivals this near to each other are one."""
+
+JUMP = 0.05
+"""Difference of energy fed back between neighbours at which a class ends, as a share of the
+battery and beyond the difference of their arrivals."""
+
+WORTH = 3.0
+"""Times fewer entries from which on representatives are worth while."""
+
+
+class Likes(NamedTuple):
+    """Representatives, and every visit's mixture: 1 - `share` of `node`, `share` of the next."""
+
+    segments: Segments
+    node: IntArray
+    share: FloatArray
+
+
+class Classes:
+    """Classes of like visits of a problem, finer with every `cut`."""
+
+    def __init__(self, problem: AggregatorProblem, segments: Segments) -> None:
+        g, k = segments, problem.figures
+        self.segments = g
+        figures = np.stack([getattr(k, f.name) for f in fields(k)], axis=1)
+        kind = np.unique(figures, axis=0, return_inverse=True)[1].ravel()[g.vehicle]
+        # A charge given at the end (20) and a car that never leaves stay alone.
+        lone = np.where(g.kind == OPEN, 0, 1 + np.arange(g.size))
+        key = np.stack([g.sample, g.start, g.length, kind, lone], axis=1)
+        window = np.unique(key, axis=0, return_inverse=True)[1].ravel()
+        self.order = np.lexsort((g.wear, window))
+        self.starts: BoolArray = np.diff(window[self.order], prepend=-1) > 0
+        room = np.where(k.feeds_in, problem.discharge_step_kwh, np.inf)
+        self.room = np.minimum(problem.charge_step_kwh, room)[g.vehicle]
+        self.jump = JUMP * (k.soc_max_kwh - k.soc_min_kwh)[g.vehicle]
+
+    def cut(self, fed_back_kwh: FloatArray) -> bool:
+        """Cut where the energy that a car of each visit feeds back jumps, or else every class in
+        two, with more arrivals; whether any was cut.
+        """
+        a, b = self.order[:-1], self.order[1:]
+        s = self.segments.arrival_kwh
+        apart = np.abs(fed_back_kwh[b] - fed_back_kwh[a])
+        new = (apart > np.abs(s[b] - s[a]) + self.jump[b]) & ~self.starts[1:]
+        if not new.any():
+            edges = np.append(np.flatnonzero(self.starts), self.starts.size)
+            middle = (edges[:-1] + edges[1:]) // 2
+            new[middle[np.diff(edges) > 1] - 1] = True
+            self.room = self.room / 2
+        self.starts[1:] |= new
+        return bool(new.any())
+
+    def likes(self) -> Likes:
+        """The representatives of the classes as they are."""
+        g = self.segments
+        part = np.empty(g.size, np.int64)
+        part[self.order] = np.cumsum(self.starts) - 1
+        order = np.lexsort((g.arrival_kwh, part))
+        cut = np.concatenate([[0], np.cumsum(np.bincount(part))]).tolist()
+        node, share = np.empty(g.size, np.int64), np.zeros(g.size)
+        first: list[int] = []
+        arrivals: list[float] = []
+        for a, b in pairwise(cut):
+            mine = order[a:b]
+            s = g.arrival_kwh[mine]
+            node[mine] = len(first)
+            at = s[:1]
+            if s[-1] - s[0] > SAME_KWH:
+                # Within a period's energy a best path is nearly linear in its arrival.
+                u = np.unique(s)
+                count = min(2 + int((s[-1] - s[0]) / self.room[mine[0]]), u.size)
+                at = u[np.linspace(0, u.size - 1, count).astype(int)]
+                low = np.clip(np.searchsorted(at, s, "right") - 1, 0, count - 2)
+                share[mine] = (s - at[low]) / (at[low + 1] - at[low])
+                node[mine] += low
+            first.extend([int(mine[0])] * at.size)
+            arrivals.extend(at.tolist())
+        Q, f = len(first), np.array(first)
+        after = np.minimum(node + 1, Q - 1)
+        cars, worn = (
+            (np.bincount(node, x * (1 - share), Q) + np.bincount(after, x * share, Q)).astype(float)
+            for x in (g.cars, g.cars * g.wear)
+        )
+        chains = Segments(
+            g.vehicle[f], g.sample[f], g.start[f], g.length[f], np.array(arrivals), g.end_kwh[f],
+            g.kind[f], cars, worn / cars,
+        )  # fmt: skip
+        return Likes(chains, node, share)
+
+
+def alone(segments: Segments) -> Likes:
+    """Every visit its own representative."""
+    return Likes(segments, np.arange(segments.size), np.zeros(segments.size))
+
+
+def choose(problem: AggregatorProblem, segments: Segments) -> tuple[Likes, Classes | None]:
+    """Representatives, and the classes behind them where these save enough."""
+    classes = Classes(problem, segments)
+    likes = classes.likes()
+    if WORTH * likes.segments.length.sum() > segments.length.sum():
+        return alone(segments), None
+    return likes, classes
