@@ -74,23 +74,27 @@ def published(name):
 
 BEFORE = """
 import sys, time
-from evcm.aggregator.decomposition import solve_decomposition
+from evcm.aggregator.{module} import {name}
 from evcm.aggregator.problem import load_problem
 for line in sys.stdin:
     path, gap = line.split()
     problem = load_problem(path)
     began = time.process_time()
-    plan = solve_decomposition(problem, gap=float(gap), time_limit_s=200.0)
+    plan = {name}(problem, gap=float(gap), {options})
     print(time.process_time() - began, 100 * plan.gap, flush=True)
 """
 
 
 class Before:
-    """The former method, in a checkout of an earlier commit, beside this one in the same run."""
+    """A former method, in a checkout of an earlier commit, beside this one in the same run."""
 
-    def __init__(self, checkout):
+    def __init__(
+        self, checkout, module="decomposition", name="solve_decomposition",
+        options="time_limit_s=200.0",
+    ):  # fmt: skip
+        told = BEFORE.format(module=module, name=name, options=options)
         self.worker = subprocess.Popen(
-            [sys.executable, "-c", BEFORE], env=os.environ | {"PYTHONPATH": str(checkout)},
+            [sys.executable, "-c", told], env=os.environ | {"PYTHONPATH": str(checkout)},
             cwd=checkout, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         told = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]

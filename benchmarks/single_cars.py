@@ -1,8 +1,8 @@
 """Single cars: gap, time and peak memory against the number of cars, and a whole scenario.
 
     python benchmarks/single_cars.py
-    python benchmarks/single_cars.py scaling [CARS ...]
-    python benchmarks/single_cars.py scenario
+    python benchmarks/single_cars.py scaling [CARS ...] [--before CHECKOUT]
+    python benchmarks/single_cars.py scenario [--before CHECKOUT]
     python benchmarks/single_cars.py table
 
 ``scaling`` solves one aggregator (bus 5, 10 real-time samples) with 1,000 to 100,000 single cars,
@@ -12,22 +12,27 @@ fleet: its load, the edges of its price steps and its cap are multiplied by cars
 number of cars that an aggregator of scenario 3 meets, and prices stay.
 
 ``scenario`` solves scenario 3 as 3,750 single cars, eleven aggregators, side min, on the paper's
-own system, two at a time with one thread each.
+own system, one after another.
 
 Every plan passes the independent certificate, or the run fails. Wall-clock and processor time are
-of the solution alone; memory is the process's peak, with the fleet's arrays. Results go to
+of the solution alone, on one thread; memory is the process's peak, with the fleet's arrays. With
+--before, CHECKOUT being one of commit 2775b7b, its column generation solves the same problem
+afterwards, on one thread as well. Results go to
 benchmarks/results/single_cars.json with date, machine and commit; a part or size that is not run
 again keeps its former numbers. Without a command one aggregator of 300 cars is solved and printed.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import multiprocessing
 import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+from aggregator_instances import Before
 
 from evcm.store import measured
 
@@ -38,16 +43,13 @@ BUS = 5
 LIMIT_S = 3000.0
 
 
-def measure(problem, threads, progress=False):
+def measure(problem):
     """Solve, certify, and say how long it took."""
+    from evcm.aggregator import solve
     from evcm.aggregator.certificate import certify_plan
-    from evcm.aggregator.single_cars.solve import solve_single_cars
 
     start = time.process_time()
-    plan = solve_single_cars(
-        problem, threads=threads, time_limit_s=LIMIT_S,
-        progress=(lambda line: print(line, flush=True)) if progress else None,
-    )  # fmt: skip
+    plan = solve(problem, time_limit_s=LIMIT_S)
     cpu = time.process_time() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     certificate = certify_plan(problem, plan)
@@ -83,27 +85,6 @@ def scaled_problem(cars, seed=1, samples=10):
     )  # fmt: skip
 
 
-def scaling(sizes):
-    """Each size in a process of its own."""
-    kept = {}
-    if RESULTS.is_file():
-        old = json.loads(RESULTS.read_text()).get("scaling", {"rows": []})
-        kept = {row["cars"]: row for row in old["rows"]}
-    for cars in sizes:
-        done = subprocess.run(
-            [sys.executable, __file__, "one", str(cars)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            sys.exit(done.stderr)
-        row = json.loads(done.stdout.splitlines()[-1])
-        kept[cars] = row
-        print(line(row), flush=True)
-        measured.store("single_cars", "scaling", [kept[k] for k in sorted(kept)])
-
-
 def scenario_problem(bus):
     """One aggregator of scenario 3, side min, single cars."""
     from evcm import inputs
@@ -114,29 +95,58 @@ def scenario_problem(bus):
     return of_fleet.aggregator_problem(fleet.build_fleet(result, "min", cars_per_group=1), bus)
 
 
-def solve_bus(bus):
-    """One aggregator of the scenario, on one thread."""
-    return measure(scenario_problem(bus), threads=1)
+def alone(what, number):
+    """One problem in a process of its own."""
+    told = [sys.executable, __file__, "one", what, str(number)]
+    done = subprocess.run(told, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def scenario():
-    """Eleven aggregators, two at a time."""
+def beside(row, problem, checkout):
+    """The former method's time and gap for the same problem."""
+    if checkout is None:
+        return row
+    former = Before(
+        checkout, "single_cars", "solve_single_cars", f"threads=1, time_limit_s={LIMIT_S}"
+    )
+    former.measure(scaled_problem(60, samples=2), 1e-3)  # compiled kernels are loaded now
+    found = former.measure(problem, 1e-3)
+    former.worker.stdin.close()
+    return row | {
+        "before_processor_s": found["before, cpu s"],
+        "before_gap": found["before, gap %"] / 100,
+        "before_code": found["before, code"],
+    }
+
+
+def scaling(sizes, checkout):
+    """Each size in a process of its own; stored as they come."""
+    kept = {}
+    if RESULTS.is_file():
+        old = json.loads(RESULTS.read_text()).get("scaling", {"rows": []})
+        kept = {row["cars"]: row for row in old["rows"]}
+    for cars in sizes:
+        kept[cars] = beside(alone("cars", cars), scaled_problem(cars), checkout)
+        print(line(kept[cars]), flush=True)
+        measured.store("single_cars", "scaling", [kept[k] for k in sorted(kept)])
+
+
+def scenario(checkout):
+    """Eleven aggregators, one after another."""
     from evcm.inputs import paper
 
-    begin = time.perf_counter()
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        rows = []
-        for row in pool.imap_unordered(solve_bus, paper().buses):
-            rows.append(row)
-            print(line(row), flush=True)
-    rows.sort(key=lambda row: row["bus"])
-    total = time.perf_counter() - begin
+    rows = []
+    for bus in paper().buses:
+        rows.append(beside(alone("bus", bus), scenario_problem(bus), checkout))
+        print(line(rows[-1]), flush=True)
     measured.store("single_cars", "scenario", rows)
-    worst = max(row["gap"] for row in rows)
     print(
         f"{sum(r['cars'] for r in rows):,} visits' cars at {len(rows)} buses: worst gap "
-        f"{100 * worst:.4f} %, {total:.0f} s in all, "
-        f"{sum(r['processor_s'] for r in rows):.0f} s of processor time"
+        f"{100 * max(row['gap'] for row in rows):.4f} %, "
+        f"{sum(r['processor_s'] for r in rows):.0f} s of processor time, before "
+        f"{sum(r.get('before_processor_s', 0.0) for r in rows):.0f} s"
     )
 
 
@@ -146,7 +156,10 @@ def line(row):
         f"bus {row['bus']:2d} {row['cars']:7,d} cars  gap {100 * row['gap']:.4f} %  "
         f"{row['wall_s']:7.1f} s wall {row['processor_s']:7.1f} s processor  "
         f"{row['peak_memory_gib']:.2f} GiB  worst residual {row['worst_residual']:.1e}"
-    )
+    ) + (
+        f"  before {row['before_processor_s']:.0f} s, gap {100 * row['before_gap']:.4f} %"
+        if "before_code" in row else ""
+    )  # fmt: skip
 
 
 def table():
@@ -158,17 +171,29 @@ def table():
             print(f"{line(row)}  {per_car:.2f} ms/car")
 
 
-if __name__ == "__main__":
-    command = sys.argv[1] if len(sys.argv) > 1 else ""
-    if not command:
-        print(line(measure(scaled_problem(300), threads=2)))
-    elif command == "one":
-        print(json.dumps(measure(scaled_problem(int(sys.argv[2])), threads=2)))
-    elif command == "scaling":
-        scaling([int(x) for x in sys.argv[2:]] or CARS)
-    elif command == "scenario":
-        scenario()
-    elif command == "table":
+def main():
+    """The command named first."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("command", nargs="?", default="")
+    parser.add_argument("what", nargs="*")
+    parser.add_argument("--before", type=Path, help="checkout of 2775b7b: its method beside this")
+    told = parser.parse_args()
+    if not told.command:
+        print(line(measure(scaled_problem(300))))
+    elif told.command == "one":
+        what, number = told.what
+        make = scaled_problem if what == "cars" else scenario_problem
+        measure(scaled_problem(60, samples=2))  # compiled kernels are loaded now
+        print(json.dumps(measure(make(int(number)))))
+    elif told.command == "scaling":
+        scaling([int(x) for x in told.what] or CARS, told.before)
+    elif told.command == "scenario":
+        scenario(told.before)
+    elif told.command == "table":
         table()
     else:
-        sys.exit(__doc__)
+        parser.error(f"no command {told.command}")
+
+
+if __name__ == "__main__":
+    main()

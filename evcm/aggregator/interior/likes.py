@@ -65,6 +65,13 @@ class Classes:
         self.room = np.minimum(problem.charge_step_kwh, room)[g.vehicle]
         self.jump = JUMP * (k.soc_max_kwh - k.soc_min_kwh)[g.vehicle]
 
+    @property
+    def fewest(self) -> int:
+        """Entries with two arrivals of each class, or one where there is only one visit."""
+        edges = np.append(np.flatnonzero(self.starts), self.starts.size)
+        length = self.segments.length[self.order[edges[:-1]]]
+        return int((length * np.minimum(np.diff(edges), 2)).sum())
+
     def cut(self, fed_back_kwh: FloatArray) -> bool:
         """Cut where the energy that a car of each visit feeds back jumps, or else every class in
         two, with more arrivals; whether any was cut.
@@ -127,7 +134,6 @@ def alone(segments: Segments) -> Likes:
 def choose(problem: AggregatorProblem, segments: Segments) -> tuple[Likes, Classes | None]:
     """Representatives, and the classes behind them where these save enough."""
     classes = Classes(problem, segments)
-    likes = classes.likes()
-    if WORTH * likes.segments.length.sum() > segments.length.sum():
+    if WORTH * classes.fewest > segments.length.sum():
         return alone(segments), None
-    return likes, classes
+    return classes.likes(), classes

@@ -47,10 +47,10 @@ MOST_NODES, MOST_WITHOUT_PLAN = 400, 40
 MOST_ENTRIES = 5_000_000
 """Periods of all visits up to which each may have a chain of its own (2 GB)."""
 
-MOST_CUTS = 3
+CUTS = (False, False, True)
 COARSE = 0.15
-"""Share of the gap asked for that classes of like visits may cost a program, and how often they are
-cut for one (`likes`)."""
+"""Share of the gap asked for that classes of like visits may cost a program (`likes`). One program
+is solved with at most so many sets of classes; after the last they stay as they are."""
 
 WARM = 2000.0
 """Complementarity, in gaps asked for, at which an iterate is kept for like programs."""
@@ -267,10 +267,10 @@ class Search:
     ) -> Relaxed:
         """The relaxation of a node, with its exact bound."""
         near = np.isinf(self.upper) and self.centre is not None
-        for _ in range(MOST_CUTS):
+        for last in CUTS:
             answer, data = self.program(day, real, blocks, share, True, near, middle)
             bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
-            if answer.ended != "optimal" or not self.cut(answer, bound.value):
+            if last or answer.ended != "optimal" or not self.cut(answer, bound.value):
                 break
         if not np.isfinite(bound.value):
             raise SolverError(f"{self.problem.label}: the interior-point method lost its digits")
@@ -320,10 +320,14 @@ class Search:
                 continue
             self.tried.add(key)
             day, real = every == found.day[:, None], every == found.real[..., None]
-            for _ in range(MOST_CUTS):
+            for last in CUTS:  # what is recovered below must be of the chains as they are then
                 answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
                 self.last = answer.middle
-                if answer.residual > 1e-3 or not self.cut(answer, self._bound(answer, day, real)):
+                if (
+                    last
+                    or answer.residual > 1e-3
+                    or not self.cut(answer, self._bound(answer, day, real))
+                ):
                     break
             if answer.residual <= 1e-3:  # what the plan misses is told exactly by `recover`
                 c = recover(
