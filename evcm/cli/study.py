@@ -47,7 +47,8 @@ def study(
     cars_per_group: Annotated[
         int | None,
         typer.Option(
-            max=10**6, help="Cars that share one schedule; 1: single cars, which takes hours."
+            max=10**6,
+            help="Cars that share one schedule; 1: single cars, which takes several times as long.",
         ),
     ] = None,
     seeds: Annotated[
