@@ -128,7 +128,10 @@ def test_representatives_stand_for_all_cars(charger_kw):
             assert np.array_equal(mine, theirs[few.node])
             assert np.array_equal(mine[few.share > 0], theirs[second][few.share > 0])
         mixed = (1 - few.share) * r.arrival_kwh[few.node] + few.share * r.arrival_kwh[second]
-        assert mixed == pytest.approx(g.arrival_kwh, abs=1e-9)
+        assert mixed + few.apart == pytest.approx(g.arrival_kwh, abs=1e-9)
+        assert (few.apart <= few.above[few.node] + 1e-12).all()
+        assert (few.apart >= -few.below[few.node] - 1e-12).all()
+        assert (few.apart != 0).any() == (charger_kw == 150.0)
         assert r.cars.sum() == pytest.approx(g.cars.sum())
         assert r.cars @ r.wear == pytest.approx(g.cars @ g.wear)
         assert r.cars @ r.arrival_kwh == pytest.approx(g.cars @ g.arrival_kwh)
@@ -149,6 +152,7 @@ def test_classes_are_cut_until_every_visit_is_alone():
     few = classes.likes()
     assert few.segments.size == g.size
     assert (few.share == 0).all()
+    assert (few.apart == 0).all()
 
 
 OPTIONS = {

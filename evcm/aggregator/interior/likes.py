@@ -3,12 +3,21 @@
 Visits of one sample with the same periods, battery, charger and departure charge differ in what
 they arrive with and in wear. At given prices the energy that a car feeds back falls with its wear
 in a few jumps, and between two jumps all cars of a window want the same. So the visits of a window,
-sorted by wear, are cut into *classes* where the best schedules jump. Of a class only a few
-arrivals, the least and the highest among them, get a chain. A car that arrives between two of them
-mixes their schedules: with s = (1 - λ) s' + λ s'' and paths x', x'', the path (1 - λ) x' + λ x''
-keeps all limits of that car, since they are linear and the same for all. Every chain counts for the
-λ of all its cars. So the mixtures add up to the chains' own powers and wear, and a plan of the
-representatives is a plan of the cars at the same cost.
+sorted by wear, are cut into *classes* where the best schedules jump.
+
+*A charger that never binds* leaves one chain to a class, with the mean arrival s̄. Its path X
+becomes that of every car by levelling: the car that arrived d above the mean runs at X + d f, where
+f falls from 1 to 0 while the chain moves, by at most Δ/b in a rise of Δ and Δ/a in a fall (b and a:
+the largest d above and below). So all cars move as the chain does, none leaves its range, and all
+are level at the end, since no car arrives with more than it must leave with.
+
+*A charger that binds* needs more: only a few arrivals, the least and the highest among them, get a
+chain. A car that arrives between two of them mixes their schedules: with s = (1 - λ) s' + λ s'' and
+paths x', x'', the path (1 - λ) x' + λ x'' keeps all limits of that car, since they are linear and
+the same for all. Every chain counts for the λ of all its cars.
+
+Either way the cars' powers add up to the chains' own, and so does wear (levelling: but for
+what differs within a class). A plan of the representatives is a plan of the cars.
 
 What the classes lose is the distance between a program's optimum and its exact bound, which prices
 every car (`cars.PricedVisits`). Where it is too large, classes are cut again at that program's own
@@ -40,11 +49,31 @@ WORTH = 3.0
 
 
 class Likes(NamedTuple):
-    """Representatives, and every visit's mixture: 1 - `share` of `node`, `share` of the next."""
+    """Representatives, and what every visit takes of them.
+
+    1 - `share` of `node` and `share` of the next, at a level `apart` (kWh) from it at first.
+    `above` and `below` are the largest distances of each representative.
+    """
 
     segments: Segments
     node: IntArray
     share: FloatArray
+    apart: FloatArray
+    above: FloatArray
+    below: FloatArray
+
+    def levelling(self, change: FloatArray) -> FloatArray:
+        """How much of their distance cars still have (f), by entry, while levels change."""
+        length = self.segments.length
+        first = np.cumsum(length) - length
+        room = np.where(
+            change > 0, np.repeat(self.above, length), np.repeat(self.below, length)
+        )  # fmt: skip
+        done = np.cumsum(np.where(room > SAME_KWH, np.abs(change) / np.maximum(room, SAME_KWH), 0))
+        done -= np.repeat(done[first] - np.where(
+            room[first] > SAME_KWH, np.abs(change[first]) / np.maximum(room[first], SAME_KWH), 0
+        ), length)  # fmt: skip
+        return np.maximum(1.0 - done, 0.0)
 
 
 class Classes:
@@ -63,14 +92,19 @@ class Classes:
         self.starts: BoolArray = np.diff(window[self.order], prepend=-1) > 0
         room = np.where(k.feeds_in, problem.discharge_step_kwh, np.inf)
         self.room = np.minimum(problem.charge_step_kwh, room)[g.vehicle]
-        self.jump = JUMP * (k.soc_max_kwh - k.soc_min_kwh)[g.vehicle]
+        wide = (k.soc_max_kwh - k.soc_min_kwh)[g.vehicle]
+        self.levels = (self.room >= wide) & (g.arrival_kwh <= g.end_kwh)
+        self.levels &= g.arrival_kwh >= k.soc_min_kwh[g.vehicle]
+        self.jump = JUMP * wide
 
     @property
     def fewest(self) -> int:
-        """Entries with two arrivals of each class, or one where there is only one visit."""
+        """Entries with one chain to a class, or two where chargers bind."""
         edges = np.append(np.flatnonzero(self.starts), self.starts.size)
+        count = np.diff(edges)
         length = self.segments.length[self.order[edges[:-1]]]
-        return int((length * np.minimum(np.diff(edges), 2)).sum())
+        level = np.logical_and.reduceat(self.levels[self.order], edges[:-1])
+        return int((length * np.where(level, 1, np.minimum(count, 2))).sum())
 
     def cut(self, fed_back_kwh: FloatArray) -> bool:
         """Cut where the energy that a car of each visit feeds back jumps, or else every class in
@@ -95,15 +129,21 @@ class Classes:
         part[self.order] = np.cumsum(self.starts) - 1
         order = np.lexsort((g.arrival_kwh, part))
         cut = np.concatenate([[0], np.cumsum(np.bincount(part))]).tolist()
-        node, share = np.empty(g.size, np.int64), np.zeros(g.size)
+        node, share, apart = np.empty(g.size, np.int64), np.zeros(g.size), np.zeros(g.size)
         first: list[int] = []
         arrivals: list[float] = []
+        above: list[float] = []
+        below: list[float] = []
         for a, b in pairwise(cut):
             mine = order[a:b]
             s = g.arrival_kwh[mine]
             node[mine] = len(first)
             at = s[:1]
-            if s[-1] - s[0] > SAME_KWH:
+            level = bool(self.levels[mine].all()) and s[-1] - s[0] > SAME_KWH
+            if level:
+                at = np.array([(g.cars[mine] @ s) / g.cars[mine].sum()])
+                apart[mine] = s - at[0]
+            elif s[-1] - s[0] > SAME_KWH:
                 # Within a period's energy a best path is nearly linear in its arrival.
                 u = np.unique(s)
                 count = min(2 + int((s[-1] - s[0]) / self.room[mine[0]]), u.size)
@@ -113,6 +153,8 @@ class Classes:
                 node[mine] += low
             first.extend([int(mine[0])] * at.size)
             arrivals.extend(at.tolist())
+            above.extend([float(s[-1] - at[0]) if level else 0.0] * at.size)
+            below.extend([float(at[0] - s[0]) if level else 0.0] * at.size)
         Q, f = len(first), np.array(first)
         after = np.minimum(node + 1, Q - 1)
         cars, worn = (
@@ -123,12 +165,13 @@ class Classes:
             g.vehicle[f], g.sample[f], g.start[f], g.length[f], np.array(arrivals), g.end_kwh[f],
             g.kind[f], cars, worn / cars,
         )  # fmt: skip
-        return Likes(chains, node, share)
+        return Likes(chains, node, share, apart, np.array(above), np.array(below))
 
 
 def alone(segments: Segments) -> Likes:
     """Every visit its own representative."""
-    return Likes(segments, np.arange(segments.size), np.zeros(segments.size))
+    none = np.zeros(segments.size)
+    return Likes(segments, np.arange(segments.size), none, none, none, none)
 
 
 def choose(problem: AggregatorProblem, segments: Segments) -> tuple[Likes, Classes | None]:

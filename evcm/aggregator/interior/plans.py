@@ -118,10 +118,14 @@ def make_plan(
     before = np.concatenate([[0.0], level[:-1]])
     before[offset[:-1]] = np.where(r.kind == CYCLIC, level[offset[1:] - 1], r.arrival_kwh)
     charge, discharge, soc = (np.zeros((T, V, N)) for _ in range(3))
+    net = level - before
+    left = likes.levelling(net)
+    used = np.diff(left, prepend=1.0)
+    used[offset[:-1]] = left[offset[:-1]] - 1.0
     paths = (
-        (soc, level),
-        (charge, np.maximum(level - before, 0.0)),
-        (discharge, np.maximum(before - level, 0.0)),
+        (soc, level, left),
+        (charge, np.maximum(net, 0.0), np.where(net > 0, used, 0.0)),
+        (discharge, np.maximum(-net, 0.0), np.where(net > 0, 0.0, -used)),
     )
     for n in range(N):
         mine = np.flatnonzero(g.sample == n)
@@ -132,8 +136,10 @@ def make_plan(
         share = likes.share[mine][of]
         first = offset[node][of] + j
         second = np.where(share > 0, first + length[of], first)  # the next node is as long
-        for array, path in paths:
-            array[t, v, n] = (1 - share) * path[first] + share * path[second]
+        apart = likes.apart[mine][of]
+        for array, path, distance in paths:
+            mixed = (1 - share) * path[first] + share * path[second]
+            array[t, v, n] = mixed + apart * distance[first]
     charge /= dt * k.charge_efficiency[:, None]
     discharge *= k.feeds_in[:, None] / dt
     one = int(np.argmax(k.feeds_in))
