@@ -16,8 +16,8 @@ chain. A car that arrives between two of them mixes their schedules: with s = (1
 paths x', x'', the path (1 - λ) x' + λ x'' keeps all limits of that car, since they are linear and
 the same for all. Every chain counts for the λ of all its cars.
 
-Either way the cars' powers add up to the chains' own, and so does wear (levelling: but for
-what differs within a class). A plan of the representatives is a plan of the cars.
+Either way the cars' powers add up to the chains' own, and wear is known exactly. A plan of the
+representatives is a plan of the cars.
 
 What the classes lose is the distance between a program's optimum and its exact bound, which prices
 every car (`cars.PricedVisits`). Where it is too large, classes are cut again at that program's own
@@ -52,7 +52,8 @@ class Likes(NamedTuple):
     """Representatives, and what every visit takes of them.
 
     1 - `share` of `node` and `share` of the next, at a level `apart` (kWh) from it at first.
-    `above` and `below` are the largest distances of each representative.
+    `above` and `below` are the largest distances of each representative, and `tilt` (USD a MWh
+    times kWh) is Σ wear · apart of its cars: what they wear beyond the mean while they level.
     """
 
     segments: Segments
@@ -61,19 +62,28 @@ class Likes(NamedTuple):
     apart: FloatArray
     above: FloatArray
     below: FloatArray
+    tilt: FloatArray
 
-    def levelling(self, change: FloatArray) -> FloatArray:
-        """How much of their distance cars still have (f), by entry, while levels change."""
+    def levelling(self, net: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """How much of their distance cars still have (f), and lose in each entry, while levels
+        change by `net` (kWh of one car).
+        """
         length = self.segments.length
         first = np.cumsum(length) - length
-        room = np.where(
-            change > 0, np.repeat(self.above, length), np.repeat(self.below, length)
-        )  # fmt: skip
-        done = np.cumsum(np.where(room > SAME_KWH, np.abs(change) / np.maximum(room, SAME_KWH), 0))
-        done -= np.repeat(done[first] - np.where(
-            room[first] > SAME_KWH, np.abs(change[first]) / np.maximum(room[first], SAME_KWH), 0
-        ), length)  # fmt: skip
-        return np.maximum(1.0 - done, 0.0)
+        room = np.where(net > 0, np.repeat(self.above, length), np.repeat(self.below, length))
+        step = np.where(room > SAME_KWH, np.abs(net) / np.maximum(room, SAME_KWH), 0.0)
+        done = np.cumsum(step)
+        done -= np.repeat(done[first] - step[first], length)
+        left = np.maximum(1.0 - done, 0.0)
+        before = np.concatenate([[1.0], left[:-1]])
+        before[first] = 1.0
+        return left, before - left
+
+    def worn_by_levelling(self, net: FloatArray) -> FloatArray:
+        """Wear (USD) of each representative's cars beyond their mean wear."""
+        lost = np.where(net < 0, self.levelling(net)[1], 0.0)
+        length = self.segments.length
+        return 1e-3 * self.tilt * np.add.reduceat(lost, np.cumsum(length) - length)
 
 
 class Classes:
@@ -157,6 +167,7 @@ class Classes:
             below.extend([float(at[0] - s[0]) if level else 0.0] * at.size)
         Q, f = len(first), np.array(first)
         after = np.minimum(node + 1, Q - 1)
+        tilt = np.bincount(node, g.cars * g.wear * apart, Q).astype(float)
         cars, worn = (
             (np.bincount(node, x * (1 - share), Q) + np.bincount(after, x * share, Q)).astype(float)
             for x in (g.cars, g.cars * g.wear)
@@ -165,13 +176,13 @@ class Classes:
             g.vehicle[f], g.sample[f], g.start[f], g.length[f], np.array(arrivals), g.end_kwh[f],
             g.kind[f], cars, worn / cars,
         )  # fmt: skip
-        return Likes(chains, node, share, apart, np.array(above), np.array(below))
+        return Likes(chains, node, share, apart, np.array(above), np.array(below), tilt)
 
 
 def alone(segments: Segments) -> Likes:
     """Every visit its own representative."""
     none = np.zeros(segments.size)
-    return Likes(segments, np.arange(segments.size), none, none, none, none)
+    return Likes(segments, np.arange(segments.size), none, none, none, none, none)
 
 
 def choose(problem: AggregatorProblem, segments: Segments) -> tuple[Likes, Classes | None]:

@@ -66,12 +66,13 @@ def _walk(n, T, C, X, c, g, power, feeds, x, A, B, both, spare, worn):  # type: 
 
 
 def recover(
-    problem: AggregatorProblem, segments: Segments, chains: Chains, rows: Rows, units: Units,
+    problem: AggregatorProblem, likes: Likes, chains: Chains, rows: Rows, units: Units,
     answer: Answer,
 ) -> Candidate:  # fmt: skip
     """Net changes become charging or discharging, the rest W; P and trade follow by definition."""
     T, N = answer.E.shape
     k, s = problem.figures, answer.chains
+    segments = likes.segments
     car = segments.vehicle
     size = segments.cars / 1000.0 / units.mw
     power = np.stack([size * k.power_kw[car], np.full(car.size, 1.0 / problem.period_h)], axis=1)
@@ -80,6 +81,10 @@ def recover(
     worn, feeds = np.zeros(N), k.feeds_in[car]
     for n in range(N):
         _walk(n, T, chains, s.X, s.c, s.g, power, feeds, x, A, B, both, spare, worn)
+    wear = float(worn.sum())
+    if likes.tilt.any():
+        more = likes.worn_by_levelling(changes(likes, units, x)[1])
+        wear += float(more @ problem.probability[segments.sample]) / units.usd
     one = int(np.argmax(k.feeds_in))
     h = float(k.charge_efficiency[one] * k.discharge_efficiency[one])
     room = spare.T / (1 + k.charge_efficiency[one])
@@ -100,7 +105,17 @@ def recover(
         E, P, short = powers(W)
     over = float((E - problem.cap_mw[:, None] / units.mw).max(initial=0.0))
     over = max(over, float((problem.floor_mw[:, None] / units.mw - E).max()))
-    return Candidate(x, W, E, P, float(worn.sum()), max(float(short.max(initial=0.0)), over))
+    return Candidate(x, W, E, P, wear, max(float(short.max(initial=0.0)), over))
+
+
+def changes(likes: Likes, units: Units, X: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Level of one car of each representative, and its change in each period (M,), kWh."""
+    r = likes.segments
+    first = np.cumsum(r.length) - r.length
+    level = X / np.repeat(r.cars / 1000.0 / units.mw, r.length)
+    before = np.concatenate([[0.0], level[:-1]])
+    before[first] = np.where(r.kind == CYCLIC, level[first + r.length - 1], r.arrival_kwh)
+    return level, level - before
 
 
 def make_plan(
@@ -113,19 +128,14 @@ def make_plan(
     """
     T, V, N = problem.available.shape
     k, dt, g, r = problem.figures, problem.period_h, segments, likes.segments
-    offset = np.concatenate([[0], np.cumsum(r.length)]).astype(np.int64)
-    level = candidate.X / np.repeat(r.cars / 1000.0 / units.mw, r.length)
-    before = np.concatenate([[0.0], level[:-1]])
-    before[offset[:-1]] = np.where(r.kind == CYCLIC, level[offset[1:] - 1], r.arrival_kwh)
+    offset = np.cumsum(r.length) - r.length
+    level, net = changes(likes, units, candidate.X)
     charge, discharge, soc = (np.zeros((T, V, N)) for _ in range(3))
-    net = level - before
-    left = likes.levelling(net)
-    used = np.diff(left, prepend=1.0)
-    used[offset[:-1]] = left[offset[:-1]] - 1.0
+    left, lost = likes.levelling(net)
     paths = (
         (soc, level, left),
-        (charge, np.maximum(net, 0.0), np.where(net > 0, used, 0.0)),
-        (discharge, np.maximum(-net, 0.0), np.where(net > 0, 0.0, -used)),
+        (charge, np.maximum(net, 0.0), np.where(net > 0, -lost, 0.0)),
+        (discharge, np.maximum(-net, 0.0), np.where(net > 0, 0.0, lost)),
     )
     for n in range(N):
         mine = np.flatnonzero(g.sample == n)

@@ -330,9 +330,7 @@ class Search:
                 ):
                     break
             if answer.residual <= 1e-3:  # what the plan misses is told exactly by `recover`
-                c = recover(
-                    self.problem, self.likes.segments, self.chains, self.rows, self.units, answer
-                )
+                c = recover(self.problem, self.likes, self.chains, self.rows, self.units, answer)
                 return answer, c, self.offer(c)
         return None
 
@@ -476,14 +474,17 @@ class Search:
         root = self._root(day, real)
         blocks = {int(t) for t in np.flatnonzero(root.gaps > 0.03 * self.target)}
         closed = np.inf
-        heap = [(root.bound.value, 0, day, real, root.answer.middle)]
+        middle = root.answer.middle
+        heap = [(root.bound.value, 0, day, real, None if self.classes else middle)]
         made = 0
         while heap:
             self.lower = min(closed, heap[0][0])
             most = MOST_NODES if self.best else MOST_WITHOUT_PLAN
             if heap[0][0] >= self.cutoff or self.nodes >= most or self.late:
                 break
-            bound, _, day, real, middle = heapq.heappop(heap)
+            last, (bound, _, day, real, middle) = middle, heapq.heappop(heap)
+            if self.classes is not None:  # large: only the last iterate is kept, not each node's
+                middle = last
             self.nodes += 1
             for _ in range(3):
                 r = self.relax(day, real, blocks, middle=middle)
@@ -514,7 +515,8 @@ class Search:
                 closed = min(closed, max(bound, tight.bound.value))
             for d, q in parts:
                 made += 1
-                heapq.heappush(heap, (bound, made, d, q, middle))
+                kept = middle if self.classes is None else None
+                heapq.heappush(heap, (bound, made, d, q, kept))
         self.lower = min(closed, heap[0][0] if heap else np.inf, self.upper)
         self.note("the search ends", self.lower, len(blocks))
         self.tell()

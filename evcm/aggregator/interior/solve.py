@@ -80,26 +80,19 @@ def solve_interior(
         raise_infeasible(problem)
     if trace is not None:
         trace.extend(search.trace)
-    usd, seconds = search.units.usd, time.perf_counter() - began
-    best = search.best
-    if best is None:
+    seconds, late, nodes = time.perf_counter() - began, search.late, search.nodes
+    if search.best is None:
         raise_infeasible(problem)  # or that the problem is on the edge of rounding
-    plan = make_plan(
-        problem,
-        search.segments,
-        best[1],
-        search.units,
-        best[0],
-        METHOD,
-        search.lower * usd,
-        seconds,
-    )
-    if plan.gap > gap and not search.late:
+    (candidate, likes), units, segments = search.best, search.units, search.segments
+    bound_usd = search.lower * units.usd
+    del search  # a large one needs as much memory as the plan
+    plan = make_plan(problem, segments, likes, units, candidate, METHOD, bound_usd, seconds)
+    if plan.gap > gap and not late:
         raise SolverError(
             f"{problem.label}: the interior-point method left a gap of "
             f"{100 * plan.gap:.3g} % of turnover"
         )
-    found = f"gap {100 * plan.gap:.4f} % of turnover, {search.nodes} nodes"
+    found = f"gap {100 * plan.gap:.4f} % of turnover, {nodes} nodes"
     if plan.gap <= gap:
         status = f"optimal within the gap asked for: {found}"
     else:
