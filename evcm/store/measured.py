@@ -91,15 +91,20 @@ def store(
 
 
 def _machine() -> dict[str, Any]:
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True, text=True, check=False, cwd=data.root(),
-    )  # fmt: skip
+    def git(*words: str) -> str:
+        told = ["git", *words]
+        return subprocess.run(
+            told, capture_output=True, text=True, check=False, cwd=data.root()
+        ).stdout.strip()
+
+    code = git("rev-parse", "--short", "HEAD")
+    # What is stored part by part lies in the tree while the next part is measured.
+    changed = git("status", "--porcelain", "-uno", "--", ":/", ":!/benchmarks/results")
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": os.getloadavg()[0],
         "python": platform.python_version(),
-        "code": git.stdout.strip() or "unknown",
+        "code": f"{code}-dirty" if changed else code or "unknown",
     }
