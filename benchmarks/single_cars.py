@@ -123,13 +123,11 @@ def beside(row, problem, checkout):
 
 def scaling(sizes, checkout):
     """Each size in a process of its own; stored as they come."""
-    kept = {}
-    if RESULTS.is_file():
-        old = json.loads(RESULTS.read_text()).get("scaling", {"rows": []})
-        kept = {row["cars"]: row for row in old["rows"]}
     for cars in sizes:
-        kept[cars] = beside(alone("cars", cars), scaled_problem(cars), checkout)
-        print(line(kept[cars]), flush=True)
+        row = beside(alone("cars", cars), scaled_problem(cars), checkout)
+        print(line(row), flush=True)
+        old = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+        kept = {r["cars"]: r for r in old.get("scaling", {"rows": []})["rows"]} | {cars: row}
         measured.store("single_cars", "scaling", [kept[k] for k in sorted(kept)])
 
 

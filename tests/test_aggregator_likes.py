@@ -237,7 +237,7 @@ def test_a_large_fleet_is_proven(charger_kw):
     told = paper()
     steps, share = told.market.price, cars / 682
     problem = of_fleet.aggregator_problem(
-        fleet.single_bus_fleet(cars, bus, 1, 5), bus,
+        fleet.single_bus_fleet(told, cars, bus, seed=1, samples=5), bus,
         system_load_mw=told.forecast_mw * share,
         price=type(steps)(steps.edge_mw * share, steps.price_usd_per_kwh),
         system_cap_mw=told.market.system_cap_mw * share,
