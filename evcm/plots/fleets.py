@@ -38,7 +38,7 @@ def scaling(benchmark: Benchmark) -> go.Figure:
     if "before_processor_s" in rows:
         figure.add_scatter(
             x=cars, y=rows["before_processor_s"], mode="lines+markers", name="former method",
-            line={"color": SERIES[0], "dash": "dash"},
+            line={"color": SERIES[0], "dash": "dash"}, connectgaps=True,
             hovertemplate="%{x:,} cars, former method: %{y:.3g}<extra></extra>", row=1, col=1,
         )  # fmt: skip
     figure.update_xaxes(type="log", dtick=1, tickformat="~s")
