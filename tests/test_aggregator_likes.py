@@ -12,7 +12,9 @@ from evcm.aggregator import methods
 from evcm.aggregator import storage as dp
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.interior import likes
+from evcm.aggregator.interior import search as search_module
 from evcm.aggregator.interior.cars import cut_visits
+from evcm.aggregator.interior.plans import changes, make_plan
 from evcm.aggregator.interior.search import Search
 from evcm.aggregator.interior.solve import solve_interior
 from evcm.errors import InfeasibleError
@@ -141,6 +143,27 @@ def test_representatives_stand_for_all_cars(charger_kw):
         assert classes.starts.sum() > before
 
 
+def test_two_cars_level_while_they_fall():
+    """By hand: 50 and 58 kWh, wear 1 and 2 USD a MWh; the mean falls by 10 from 54 kWh."""
+    problem = many(groups=1, cars=2, charger_kw=150.0)
+    g = cut_visits(problem)
+    two = g.sample == 0
+    g = type(g)(*(np.array(v)[two] for v in vars(g).values()))
+    g.arrival_kwh[:], g.wear[:] = [50.0, 58.0], [1.0, 2.0]
+    few = likes.Classes(problem, g).likes()
+    assert few.segments.size == 1
+    assert few.segments.arrival_kwh[0] == 54.0
+    net = np.zeros(few.segments.length[0])
+    net[1] = -10.0
+    left, lost = few.levelling(net)
+    assert left.tolist() == [1.0] + [0.0] * (net.size - 1)
+    assert lost.sum() == 1.0
+    fed = 10.0 - few.apart * -1.0  # 6 kWh of the lower car, 14 of the higher
+    assert fed.tolist() == [6.0, 14.0]
+    more = fed @ g.wear - 20.0 * g.wear.mean()
+    assert few.worn_by_levelling(net)[0] == pytest.approx(more / 1000.0)
+
+
 def test_classes_are_cut_until_every_visit_is_alone():
     problem = many(cars=5)
     g = cut_visits(problem)
@@ -224,6 +247,30 @@ def test_caps_that_cannot_be_met(always):
     tight = problem.with_options(trading_cap_mw=np.full(problem.periods, 1e-4))
     with pytest.raises(InfeasibleError, match="least"):
         methods.solve(tight)
+
+
+def test_what_a_plan_costs_is_known_before_it_is_made(always):
+    """Wear while cars level their charge is no estimate: the plan's cost is the one offered."""
+    problem = many(11, charger_kw=150.0)
+    search = Search(problem, 1e-4, np.inf, 1, None)
+    search.run()
+    candidate, few = search.best
+    net = changes(few, search.units, candidate.X)[1]
+    assert abs(few.worn_by_levelling(net).sum()) > 1e-4
+    plan = make_plan(
+        problem, search.segments, few, search.units, candidate, "interior",
+        search.lower * search.units.usd, 0.0,
+    )  # fmt: skip
+    assert plan.cost_usd == pytest.approx(search.upper * search.units.usd, abs=1e-7)
+
+
+@pytest.mark.parametrize("charger_kw", [150.0, 11.0])
+def test_plans_are_of_the_chains_they_were_solved_with(always, charger_kw, monkeypatch):
+    """Classes that are cut after every program never part a plan from its chains."""
+    monkeypatch.setattr(search_module, "COARSE", -np.inf)
+    problem = many(charger_kw=charger_kw)
+    plan = solve_interior(problem, gap=1e-3)
+    assert certify_plan(problem, plan).gap <= 1e-3
 
 
 @pytest.mark.slow

@@ -47,10 +47,12 @@ MOST_NODES, MOST_WITHOUT_PLAN = 400, 40
 MOST_ENTRIES = 5_000_000
 """Periods of all visits up to which each may have a chain of its own (2 GB)."""
 
-CUTS = (False, False, True)
 COARSE = 0.15
-"""Share of the gap asked for that classes of like visits may cost a program (`likes`). One program
-is solved with at most so many sets of classes; after the last they stay as they are."""
+"""Share of the gap asked for that classes of like visits may cost a program (`likes`)."""
+
+CUTS = (False, False, True)
+"""A program is solved with at most so many sets of classes: whether one of them is the last, after
+which the chains stay those of the answer."""
 
 WARM = 2000.0
 """Complementarity, in gaps asked for, at which an iterate is kept for like programs."""
@@ -189,7 +191,7 @@ class Search:
     # --- programs ------------------------------------------------------------------------
 
     def _represent(self) -> None:
-        """Chains of the representatives, and a bound of theirs: quick, and never too low."""
+        """Chains of the representatives, and their bound, which tells when the exact one is due."""
         chains = self.likes.segments
         self.chains = make_chains(self.problem, chains, self.units)
         self.quick = (
@@ -482,9 +484,8 @@ class Search:
             most = MOST_NODES if self.best else MOST_WITHOUT_PLAN
             if heap[0][0] >= self.cutoff or self.nodes >= most or self.late:
                 break
-            last, (bound, _, day, real, middle) = middle, heapq.heappop(heap)
-            if self.classes is not None:  # large: only the last iterate is kept, not each node's
-                middle = last
+            bound, _, day, real, own = heapq.heappop(heap)
+            middle = middle if self.classes else own  # of a large fleet only the last is kept
             self.nodes += 1
             for _ in range(3):
                 r = self.relax(day, real, blocks, middle=middle)
@@ -515,8 +516,7 @@ class Search:
                 closed = min(closed, max(bound, tight.bound.value))
             for d, q in parts:
                 made += 1
-                kept = middle if self.classes is None else None
-                heapq.heappush(heap, (bound, made, d, q, kept))
+                heapq.heappush(heap, (bound, made, d, q, None if self.classes else middle))
         self.lower = min(closed, heap[0][0] if heap else np.inf, self.upper)
         self.note("the search ends", self.lower, len(blocks))
         self.tell()
