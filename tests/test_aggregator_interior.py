@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from odd_problems import odd_problem
 from evcm import inputs
 from evcm.aggregator import load_problem, methods
 from evcm.aggregator.certificate import certify_plan
-from evcm.aggregator.interior.search import Search
-from evcm.aggregator.interior.solve import solve_interior
+from evcm.aggregator.interior.search import Event, Search
+from evcm.aggregator.interior.solve import one_blas_thread, solve_interior
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.errors import InfeasibleError, SolverError
@@ -75,9 +76,37 @@ def test_most_odd_problems_need_no_other_method() -> None:
 
 def test_threads_change_no_bit() -> None:
     problem = random_problem(7, vehicles=8, samples=5, periods=24)
-    one, three = (solve_interior(problem, 1e-4, threads=n) for n in (1, 3))
+    traces: list[list[Event]] = [[], []]
+    one, three = (
+        solve_interior(problem, 1e-4, threads=n, trace=trace)
+        for n, trace in zip((1, 3), traces, strict=True)
+    )
+    # The way before the plan, so that a difference shows where it begins.
+    ways = [[repr(replace(event, seconds=0.0)) for event in trace] for trace in traces]
+    assert ways[0] == ways[1]
     np.testing.assert_array_equal(one.charge_kw, three.charge_kw)
     assert one.bound_usd == three.bound_usd
+
+
+def test_searches_beside_each_other_leave_linear_algebra_on_one_thread() -> None:
+    libraries = one_blas_thread.libraries
+
+    def threads() -> list[int]:
+        found = libraries.lib_controllers
+        return [lib.num_threads for lib in found if lib.user_api == "blas"]
+
+    before = libraries.limit(limits=2, user_api="blas")
+    try:
+        outside = threads()
+        assert 2 in outside  # a library built for one thread keeps to one
+        with one_blas_thread:
+            assert set(threads()) == {1}
+            with one_blas_thread:
+                assert set(threads()) == {1}
+            assert set(threads()) == {1}  # the inner one has not given it back
+        assert threads() == outside
+    finally:
+        before.restore_original_limits()
 
 
 def test_progress_closes_in_and_a_time_limit_is_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
@@ -280,11 +281,30 @@ FAULTS = [
         "vehicle/vehicle.toml",
         "soc_min_kwh = 12.0",
         "soc_min_kwh = 90.0",
-        "class car, battery: departure_soc_kwh",
+        "vehicle.toml, line 16: class car, battery: departure_soc_kwh",
     ),
     ("scenarios/scenarios.toml", "number = 2", "number = 1", "different numbers"),
     ("scenarios/scenarios.toml", "cars = 2000", "cars = 2000.5", "a whole number"),
+    (
+        "vehicle/vehicle.toml",
+        "[100.0, 140.0]",
+        "[140.0, 100.0]",
+        "vehicle.toml, line 28: class car, wear: storage_cost_range_usd_per_kwh: got (140.0, 100",
+    ),
 ]
+
+
+def test_faults_of_a_vehicle_class_are_told_at_once_each_with_its_line(folder):
+    for old, new in (
+        ("[100.0, 140.0]", "[140.0, 100.0]"),
+        ("soc_min_kwh = 12", "soc_min_kwh = 90"),
+    ):
+        edit(folder / "vehicle/vehicle.toml", old, new)
+    with pytest.raises(InputError) as caught:
+        inputs.read(folder)
+    assert re.findall(r"vehicle\.toml, line (\d+): class car", str(caught.value)) == [
+        "13", "16", "28"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "old", "new", "match"), FAULTS)
@@ -319,7 +339,7 @@ def sessions_that_overlap(folder):
         "station,arrival,departure,energy_kwh\nA,2024-03-04T08:00,2024-03-04T12:00,5\n"
         "A,2024-03-04T11:00,2024-03-04T13:00,4\n"
     )
-    return "trips/sessions.csv: line 3, arrival: got 2024-03-04 11:00:00; allowed: at station A"
+    return "trips/sessions.csv, line 3, arrival: got 2024-03-04 11:00:00; allowed: at station A"
 
 
 def a_load_row_too_many(folder):

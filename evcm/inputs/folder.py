@@ -112,21 +112,32 @@ class _Reader:
             if where == self.checks.subject:
                 return  # these are in the list
             where = where.removeprefix(str(self.folder) + "/")
-            self.checks.faults += [Fault(f"{where}: {f.field}", f.value, f.allowed)
-                                   for f in error.faults]  # fmt: skip
+            self.checks.faults += [
+                Fault(f"{where}{', ' if f.field.startswith('line ') else ': '}{f.field}",
+                      f.value, f.allowed)
+                for f in error.faults
+            ]  # fmt: skip
 
     def toml(self, name: str) -> Toml:
         return Toml(self.folder / name, self.checks, name)
 
     @contextmanager
-    def built(self, name: str, part: str = "") -> Iterator[None]:
-        """Faults of a value made from a file are named by the file, and by the part of it."""
+    def built(
+        self, name: str, part: str = "", told: Toml | None = None, *keys: str | int
+    ) -> Iterator[None]:
+        """Faults of a value made from a file are named by the file, its line, and the part of it.
+
+        The line is looked for below `keys` of the TOML file that `told` the value.
+        """
         try:
             yield
         except InputError as error:
             subject = f"{self.folder / name}"
+            lines = [told.line_below(keys, f.field) if told else "" for f in error.faults]
             raise InputError(subject, [
-                Fault(f"{part}{error.subject}: {f.field}", f.value, f.allowed) for f in error.faults
+                Fault(f"{line.removeprefix(', ')}{': ' if line else ''}{part}{error.subject}: "
+                      f"{f.field}", f.value, f.allowed)
+                for line, f in zip(lines, error.faults, strict=True)
             ]) from error  # fmt: skip
 
     def clean(self, file: Toml) -> bool:
@@ -144,7 +155,7 @@ class _Reader:
             f.fault(("laws",), laws, "a list of names, one for each day")
         if not self.clean(f):
             return None
-        with self.built("study.toml"):
+        with self.built("study.toml", "", f):
             return name, Clock(minutes / 60, tuple(hours), tuple(laws))
 
     def network(self) -> Network | None:
@@ -166,7 +177,7 @@ class _Reader:
         if not self.clean(f):
             return None
         if case:
-            with self.built("network/network.toml"):
+            with self.built("network/network.toml", "", f):
                 found = from_case(self.folder / "network" / case)
             index = {int(b): i for i, b in enumerate(found.bus_number)}
             strange = [b for b in chosen if b not in index]
@@ -332,12 +343,16 @@ class _Reader:
         if not self.clean(f) or not size:
             return None
         found = []
-        for name, share, feeds, battery, charger, wear in rows:
-            with self.built("vehicle/vehicle.toml", f"class {name}, "):
-                found.append(VehicleClass(
-                    name, share, Battery(*battery), Charger(*charger), WearLaw(*wear), feeds
-                ))  # fmt: skip
-        return tuple(found)
+        for k, (name, share, feeds, *told) in enumerate(rows):
+            place = ("vehicle/vehicle.toml", f"class {name}, ", f, "class", k)
+            parts: list[Any] = []
+            for kind, values in zip((Battery, Charger, WearLaw), told, strict=True):
+                with self.collected(), self.built(*place):
+                    parts.append(kind(*values))
+            if len(parts) == len(told):
+                with self.collected(), self.built(*place):
+                    found.append(VehicleClass(name, share, parts[0], parts[1], parts[2], feeds))
+        return tuple(found) if len(found) == size else None
 
     def scenarios(self) -> tuple[Scenario, ...] | None:
         f = self.toml("scenarios/scenarios.toml")
@@ -356,7 +371,7 @@ class _Reader:
             ))  # fmt: skip
         if not self.clean(f):
             return None
-        with self.built("scenarios/scenarios.toml"):
+        with self.built("scenarios/scenarios.toml", "", f):
             return tuple(
                 Scenario(n, cars, draws, share, samples, group, groups)
                 for n, cars, draws, share, groups in rows
@@ -400,7 +415,7 @@ class _Reader:
             )
         if not self.clean(f):
             return None
-        with self.built("trips/law.toml"):
+        with self.built("trips/law.toml", "", f):
             speed_bands = tuple(SpeedBand(*band) for band in bands)
             return {
                 name: TripLaw(name=name, speed_bands=speed_bands, **common, **own)

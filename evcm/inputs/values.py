@@ -196,6 +196,19 @@ class WearLaw:
     storage_cost_range_usd_per_kwh: tuple[float, float]
     degradation_slope_range: tuple[float, float]
 
+    def __post_init__(self) -> None:
+        c = Checks("wear")
+        low, high = self.storage_cost_range_usd_per_kwh
+        given = (low, high)
+        c.require(
+            0 <= low < high < np.inf, "storage_cost_range_usd_per_kwh", given, "0 <= low < high"
+        )
+        low, high = self.degradation_slope_range
+        c.require(
+            0 <= low <= high < np.inf, "degradation_slope_range", (low, high), "0 <= low <= high"
+        )
+        c.done()
+
     def slope(self, storage_cost_usd_per_kwh: FloatArray) -> FloatArray:
         """Degradation slope m_v for each storage cost C_v."""
         low, high = self.storage_cost_range_usd_per_kwh

@@ -191,18 +191,29 @@ class Toml:
     def line(self, *keys: str | int) -> str:
         """``, line 7`` of a key where it can be found in the text, else nothing."""
         name = next((k for k in reversed(keys) if isinstance(k, str)), "")
-        tables = [k for k in keys[:-1] if isinstance(k, str)]
+        return self._line([k for k in keys[:-1] if isinstance(k, str)], [name], keys)
+
+    def line_below(self, keys: Sequence[str | int], field: str) -> str:
+        """The same of the first key in a table, or in one below it, that a field's words name."""
+        tables = [k for k in keys if isinstance(k, str)]
+        return self._line(tables, re.findall(r"\w+", field), keys, below=True)
+
+    def _line(
+        self, tables: list[str], names: list[str], keys: Sequence[str | int], below: bool = False
+    ) -> str:
         index = next((k for k in keys if isinstance(k, int)), 0)
-        section, seen = "", -1
+        table, section, seen = ".".join(tables), "", -1
+        key = re.compile(rf"\s*[\"']?({'|'.join(map(re.escape, names))})[\"']?\s*=")
         for number, line in enumerate(self.text.splitlines(), 1):
             head = re.match(r"\s*\[+\s*([\w.\-\"' ]+?)\s*\]+", line)
             if head:
                 section = head[1].replace('"', "").replace(" ", "")
                 seen += line.lstrip().startswith("[[")
-                if section == ".".join([*tables, name]):
+                if not below and section == ".".join([*tables, *names]):
                     return f", line {number}"
-            inside = section == ".".join(tables) and (seen in (-1, index) or not tables)
-            if inside and re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", line):
+            inside = section == table or (below and f"{section}.".startswith(f"{table}."))
+            inside &= seen in (-1, index) or not tables
+            if (inside or (below and not tables)) and key.match(line):
                 return f", line {number}"
         return ""
 

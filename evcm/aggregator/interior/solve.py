@@ -13,7 +13,9 @@
 from __future__ import annotations
 
 import time
-from functools import cache
+from functools import cached_property
+from threading import Lock
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -100,16 +102,38 @@ def solve_interior(
     return plan.finished(plan.bound_usd, seconds, status)
 
 
-def _run(search: Search) -> None:
-    with _libraries().limit(limits=1, user_api="blas"):
-        search.run()
+class _OneBlasThread:
+    """Linear algebra on one thread, for as long as any search of this process runs.
 
-
-@cache
-def _libraries() -> ThreadpoolController:
-    """The linear algebra libraries that are loaded.
-
-    They get one thread each: samples are spread over threads here already, threads within threads
-    wait for each other, and the bits would depend on the machine.
+    Samples are spread over threads here already, threads within threads wait for each other, and
+    the bits would depend on their number. That number belongs to the process: of searches that run
+    beside each other the first takes it, and the last gives it back.
     """
-    return ThreadpoolController()
+
+    def __init__(self) -> None:
+        self.lock, self.searches = Lock(), 0
+        self.limit: Any = None
+
+    @cached_property
+    def libraries(self) -> ThreadpoolController:
+        return ThreadpoolController()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.searches == 0:
+                self.limit = self.libraries.limit(limits=1, user_api="blas")
+            self.searches += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.searches -= 1
+            if self.searches == 0:
+                self.limit.restore_original_limits()
+
+
+one_blas_thread = _OneBlasThread()
+
+
+def _run(search: Search) -> None:
+    with one_blas_thread:
+        search.run()
