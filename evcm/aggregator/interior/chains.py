@@ -26,7 +26,8 @@ import numpy as np
 from evcm import compiled as nb
 from evcm.arrays import BoolArray, FloatArray, IntArray
 
-JIT: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy"}
+JIT: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+"""No fast-math: it gains nothing here, and may order a sum by where its arrays lie in memory."""
 TINY = 1e-14
 PRIMAL = 1e-6
 """Regularisation of levels, charge and discharge: flat faces would cancel all digits."""
