@@ -258,7 +258,7 @@ def figure(answer: Answer) -> go.Figure:
 
 SAID = (
     "{cars:.0f} cars cost {cost_usd:.2f} USD a day: day-ahead energy {day_ahead_usd:.2f}, "
-    "real-time trade {real_time_usd:.2f}, wear {wear_usd:.2f}. Proven: no plan costs less than "
+    "real-time trade {real_time_usd:z.2f}, wear {wear_usd:.2f}. Proven: no plan costs less than "
     "{bound_usd:.2f} USD (gap {gap:.2%} of turnover)."
 )
 
