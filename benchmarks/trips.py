@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -45,14 +46,15 @@ def all_scenarios(threads):
 def first_call(folder):
     """Seconds of the first simulation in a new process that keeps its kernels in `folder`."""
     code = (
-        "import time; import measured.trips as b; import evcm.trips.montecarlo;"
+        "import time; import benchmarks.trips as b; import evcm.trips.montecarlo;"
         "t = time.perf_counter();"
         "b.all_scenarios(2); print(time.perf_counter() - t)"
     )
     environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
-    )
+        [sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.PIPE,
+        text=True, cwd=Path(__file__).resolve().parents[1],
+    )  # fmt: skip
     return float(done.stdout)
 
 
