@@ -1,39 +1,37 @@
-"""The benchmarks run, at their smallest sizes. What they measure is not tested."""
+"""Stored measurements: kept by part, refused by name where they are missing."""
 
-from __future__ import annotations
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+import json
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from evcm.errors import InputError
+from evcm.store import measured
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "words",
-    [
-        "building.py --days 1 --repeats 1",
-        "feeder.py --solves 60 --jobs 1",
-        "hosting.py --days 1 --cars 8000",
-        "opf.py --days 1 --skip-pandapower",
-        "store.py --tasks 4 --results 20",
-        "trips.py",
-        "v2x.py --episodes 1 --envs 8",
-    ],
-)
-def test_a_benchmark_runs_and_stores_nothing_unasked(words: str) -> None:
-    kept = ROOT / "benchmarks" / "results"
-    before = {path: path.read_bytes() for path in kept.iterdir()}
-    name, *options = words.split()
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / name), *options], cwd=ROOT, timeout=300,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    after = {path: path.read_bytes() for path in kept.iterdir()}
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout
-    assert after == before
+def test_parts_are_kept_side_by_side(tmp_path):
+    measured.store("some", "a", [{"cars": 1, "gap": 0.5}], tmp_path)
+    measured.store("some", "b", [{"cars": 2, "gap": None}], tmp_path)
+    measured.store("some", "a", [{"cars": 3, "gap": 0.25}], tmp_path)
+    assert measured.load("some", "a", tmp_path).table.to_dict("records") == [
+        {"cars": 3, "gap": 0.25}
+    ]
+    found = measured.load("some", "b", tmp_path)
+    assert found.table["cars"].tolist() == [2]
+    assert found.table["gap"].isna().all()
+    assert found.machine["processor"] in str(found)
+
+
+def test_a_missing_part_names_the_script(tmp_path):
+    with pytest.raises(InputError, match=r"python benchmarks/some\.py"):
+        measured.load("some", "a", tmp_path)
+
+
+def test_what_is_stored_was_certified_within_the_gaps():
+    """Every row that the book shows: a proven gap, a certificate, and where it was measured."""
+    for path in measured.FOLDER.glob("*.json"):
+        for part, content in json.loads(path.read_text("utf-8")).items():
+            assert {"date", "processor", "cores", "code"} <= content["machine"].keys(), (path, part)
+            for row in content["rows"]:
+                if "worst_residual" in row:
+                    assert row["worst_residual"] < 1e-3
+                    assert row["gap"] <= 0.01
