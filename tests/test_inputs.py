@@ -307,6 +307,32 @@ def test_faults_of_a_vehicle_class_are_told_at_once_each_with_its_line(folder):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("nth", [0, 1])
+def test_of_several_like_tables_the_one_at_fault_is_named(folder, nth):
+    law = folder / "trips/law.toml"
+    lines = law.read_text().splitlines()
+    at = [k for k, line in enumerate(lines) if line.startswith("departure_latest_h")][nth]
+    lines[at] = "departure_latest_h = 30.0"
+    law.write_text("\n".join(lines))
+    cars = folder / "vehicle/vehicle.toml"
+    one = cars.read_text().replace("share = 1.0", "share = 0.5")
+    two = one.replace('"car"', '"van"')
+    halves = [one, two]
+    halves[nth] = halves[nth].replace("soc_min_kwh = 12.0", "soc_min_kwh = 70.0")
+    halves[nth] = halves[nth].replace("departure_soc_kwh = 60.0", "departure_soc_kwh = 65.0")
+    cars.write_text("\n".join(halves))
+    line = next(
+        k
+        for k, text in enumerate(cars.read_text().splitlines(), 1)
+        if "departure_soc_kwh = 65" in text
+    )
+    with pytest.raises(InputError) as caught:
+        inputs.read(folder)
+    assert f"trips/law.toml, line {at + 1}: trip law" in str(caught.value)
+    name = ("car", "van")[nth]
+    assert f"vehicle/vehicle.toml, line {line}: class {name}, battery" in str(caught.value)
+
+
 @pytest.mark.parametrize(("name", "old", "new", "match"), FAULTS)
 def test_a_fault_in_a_folder_is_named_with_file_line_and_value(folder, name, old, new, match):
     edit(folder / name, old, new)

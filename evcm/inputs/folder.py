@@ -122,23 +122,22 @@ class _Reader:
         return Toml(self.folder / name, self.checks, name)
 
     @contextmanager
-    def built(
-        self, name: str, part: str = "", told: Toml | None = None, *keys: str | int
-    ) -> Iterator[None]:
-        """Faults of a value made from a file are named by the file, its line, and the part of it.
+    def built(self, told: Toml | str, *keys: str | int, part: str = "") -> Iterator[None]:
+        """Faults of a value made from a file are named by the file, and by the part of it.
 
-        The line is looked for below `keys` of the TOML file that `told` the value.
+        Of a TOML file the line is told, too: of the key below `keys` that the fault names.
         """
         try:
             yield
         except InputError as error:
-            subject = f"{self.folder / name}"
-            lines = [told.line_below(keys, f.field) if told else "" for f in error.faults]
-            raise InputError(subject, [
-                Fault(f"{line.removeprefix(', ')}{': ' if line else ''}{part}{error.subject}: "
-                      f"{f.field}", f.value, f.allowed)
-                for line, f in zip(lines, error.faults, strict=True)
-            ]) from error  # fmt: skip
+            faults = []
+            for f in error.faults:
+                line = "" if isinstance(told, str) else told.line_below(keys, f.field)
+                place = f"{line.removeprefix(', ')}: " if line else ""
+                field = f"{place}{part}{error.subject}: {f.field}"
+                faults.append(Fault(field, f.value, f.allowed))
+            name = told if isinstance(told, str) else told.label
+            raise InputError(f"{self.folder / name}", faults) from error
 
     def clean(self, file: Toml) -> bool:
         """Finish a TOML file; whether it had no fault."""
@@ -155,7 +154,7 @@ class _Reader:
             f.fault(("laws",), laws, "a list of names, one for each day")
         if not self.clean(f):
             return None
-        with self.built("study.toml", "", f):
+        with self.built(f):
             return name, Clock(minutes / 60, tuple(hours), tuple(laws))
 
     def network(self) -> Network | None:
@@ -177,7 +176,7 @@ class _Reader:
         if not self.clean(f):
             return None
         if case:
-            with self.built("network/network.toml", "", f):
+            with self.built(f.label):  # the faults are of the case file
                 found = from_case(self.folder / "network" / case)
             index = {int(b): i for i, b in enumerate(found.bus_number)}
             strange = [b for b in chosen if b not in index]
@@ -344,13 +343,12 @@ class _Reader:
             return None
         found = []
         for k, (name, share, feeds, *told) in enumerate(rows):
-            place = ("vehicle/vehicle.toml", f"class {name}, ", f, "class", k)
             parts: list[Any] = []
             for kind, values in zip((Battery, Charger, WearLaw), told, strict=True):
-                with self.collected(), self.built(*place):
+                with self.collected(), self.built(f, "class", k, part=f"class {name}, "):
                     parts.append(kind(*values))
             if len(parts) == len(told):
-                with self.collected(), self.built(*place):
+                with self.collected(), self.built(f, "class", k, part=f"class {name}, "):
                     found.append(VehicleClass(name, share, parts[0], parts[1], parts[2], feeds))
         return tuple(found) if len(found) == size else None
 
@@ -371,11 +369,11 @@ class _Reader:
             ))  # fmt: skip
         if not self.clean(f):
             return None
-        with self.built("scenarios/scenarios.toml", "", f):
-            return tuple(
-                Scenario(n, cars, draws, share, samples, group, groups)
-                for n, cars, draws, share, groups in rows
-            )
+        found = []
+        for k, (n, cars, draws, share, groups) in enumerate(rows):
+            with self.collected(), self.built(f, "scenario", k):
+                found.append(Scenario(n, cars, draws, share, samples, group, groups))
+        return tuple(found) if len(found) == len(rows) else None
 
     def laws(self) -> dict[str, TripLaw] | None:
         if (self.folder / "trips" / "sessions.csv").exists():
@@ -415,12 +413,12 @@ class _Reader:
             )
         if not self.clean(f):
             return None
-        with self.built("trips/law.toml", "", f):
-            speed_bands = tuple(SpeedBand(*band) for band in bands)
-            return {
-                name: TripLaw(name=name, speed_bands=speed_bands, **common, **own)
-                for name, own in presets.items()
-            }
+        laws = {}
+        for name, own in presets.items():
+            with self.collected(), self.built(f, "presets", name):
+                speed_bands = tuple(SpeedBand(*band) for band in bands)
+                laws[name] = TripLaw(name=name, speed_bands=speed_bands, **common, **own)
+        return laws if len(laws) == len(presets) else None
 
     def cars(
         self, clock: Clock, network: Network, vehicles: tuple[VehicleClass, ...]

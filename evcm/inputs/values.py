@@ -198,15 +198,15 @@ class WearLaw:
 
     def __post_init__(self) -> None:
         c = Checks("wear")
-        low, high = self.storage_cost_range_usd_per_kwh
-        given = (low, high)
+        costs, slopes = self.storage_cost_range_usd_per_kwh, self.degradation_slope_range
         c.require(
-            0 <= low < high < np.inf, "storage_cost_range_usd_per_kwh", given, "0 <= low < high"
-        )
-        low, high = self.degradation_slope_range
+            0 <= costs[0] < costs[1] < np.inf, "storage_cost_range_usd_per_kwh", costs,
+            "0 <= low < high",
+        )  # fmt: skip
         c.require(
-            0 <= low <= high < np.inf, "degradation_slope_range", (low, high), "0 <= low <= high"
-        )
+            0 <= slopes[0] <= slopes[1] < np.inf, "degradation_slope_range", slopes,
+            "0 <= low <= high",
+        )  # fmt: skip
         c.done()
 
     def slope(self, storage_cost_usd_per_kwh: FloatArray) -> FloatArray:

@@ -191,29 +191,30 @@ class Toml:
     def line(self, *keys: str | int) -> str:
         """``, line 7`` of a key where it can be found in the text, else nothing."""
         name = next((k for k in reversed(keys) if isinstance(k, str)), "")
-        return self._line([k for k in keys[:-1] if isinstance(k, str)], [name], keys)
+        return self._line(keys, [k for k in keys[:-1] if isinstance(k, str)], [name])
 
     def line_below(self, keys: Sequence[str | int], field: str) -> str:
-        """The same of the first key in a table, or in one below it, that a field's words name."""
+        """The same of a key that a field's words name: in a table or below it, else at the top."""
         tables = [k for k in keys if isinstance(k, str)]
-        return self._line(tables, re.findall(r"\w+", field), keys, below=True)
+        names = re.findall(r"\w+", field)
+        return self._line(keys, tables, names, below=True) or self._line((), [], names)
 
     def _line(
-        self, tables: list[str], names: list[str], keys: Sequence[str | int], below: bool = False
+        self, keys: Sequence[str | int], tables: list[str], names: list[str], below: bool = False
     ) -> str:
-        index = next((k for k in keys if isinstance(k, int)), 0)
         table, section, seen = ".".join(tables), "", -1
+        at = next((i for i, k in enumerate(keys) if isinstance(k, int)), None)
+        array = None if at is None else ".".join(map(str, keys[:at]))  # [[class]], of one index
         key = re.compile(rf"\s*[\"']?({'|'.join(map(re.escape, names))})[\"']?\s*=")
         for number, line in enumerate(self.text.splitlines(), 1):
             head = re.match(r"\s*\[+\s*([\w.\-\"' ]+?)\s*\]+", line)
             if head:
                 section = head[1].replace('"', "").replace(" ", "")
-                seen += line.lstrip().startswith("[[")
-                if not below and section == ".".join([*tables, *names]):
-                    return f", line {number}"
-            inside = section == table or (below and f"{section}.".startswith(f"{table}."))
-            inside &= seen in (-1, index) or not tables
-            if (inside or (below and not tables)) and key.match(line):
+                seen += section == array and line.lstrip().startswith("[[")
+            here = at is None or seen == keys[at]
+            inside = section == table or (below and section.startswith(f"{table}."))
+            is_head = bool(head) and not below and section == ".".join([*tables, *names])
+            if here and (is_head or (inside and key.match(line))):
                 return f", line {number}"
         return ""
 
