@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from odd_problems import odd_problem
 from evcm import inputs
 from evcm.aggregator import load_problem, methods
 from evcm.aggregator.certificate import certify_plan
-from evcm.aggregator.interior.search import Event, Search
+from evcm.aggregator.interior import search as searching
+from evcm.aggregator.interior.search import Search
 from evcm.aggregator.interior.solve import one_blas_thread, solve_interior
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.problem import AggregatorProblem
@@ -76,7 +79,7 @@ def test_most_odd_problems_need_no_other_method() -> None:
 
 def test_threads_change_no_bit() -> None:
     problem = random_problem(7, vehicles=8, samples=5, periods=24)
-    traces: list[list[Event]] = [[], []]
+    traces: list[list[searching.Event]] = [[], []]
     one, three = (
         solve_interior(problem, 1e-4, threads=n, trace=trace)
         for n, trace in zip((1, 3), traces, strict=True)
@@ -89,24 +92,36 @@ def test_threads_change_no_bit() -> None:
 
 
 def test_searches_beside_each_other_leave_linear_algebra_on_one_thread() -> None:
-    libraries = one_blas_thread.libraries
+    """The first of two ends while the second runs, and gives back nothing that it still needs."""
+    problem = random_problem(7, vehicles=8, samples=5, periods=24)
+    second_runs, first_ended = Event(), Event()
+    seen: list[int] = []
 
-    def threads() -> list[int]:
-        found = libraries.lib_controllers
-        return [lib.num_threads for lib in found if lib.user_api == "blas"]
+    def second_is_there(*_: float) -> None:
+        assert second_runs.wait(120)
 
-    before = libraries.limit(limits=2, user_api="blas")
+    def look_when_alone(*_: float) -> None:
+        second_runs.set()
+        assert first_ended.wait(120)
+        seen.extend(one_blas_thread.threads())
+
+    before = one_blas_thread.threads()
+    one_blas_thread.set_threads([2] * len(before))
     try:
-        outside = threads()
+        outside = one_blas_thread.threads()
         assert 2 in outside  # a library built for one thread keeps to one
-        with one_blas_thread:
-            assert set(threads()) == {1}
-            with one_blas_thread:
-                assert set(threads()) == {1}
-            assert set(threads()) == {1}  # the inner one has not given it back
-        assert threads() == outside
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(solve_interior, problem, 1e-4, progress=second_is_there)
+            first.add_done_callback(lambda _: first_ended.set())
+            while not one_blas_thread.searches:
+                assert not first.done()
+            second = pool.submit(solve_interior, problem, 1e-4, progress=look_when_alone)
+            plans = first.result(), second.result()
+        assert set(seen) == {1}
+        assert one_blas_thread.threads() == outside
+        np.testing.assert_array_equal(plans[0].charge_kw, plans[1].charge_kw)
     finally:
-        before.restore_original_limits()
+        one_blas_thread.set_threads(before)
 
 
 def test_progress_closes_in_and_a_time_limit_is_told() -> None:

@@ -27,7 +27,7 @@ from evcm import compiled as nb
 from evcm.arrays import BoolArray, FloatArray, IntArray
 
 JIT: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
-"""No fast-math: it gains nothing here, and may order a sum by where its arrays lie in memory."""
+"""No fast-math: it gains nothing here, and leaves the order of a sum to the compiler."""
 TINY = 1e-14
 PRIMAL = 1e-6
 """Regularisation of levels, charge and discharge: flat faces would cancel all digits."""

@@ -112,23 +112,37 @@ class _OneBlasThread:
 
     def __init__(self) -> None:
         self.lock, self.searches = Lock(), 0
-        self.limit: Any = None
+        self.before: list[int] = []
 
     @cached_property
-    def libraries(self) -> ThreadpoolController:
-        return ThreadpoolController()
+    def libraries(self) -> list[Any]:
+        found = ThreadpoolController().lib_controllers
+        return [library for library in found if library.user_api == "blas"]
+
+    def threads(self) -> list[int]:
+        """Threads of each library."""
+        return [library.num_threads for library in self.libraries]
+
+    def set_threads(self, threads: list[int]) -> None:
+        """Set them from any thread: threadpoolctl lets only the first that did."""
+        for library, number in zip(self.libraries, threads, strict=True):
+            release = getattr(library, "clear_controlling_thread", lambda **_: None)
+            release(force=True)
+            library.set_num_threads(number)
+            release(force=True)
 
     def __enter__(self) -> None:
         with self.lock:
             if self.searches == 0:
-                self.limit = self.libraries.limit(limits=1, user_api="blas")
+                self.before = self.threads()
+                self.set_threads([1] * len(self.before))
             self.searches += 1
 
     def __exit__(self, *_: object) -> None:
         with self.lock:
             self.searches -= 1
             if self.searches == 0:
-                self.limit.restore_original_limits()
+                self.set_threads(self.before)
 
 
 one_blas_thread = _OneBlasThread()
