@@ -11,6 +11,7 @@ import numpy as np
 
 from evcm import compiled as nb
 from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.visits import Int32Array
 from evcm.arrays import FloatArray
 from evcm.errors import Checks
 from evcm.paper import implements
@@ -95,7 +96,10 @@ class AggregatorPlan:
 
 
 @nb.njit(cache=True)
-def _wear_kernel(soc, vehicle, sample, start, length, arrival, wear, out):  # type: ignore[no-untyped-def]
+def _wear_kernel(
+    soc: FloatArray, vehicle: Int32Array, sample: Int32Array, start: Int32Array,
+    length: Int32Array, arrival: FloatArray, wear: FloatArray, out: FloatArray,
+) -> None:  # fmt: skip
     periods = soc.shape[0]
     for i in range(vehicle.size):
         v, n = vehicle[i], sample[i]
@@ -114,7 +118,11 @@ def _wear_kernel(soc, vehicle, sample, start, length, arrival, wear, out):  # ty
 
 
 @nb.njit(cache=True)
-def _soc_kernel(charge, discharge, soc, vehicle, sample, start, length, arrival, dt, efficiency):  # type: ignore[no-untyped-def]
+def _soc_kernel(
+    charge: FloatArray, discharge: FloatArray, soc: FloatArray, vehicle: Int32Array,
+    sample: Int32Array, start: Int32Array, length: Int32Array, arrival: FloatArray, dt: float,
+    efficiency: FloatArray,
+) -> None:  # fmt: skip
     periods = soc.shape[0]
     for i in range(vehicle.size):
         v, n = vehicle[i], sample[i]

@@ -59,7 +59,7 @@ class Visits:
 
 
 @nb.njit(cache=True)
-def _count(available):  # type: ignore[no-untyped-def]
+def _count(available: BoolArray) -> Int32Array:
     periods, vehicles, samples = available.shape
     counts = np.zeros((vehicles, samples), np.int32)
     for t in range(periods):
@@ -75,7 +75,11 @@ def _count(available):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def _fill(available, travelling, energy, departure, vehicle, sample, start, length, arrival):  # type: ignore[no-untyped-def]
+def _fill(
+    available: BoolArray, travelling: BoolArray, energy: FloatArray, departure: FloatArray,
+    vehicle: Int32Array, sample: Int32Array, start: Int32Array, length: Int32Array,
+    arrival: FloatArray,
+) -> None:  # fmt: skip
     periods, vehicles, samples = available.shape
     i = 0
     for v in range(vehicles):

@@ -10,6 +10,8 @@ import typer
 from evcm.cli.common import InputsFolder, which_cases, which_inputs
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from evcm.trips.montecarlo import MonteCarlo
 
 
@@ -76,7 +78,7 @@ def _law(result: MonteCarlo) -> str:
     return "none" if result.law is None else result.law.name
 
 
-def _show(result, table) -> None:  # type: ignore[no-untyped-def]
+def _show(result: MonteCarlo, table: pd.DataFrame) -> None:
     """Print one scenario's extremes and its part of Table 1."""
     from rich.console import Console
     from rich.table import Table
@@ -99,8 +101,8 @@ def _show(result, table) -> None:  # type: ignore[no-untyped-def]
             row["departures", "max"], row["arrivals", "max"],
         ]  # fmt: skip
         show.add_row(str(bus), *(f"{c:.0f}" for c in cells))
-    total = mine.groupby("side")[["departures", "arrivals"]].sum()
-    show.add_row("all", *(f"{total.loc[a, b]:.0f}" for a in ("min", "max") for b in total.columns))
+    total = mine.groupby("side")[["departures", "arrivals"]].sum().loc[["min", "max"]]
+    show.add_row("all", *(f"{sum_:.0f}" for sum_ in total.to_numpy(float).ravel()))
     Console().print(show)
 
 

@@ -137,10 +137,13 @@ def make_chains(problem: AggregatorProblem, segments: Segments, units: Units) ->
 
 
 @nb.njit(**JIT)
-def _price(  # type: ignore[no-untyped-def]  # pragma: no cover
-    n, sample, first, length, arrival, end, kind, weight, wear, up, down, low, high, step_up,
-    step_down, buy, sell, feeds, out, fed,
-):  # fmt: skip
+def _price(  # pragma: no cover
+    n: int, sample: IntArray, first: IntArray, length: IntArray, arrival: FloatArray,
+    end: FloatArray, kind: IntArray, weight: FloatArray, wear: FloatArray, up: FloatArray,
+    down: FloatArray, low: FloatArray, high: FloatArray, step_up: FloatArray,
+    step_down: FloatArray, buy: FloatArray, sell: FloatArray, feeds: BoolArray, out: FloatArray,
+    fed: FloatArray,
+) -> None:  # fmt: skip
     """Least cost of a sample's segments at prices of A and B into out[n], kWh fed back into fed."""
     T = buy.shape[1]
     soc, p, q, b, s = np.empty(T), np.empty(T), np.empty(T), np.empty(T), np.empty(T)

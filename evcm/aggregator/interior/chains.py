@@ -129,17 +129,19 @@ def each_sample(
 
 
 @nb.njit(**JIT)
-def factor(lo, hi, T, C, s, w, A):  # type: ignore[no-untyped-def]  # pragma: no cover
+def factor(  # pragma: no cover
+    lo: int, hi: int, T: int, C: Chains, s: Levels, w: Work, A: FloatArray,
+) -> None:  # fmt: skip
     """LDL' of every chain's matrix, and the response A (N, 2T, 2T) of the totals to prices."""
     for n in range(lo, hi):
         S4 = w.S[n]
         S4[:] = 0.0
         row, cu, gu = np.empty(T), np.empty(T), np.empty(T)
-        lo, hi, X, c, g = C.low, C.high, s.X, s.c, s.g
+        low, high, X, c, g = C.low, C.high, s.X, s.c, s.g
         ia, ib, ic, ig, icu, igu = w.inv[0], w.inv[1], w.inv[2], w.inv[3], w.inv[4], w.inv[5]
         D, Lo, theta_x, tc, tg, cq = w.D, w.Lo, w.theta_x, w.tc, w.tg, w.cq
         for i in range(C.offset[C.of_sample[n]], C.offset[C.of_sample[n + 1]]):
-            p, q = 1.0 / max(X[i] - lo[i], TINY), 1.0 / max(hi[i] - X[i], TINY)
+            p, q = 1.0 / max(X[i] - low[i], TINY), 1.0 / max(high[i] - X[i], TINY)
             ia[i], ib[i] = p, q
             theta_x[i] = 1.0 / (s.zl[i] * p + s.zu[i] * q + PRIMAL)
             ic[i], ig[i] = 1.0 / c[i], 1.0 / g[i]
@@ -211,7 +213,7 @@ def factor(lo, hi, T, C, s, w, A):  # type: ignore[no-untyped-def]  # pragma: no
 
 
 @nb.njit(**JIT)
-def _fold(S4, A):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _fold(S4: FloatArray, A: FloatArray) -> None:  # pragma: no cover
     """Symmetric A (2T, 2T), rows A_t and B_t in turn, from the parts above the diagonal."""
     T = S4.shape[1]
     A[:] = 0.0
@@ -236,7 +238,9 @@ def _fold(S4, A):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def right_side(lo, hi, T, C, s, w, eta, sm):  # type: ignore[no-untyped-def]  # pragma: no cover
+def right_side(  # pragma: no cover
+    lo: int, hi: int, T: int, C: Chains, s: Levels, w: Work, eta: FloatArray, sm: float,
+) -> None:  # fmt: skip
     """Right sides of a chain's Newton system; h = M^-1 h0, and k (N, 2T) for the totals."""
     for n in range(lo, hi):
         X, c, g, nu = s.X, s.c, s.g, s.nu
@@ -288,7 +292,10 @@ def right_side(lo, hi, T, C, s, w, eta, sm):  # type: ignore[no-untyped-def]  # 
 
 
 @nb.njit(**JIT)
-def back(lo, hi, T, C, s, w, deta, sm, e):  # type: ignore[no-untyped-def]  # pragma: no cover
+def back(  # pragma: no cover
+    lo: int, hi: int, T: int, C: Chains, s: Levels, w: Work, deta: FloatArray, sm: float,
+    e: Levels,
+) -> None:  # fmt: skip
     """Directions e of all chain variables; largest steps into reach[0] (primal), reach[1]."""
     for n in range(lo, hi):
         rp, rd = 1e-300, 1e-300
@@ -346,7 +353,9 @@ def back(lo, hi, T, C, s, w, deta, sm, e):  # type: ignore[no-untyped-def]  # pr
 
 
 @nb.njit(**JIT)
-def products(lo, hi, C, s, w, e, ap, ad):  # type: ignore[no-untyped-def]  # pragma: no cover
+def products(  # pragma: no cover
+    lo: int, hi: int, C: Chains, s: Levels, w: Work, e: Levels, ap: float, ad: float,
+) -> None:  # fmt: skip
     """Complementarity after a trial step into reach[2]; second-order products."""
     for n in range(lo, hi):
         total = 0.0
@@ -369,7 +378,10 @@ def products(lo, hi, C, s, w, e, ap, ad):  # type: ignore[no-untyped-def]  # pra
 
 
 @nb.njit(**JIT)
-def step(lo, hi, T, C, s, w, e, ap, ad, total):  # type: ignore[no-untyped-def]  # pragma: no cover
+def step(  # pragma: no cover
+    lo: int, hi: int, T: int, C: Chains, s: Levels, w: Work, e: Levels, ap: float, ad: float,
+    total: FloatArray,
+) -> None:  # fmt: skip
     """Take a step; totals A, B (N, 2T); complementarity into reach[2], wear into reach[3]."""
     for n in range(lo, hi):
         comp, worn, out = 0.0, 0.0, total[n]

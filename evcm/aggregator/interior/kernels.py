@@ -101,7 +101,9 @@ class Scratch(NamedTuple):
 
 
 @nb.njit(**JIT)
-def factor(T, N, rows, d, s, x, A):  # type: ignore[no-untyped-def]  # pragma: no cover
+def factor(  # pragma: no cover
+    T: int, N: int, rows: Rows, d: MarketData, s: State, x: Scratch, A: FloatArray,
+) -> None:  # fmt: skip
     """Eliminate the rows of every (t, n), and points; adds to A (N, 2T, 2T)."""
     BN, Ni, QF, om = np.empty((2, R)), np.empty((R, R)), np.empty(R), np.empty(R)
     x.FQF[:] = 0.0
@@ -209,7 +211,10 @@ def factor(T, N, rows, d, s, x, A):  # type: ignore[no-untyped-def]  # pragma: n
 
 
 @nb.njit(**JIT)
-def border(T, N, rows, d, x, start, Ainv, K):  # type: ignore[no-untyped-def]  # pragma: no cover
+def border(  # pragma: no cover
+    T: int, N: int, rows: Rows, d: MarketData, x: Scratch, start: IntArray, Ainv: FloatArray,
+    K: FloatArray,
+) -> None:  # fmt: skip
     """The border's matrix: G' A^-1 G, and each period's own entries."""
     K[:] = 0.0
     w = x.G.shape[3]
@@ -253,7 +258,7 @@ def border(T, N, rows, d, x, start, Ainv, K):  # type: ignore[no-untyped-def]  #
 
 
 @nb.njit(**JIT)
-def totals(T, N, d, s, x):  # type: ignore[no-untyped-def]  # pragma: no cover
+def totals(T: int, N: int, d: MarketData, s: State, x: Scratch) -> None:  # pragma: no cover
     """P and, in blocks, E of the weights."""
     for t in range(T):
         P = 0.0
@@ -270,7 +275,10 @@ def totals(T, N, d, s, x):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def measure(T, N, rows, d, s, x, total, eta, found):  # type: ignore[no-untyped-def]  # pragma: no cover
+def measure(  # pragma: no cover
+    T: int, N: int, rows: Rows, d: MarketData, s: State, x: Scratch, total: FloatArray,
+    eta: FloatArray, found: FloatArray,
+) -> None:  # fmt: skip
     """Prices eta of the totals; found = complementarity, residual, objective of the market."""
     comp, worst, cost = 0.0, 0.0, 0.0
     for t in range(T):
@@ -315,7 +323,10 @@ def measure(T, N, rows, d, s, x, total, eta, found):  # type: ignore[no-untyped-
 
 
 @nb.njit(**JIT)
-def right_side(T, N, rows, d, s, x, k, total, sm):  # type: ignore[no-untyped-def]  # pragma: no cover
+def right_side(  # pragma: no cover
+    T: int, N: int, rows: Rows, d: MarketData, s: State, x: Scratch, k: FloatArray,
+    total: FloatArray, sm: float,
+) -> None:  # fmt: skip
     """Right sides f of the rows, and kk = k + R f of the totals."""
     z = x.second
     for t in range(T):
@@ -373,9 +384,10 @@ def right_side(T, N, rows, d, s, x, k, total, sm):  # type: ignore[no-untyped-de
 
 
 @nb.njit(**JIT)
-def border_right_side(  # type: ignore[no-untyped-def]  # pragma: no cover
-    T, N, rows, d, s, x, start, Ak, out
-):
+def border_right_side(  # pragma: no cover
+    T: int, N: int, rows: Rows, d: MarketData, s: State, x: Scratch, start: IntArray,
+    Ak: FloatArray, out: FloatArray,
+) -> None:  # fmt: skip
     """The border's right side."""
     for t in range(T):
         c0, c1, b, e = d.corner[t], d.corner[t + 1], start[t], start[t + 1]
@@ -412,7 +424,9 @@ def border_right_side(  # type: ignore[no-untyped-def]  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def totals_right_side(T, N, x, start, db, right):  # type: ignore[no-untyped-def]  # pragma: no cover
+def totals_right_side(  # pragma: no cover
+    T: int, N: int, x: Scratch, start: IntArray, db: FloatArray, right: FloatArray,
+) -> None:  # fmt: skip
     """Right side of the totals (N, 2T) once the border's direction `db` is known."""
     for n in range(N):
         for t in range(T):
@@ -424,7 +438,10 @@ def totals_right_side(T, N, x, start, db, right):  # type: ignore[no-untyped-def
 
 
 @nb.njit(**JIT)
-def back(T, N, rows, d, s, x, start, db, deta, sm, e):  # type: ignore[no-untyped-def]  # pragma: no cover
+def back(  # pragma: no cover
+    T: int, N: int, rows: Rows, d: MarketData, s: State, x: Scratch, start: IntArray,
+    db: FloatArray, deta: FloatArray, sm: float, e: State,
+) -> tuple[float, float]:  # fmt: skip
     """Directions e of the market; returns the largest primal and dual steps, inverted."""
     z = x.second
     rp, rd = 1e-300, 1e-300
@@ -502,7 +519,10 @@ def back(T, N, rows, d, s, x, start, db, deta, sm, e):  # type: ignore[no-untype
 
 
 @nb.njit(**JIT)
-def products(T, N, rows, d, s, x, e, ap, ad):  # type: ignore[no-untyped-def]  # pragma: no cover
+def products(  # pragma: no cover
+    T: int, N: int, rows: Rows, d: MarketData, s: State, x: Scratch, e: State, ap: float,
+    ad: float,
+) -> float:  # fmt: skip
     """Complementarity after a trial step; second-order products into x.second."""
     z, total = x.second, 0.0
     for c in range(s.m.size):
@@ -545,7 +565,7 @@ def invert(lo: int, hi: int, A: FloatArray, good: BoolArray) -> None:
 
 
 @nb.njit(**JIT)
-def mirror(lo, hi, A):  # type: ignore[no-untyped-def]  # pragma: no cover
+def mirror(lo: int, hi: int, A: FloatArray) -> None:  # pragma: no cover
     """Copy one triangle of each matrix onto the other."""
     for n in range(lo, hi):
         for i in range(A.shape[1]):

@@ -91,10 +91,11 @@ def _returned(problem: AggregatorProblem) -> float:
 
 
 @nb.njit(**JIT)
-def _reach(  # type: ignore[no-untyped-def]  # pragma: no cover
-    sample, start, length, arrival, end, ring, up, down, low, high, most_up, most_down,
-    fed, taken,
-):  # fmt: skip
+def _reach(  # pragma: no cover
+    sample: IntArray, start: IntArray, length: IntArray, arrival: FloatArray, end: FloatArray,
+    ring: BoolArray, up: FloatArray, down: FloatArray, low: FloatArray, high: FloatArray,
+    most_up: FloatArray, most_down: FloatArray, fed: FloatArray, taken: FloatArray,
+) -> None:  # fmt: skip
     T = fed.shape[0]
     for i in range(sample.size):
         for j in range(length[i]):
@@ -159,7 +160,10 @@ def make_rows(problem: AggregatorProblem, units: Units) -> Rows:
 
 
 @nb.njit(**JIT)
-def _hull(x, price_a, weight, price, low, high, is_open, shift, ys, fs):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _hull(  # pragma: no cover
+    x: float, price_a: float, weight: float, price: FloatArray, low: FloatArray,
+    high: FloatArray, is_open: BoolArray, shift: float, ys: FloatArray, fs: FloatArray,
+) -> int:  # fmt: skip
     """Lower hull of weight (λ_b - λ_a)(y - x) + shift over ends of open steps; its size."""
     n = 0
     for b in range(price.size):
@@ -183,7 +187,11 @@ def _hull(x, price_a, weight, price, low, high, is_open, shift, ys, fs):  # type
 
 
 @nb.njit(**JIT)
-def _corners(steps, probability, block, near, centre, corner, x, cost, point, y, f, e_cost):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _corners(  # pragma: no cover
+    steps: Steps, probability: FloatArray, block: BoolArray, near: int, centre: IntArray,
+    corner: IntArray, x: FloatArray, cost: FloatArray, point: IntArray, y: FloatArray,
+    f: FloatArray, e_cost: FloatArray,
+) -> tuple[int, int]:  # fmt: skip
     """Fill corners and points of all periods; returns their numbers."""
     T, N, S = steps.real.shape
     ys, fs = np.empty(2 * S + 2), np.empty(2 * S + 2)
@@ -319,9 +327,11 @@ def read(
 
 
 @nb.njit(cache=True)
-def least_by_step(  # type: ignore[no-untyped-def]  # pragma: no cover
-    price, probability, a_low, a_high, b_low, b_high, a_ok, b_ok, q, r, value_a, value_b
-):
+def least_by_step(  # pragma: no cover
+    price: FloatArray, probability: FloatArray, a_low: FloatArray, a_high: FloatArray,
+    b_low: FloatArray, b_high: FloatArray, a_ok: BoolArray, b_ok: BoolArray, q: FloatArray,
+    r: FloatArray, value_a: FloatArray, value_b: FloatArray,
+) -> None:  # fmt: skip
     """Least of cost + q P + Σ_n r_n E_n in each period, with each step enforced in turn.
 
     With the steps given, the expression is linear in every E_n, and after minimising over E_n it is

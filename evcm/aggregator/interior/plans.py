@@ -15,7 +15,7 @@ from evcm.aggregator.interior.program import Answer
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.storage import CYCLIC
-from evcm.arrays import FloatArray
+from evcm.arrays import BoolArray, FloatArray
 
 SHORT_MW = 8e-7
 """How far a plan may miss a limit (the certificate allows 1e-6 MW)."""
@@ -36,7 +36,11 @@ class Candidate(NamedTuple):
 
 
 @nb.njit(**JIT)
-def _walk(n, T, C, X, c, g, power, feeds, x, A, B, both, spare, worn):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _walk(  # pragma: no cover
+    n: int, T: int, C: Chains, X: FloatArray, c: FloatArray, g: FloatArray, power: FloatArray,
+    feeds: BoolArray, x: FloatArray, A: FloatArray, B: FloatArray, both: FloatArray,
+    spare: FloatArray, worn: FloatArray,
+) -> None:  # fmt: skip
     """Levels kept to their bounds; totals of net changes, of what is done at once, plug room."""
     total = 0.0
     for q in range(C.of_sample[n], C.of_sample[n + 1]):
