@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from functools import cache
 
@@ -117,10 +118,25 @@ def test_the_median_has_its_interval():
     x = np.r_[np.arange(1000.0, 1099.0), np.inf]
     found = hosting.first_count(x)
     assert found["median"] == 1050.0
-    assert found["median_low"] == 1040.0
+    assert found["median_low"] == 1039.0
     assert found["median_high"] == 1060.0
     assert found["p05"] == 1005.0
     assert found["p95"] == 1095.0
+
+
+@pytest.mark.parametrize("draws", [4, 5, 6, 8, 9, 40, 101])
+def test_the_interval_holds_the_median_with_the_chance_it_says(draws):
+    """By hand: of n days k lie below the median with a chance of (n choose k) / 2^n."""
+    found = hosting.first_count(np.arange(draws, dtype=float))
+    if draws < 6:
+        assert np.isnan(found["median_low"])
+        assert np.isnan(found["median_high"])
+        return
+    below, above = int(found["median_low"]), int(found["median_high"])
+    assert above == draws - 1 - below
+    chance = sum(math.comb(draws, k) for k in range(below + 1, above + 1)) / 2**draws
+    narrower = sum(math.comb(draws, k) for k in range(below + 2, above)) / 2**draws
+    assert narrower < 0.95 <= chance
 
 
 def test_the_largest_fleet_is_the_edge_of_what_a_cap_carries():

@@ -63,8 +63,9 @@ def hosting(
 
     own = tuple(range(1, seeds + 1))
     told, few = which_inputs(inputs), min(20, days)
-    grid = replace(grid_for(told), seeds=own, capped_seeds=own[:4], days=days, curve_days=few,
-                   outage_days=few)  # fmt: skip
+    grid = grid_for(told)
+    grid = replace(grid, seeds=own, capped_seeds=own[: len(grid.capped_seeds)], days=days,
+                   curve_days=few, outage_days=few)  # fmt: skip
     if counts is not None:
         asked = _numbers(counts, "--counts")
         grid = replace(grid, counts=asked, sweep_counts=asked)

@@ -77,8 +77,10 @@ def number(value: float, language: str = "en", decimals: int = 0) -> str:
 def interval(
     value: float, low: float, high: float, language: str = "en", decimals: int = 0
 ) -> str:  # fmt: skip
-    """A value with its interval: ``912 (834 to 960)``, or ``912 (de 834 a 960)``."""
+    """A value with its interval: ``912 (834 to 960)``, or ``912 (de 834 a 960)``; alone if NaN."""
     first, least, most = (number(x, language, decimals) for x in (value, low, high))
+    if low != low:
+        return first
     return f"{first} (de {least} a {most})" if language == "es" else f"{first} ({least} to {most})"
 
 

@@ -229,11 +229,17 @@ def _hosted(r: Results) -> Iterator[str]:
         if row["median"] < float("inf"):
             yield (
                 f"Hosting, {row['regime']}: half of the {row['draws']} draws run short from "
-                f"{row['median']:,.0f} cars on (95 % interval of the median "
-                f"{row['median_low']:,.0f} to {row['median_high']:,.0f}); limit: {row['limit']}."
+                f"{row['median']:,.0f} cars on ({_sure(row)}); limit: {row['limit']}."
             )
         else:
             yield f"Hosting, {row['regime']}: half of the draws are served at all counts tried."
+
+
+def _sure(row: dict[Hashable, Any]) -> str:
+    if row["median_low"] != row["median_low"]:
+        return "too few draws for a 95 % interval of the median"
+    low, high = row["median_low"], row["median_high"]
+    return f"95 % interval of the median {low:,.0f} to {high:,.0f}"
 
 
 def figures(r: Results) -> Iterator[go.Figure]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import bdtr
 
 from evcm.arrays import FloatArray
 from evcm.coordination.regimes import RULES
@@ -67,7 +68,7 @@ class Grid:
     most_slow: int = 15_000
     seeds: tuple[int, ...] = tuple(range(1, 41))
     threshold_range: tuple[int, int] = (4000, 10_400)
-    capped_seeds: tuple[int, ...] = (1, 2, 3, 4)
+    capped_seeds: tuple[int, ...] = tuple(range(1, 9))
     sweep_counts: tuple[int, ...] = (8000, 15_000, 30_000)
     sweep_charger_kw: tuple[float, ...] = (22.0,)
     sweep_v2g_share: tuple[float, ...] = (0.25, 0.5)
@@ -365,19 +366,19 @@ def _uncontrolled(
 def first_count(first_cars: FloatArray) -> dict[str, float]:
     """The count at which NSE first appears: median over days, its 95 % interval, and the spread.
 
-    `median`, `median_low`, `median_high`: the median day and its distribution-free interval from
-    order statistics; `p05`, `p95`: the range that 90 % of the days fall in.
+    `median`, `median_low`, `median_high`: the median day and its distribution-free interval, two
+    order statistics that the median lies between with a chance of at least 95 %; NaN below six
+    days, which have none. `p05`, `p95`: the range that 90 % of the days fall in.
     """
     x = np.sort(np.asarray(first_cars, float))
-    half = 0.98 * np.sqrt(x.size)
-    low = int(max(0, np.floor(x.size / 2 - half)))
-    high = int(min(x.size - 1, np.ceil(x.size / 2 + half)))
+    outside = int((bdtr(np.arange(x.size), x.size, 0.5) <= 0.025).sum())  # at either end
+    low, high = (x[outside - 1], x[-outside]) if outside else (np.nan, np.nan)
 
     def at(share: float) -> float:
         return float(x[min(x.size - 1, int(share * x.size))])
 
     return {
-        "median": at(0.5), "median_low": float(x[low]), "median_high": float(x[high]),
+        "median": at(0.5), "median_low": float(low), "median_high": float(high),
         "p05": at(0.05), "p95": at(0.95),
     }  # fmt: skip
 
