@@ -368,11 +368,12 @@ def test_methods_are_checked_and_options_choose_the_model() -> None:
         solve(p, "guess")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="gap"):
         solve(p, "model", gap=0.0)
-    method, reason = choose_method(p.with_options(risk_weight=0.5), "interior")
+    own = PriceSeries(np.full(p.periods, 0.02), np.full(p.periods, 0.03))
+    method, reason = choose_method(p.with_options(price=own), "interior")
     assert method == "model"
-    assert "CVaR" in reason
-    plan = solve(p.with_options(risk_weight=0.5), "auto", gap=1e-3)
-    assert "CVaR" in plan.status
+    assert "prices of their own" in reason
+    plan = solve(p.with_options(price=own), "auto", gap=1e-3)
+    assert "prices of their own" in plan.status
     assert solve(p, "model").method == "model"
 
 

@@ -48,7 +48,6 @@ def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
     pairs = {*zip(k.charge_efficiency[k.feeds_in], k.discharge_efficiency[k.feeds_in],
                   strict=True)}  # fmt: skip
     lacking = {
-        "CVaR": problem.risk_weight > 0,
         "feeding cars of different efficiencies": len(pairs) > 1,
         "real-time prices of their own": isinstance(price, PriceSeries) and not price.one_price,
     }

@@ -34,7 +34,8 @@ class Rows(NamedTuple):
 class MarketData(NamedTuple):
     """Corners (S) sorted by period, points (K) by corner and sample, bounds and costs of E (T, N).
 
-    `corner` (T + 1) and `point` (S N + 1) are offsets; `block` tells periods with points.
+    `corner` (T + 1) and `point` (S N + 1) are offsets; `block` tells periods with points. `least`
+    (T, N) is the least multiplier of the two rows of (10).
     """
 
     corner: IntArray
@@ -47,6 +48,7 @@ class MarketData(NamedTuple):
     e_low: FloatArray
     e_high: FloatArray
     e_cost: FloatArray
+    least: FloatArray
 
 
 class State(NamedTuple):
@@ -371,7 +373,9 @@ def right_side(  # pragma: no cover
                 rho = rows.ab[i, 0] * A + rows.ab[i, 1] * B + rows.w[i] * W + rows.p[i] * P
                 if i < R - 1:
                     s_ = s.s[t, n, i]
-                    rho += s_ + x.ts[t, n, i] * ((sm - z.s[t, n, i]) / s_ - s.y[t, n, i])
+                    least = d.least[t, n] if i < 2 else 0.0
+                    y = s.y[t, n, i] - least
+                    rho += s_ + x.ts[t, n, i] * ((sm - z.s[t, n, i]) / s_ - y)
                     rho -= rows.limit[t, n, i]
                 else:
                     rho -= E + e0
@@ -464,7 +468,8 @@ def back(  # pragma: no cover
                 if k < R - 1:
                     q += rows.p[k] * v
                     s_, z_ = s.s[t, n, k], s.zs[t, n, k]
-                    ds = x.ts[t, n, k] * ((sm - z.s[t, n, k]) / s_ - s.y[t, n, k] - v)
+                    y = s.y[t, n, k] - (d.least[t, n] if k < 2 else 0.0)
+                    ds = x.ts[t, n, k] * ((sm - z.s[t, n, k]) / s_ - y - v)
                     dz = (sm - z.s[t, n, k] - z_ * ds) / s_ - z_
                     e.s[t, n, k], e.zs[t, n, k] = ds, dz
                     rp, rd = max(rp, -ds / s_), max(rd, -dz / z_)

@@ -9,6 +9,13 @@ and the second term is never negative where prices do not decrease with load. Wi
 is a function of P alone: its convex envelope is spanned by *corners*, the ends of the steps. In a
 period with a *block*, each corner (a, x) carries for every sample the convex hull of the points
 (y, π_n (λ_b - λ_a)(y - x)) at the ends y of its steps b: together the convex hull of all choices.
+
+Costs of samples may count by other weights ρ than their probabilities, as under a risk measure
+(`risk`). With the *tilt* ρ - π, real-time trade costs Σ_n ρ_n λ_{b_n} d_n, so that
+
+    λ_a P + Σ_n [π_n (λ_{b_n} - λ_a) + (ρ_n - π_n) λ_{b_n}] (E_n - P).
+
+Only blocks take that, or periods whose steps are all fixed.
 """
 
 from __future__ import annotations
@@ -36,7 +43,9 @@ class Steps(NamedTuple):
     """Steps that each period can reach, at most S of them, in units.
 
     `price` (T, S); ranges of P (T, S) and of E (T, N, S) in each step; `day` and `real` mask the
-    steps that are open: branching and fixing only ever close them.
+    steps that are open: branching and fixing only ever close them. `tilt` (N,) is by how much
+    costs of a sample weigh more than its probability; it sums to zero. `toll` (T, N) is a price of
+    |E - P| in blocks, taken back by what (10) lets cars trade.
     """
 
     price: FloatArray
@@ -46,6 +55,8 @@ class Steps(NamedTuple):
     real_high: FloatArray
     day: BoolArray
     real: BoolArray
+    tilt: FloatArray
+    toll: FloatArray
 
     def only(self, day: BoolArray, real: BoolArray) -> Steps:
         """The same market with fewer steps open."""
@@ -134,7 +145,8 @@ def find_steps(problem: AggregatorProblem, segments: Segments, units: Units) -> 
     scale = 1000.0 * problem.period_h * units.mw / units.usd
     return Steps(
         price * scale, a_low / units.mw, a_high / units.mw, b_low / units.mw, b_high / units.mw,
-        fresh & (a_low <= a_high), fresh[:, None] & (b_low <= b_high),
+        fresh & (a_low <= a_high), fresh[:, None] & (b_low <= b_high), np.zeros(problem.samples),
+        np.zeros((problem.periods, problem.samples)),
     )  # fmt: skip
 
 
@@ -161,17 +173,19 @@ def make_rows(problem: AggregatorProblem, units: Units) -> Rows:
 
 @nb.njit(**JIT)
 def _hull(  # pragma: no cover
-    x: float, price_a: float, weight: float, price: FloatArray, low: FloatArray,
-    high: FloatArray, is_open: BoolArray, shift: float, ys: FloatArray, fs: FloatArray,
+    x: float, price_a: float, weight: float, tilt: float, toll: float, price: FloatArray,
+    low: FloatArray, high: FloatArray, is_open: BoolArray, ys: FloatArray, fs: FloatArray,
 ) -> int:  # fmt: skip
-    """Lower hull of weight (λ_b - λ_a)(y - x) + shift over ends of open steps; its size."""
+    """Lower hull of (weight (λ_b - λ_a) + tilt λ_b)(y - x) + toll |y - x| over ends of open steps;
+    its size.
+    """
     n = 0
     for b in range(price.size):
         if not is_open[b]:
             continue
         for side in range(2):
             y = low[b] if side == 0 else high[b]
-            f = weight * (price[b] - price_a) * (y - x) + shift
+            f = (weight * (price[b] - price_a) + tilt * price[b]) * (y - x) + toll * abs(y - x)
             if n > 0 and y <= ys[n - 1] + 1e-12:
                 if f < fs[n - 1]:
                     n -= 1
@@ -213,9 +227,9 @@ def _corners(  # pragma: no cover
                     for n in range(N):
                         point[c * N + n] = k
                         size = _hull(
-                            x[c], steps.price[t, a], probability[n], steps.price[t],
-                            steps.real_low[t, n], steps.real_high[t, n], steps.real[t, n], 0.0,
-                            ys, fs,
+                            x[c], steps.price[t, a], probability[n], steps.tilt[n],
+                            steps.toll[t, n], steps.price[t], steps.real_low[t, n],
+                            steps.real_high[t, n], steps.real[t, n], ys, fs,
                         )  # fmt: skip
                         for i in range(size):
                             y[k + i], f[k + i] = ys[i], fs[i]
@@ -238,6 +252,7 @@ def _corners(  # pragma: no cover
                 for s in range(S):
                     if steps.real[t, n, s]:
                         e_cost[t, n] = probability[n] * (steps.price[t, s] - price)
+                        e_cost[t, n] += steps.tilt[n] * steps.price[t, s]
                 both += e_cost[t, n]
             lo, hi = steps.day_low[t, a], steps.day_high[t, a]
             for side in range(2 if hi - lo > 1e-9 else 1):
@@ -248,8 +263,8 @@ def _corners(  # pragma: no cover
                 c += 1
         else:
             size = _hull(
-                0.0, 0.0, 1.0, steps.price[t], steps.day_low[t], steps.day_high[t], steps.day[t],
-                0.0, ys, fs,
+                0.0, 0.0, 1.0, 0.0, 0.0, steps.price[t], steps.day_low[t], steps.day_high[t],
+                steps.day[t], ys, fs,
             )  # fmt: skip
             for i in range(size):
                 x[c], cost[c] = ys[i], fs[i]
@@ -287,7 +302,7 @@ def market_data(
     wider = TIGHT * (high - low < 2 * TIGHT)
     return MarketData(
         corner, x[:c].copy(), cost[:c].copy(), block, point[: c * N + 1].copy(), y[:k].copy(),
-        f[:k].copy(), low - wider, high + wider, e_cost,
+        f[:k].copy(), low - wider, high + wider, e_cost, 0.5 * steps.toll * block[:, None],
     )  # fmt: skip
 
 
@@ -322,8 +337,11 @@ def read(
     extra = np.maximum((price[:, None] - price_a) * (y - x), 0.0)
     extra = np.where(fits, extra + 1e-12 * np.abs(np.arange(S) - a[:, None, None]), np.inf)
     b = np.argmin(extra, axis=2)
-    real = np.take_along_axis(extra, b[..., None], 2)[..., 0]
-    return Reading(a, b, cost[each, a], real @ probability)
+    real = np.take_along_axis(extra, b[..., None], 2)[..., 0] @ probability
+    if steps.tilt.any():
+        d = np.take_along_axis(y - x, b[..., None], 2)[..., 0]
+        real += (price[each[:, None], b] * d) @ steps.tilt
+    return Reading(a, b, cost[each, a], real)
 
 
 @nb.njit(cache=True)

@@ -214,7 +214,7 @@ def solve_program(
     """
     d, (T, N) = data, data.e_low.shape
     work = ch.make_work(chains, T)
-    middle = middle if middle is not None and middle.chains is chains else None
+    middle = middle if middle is not None and middle.chains.low is chains.low else None
     warm = middle is not None
     levels, s = _resume(rows, d, middle) if middle else _start(rows, d, chains, price, work)
     e, me = ch.zero_levels(chains), _zeros(s)

@@ -120,6 +120,7 @@ class Search:
         self.tried: set[bytes] = set()
         self.last: Middle | None = None
         self.centre: IntArray | None = None
+        self.blocks: set[int] = set()
         self.trace: list[Event] = []
         middle = self.steps.price * np.where(self.steps.day, 1.0, np.nan)
         self.price = np.nan_to_num(np.nanmean(middle, axis=1), nan=10.0) if (
@@ -364,7 +365,9 @@ class Search:
                     k = np.flatnonzero(
                         (s.real_low[t, n] - 1e-9 <= y) & (y <= s.real_high[t, n] + 1e-9)
                     )
-                    f = self.problem.probability[n] * (s.price[t, k] - s.price[t, a]) * (y - d.x[c])
+                    f = self.problem.probability[n] * (s.price[t, k] - s.price[t, a])
+                    f = (f + s.tilt[n] * s.price[t, k]) * (y - d.x[c])
+                    f = f + s.toll[t, n] * abs(y - d.x[c])
                     weights[n, k[np.argmin(np.abs(f - d.f[i]) + 1e-9 * np.abs(k - a))]] += v[i]
                     paid[n] += v[i] * d.f[i]
         return weights, paid
@@ -423,17 +426,18 @@ class Search:
             if day[t].sum() > 1:
                 at = self._middle(self.day_weights(r, t), day[t])
                 if at is not None:
-                    return [(half, real) for half in _halves(day, (t,), at)]
+                    return [(half, real) for half in halves(day, (t,), at)]
             if not r.data.block[t]:
                 continue
             w, paid = self.real_weights(r, t)
             found = r.reading
             extra = s.price[t, found.real[t]] - s.price[t, found.day[t]]
-            true = extra * (r.answer.E[t] - r.answer.P[t]) * pi
+            trade = r.answer.E[t] - r.answer.P[t]
+            true = extra * trade * pi + s.tilt * s.price[t, found.real[t]] * trade
             for n in np.argsort(-(true - paid)):
                 at = self._middle(w[n], real[t, n])
                 if at is not None:
-                    return [(day, half) for half in _halves(real, (t, n), at)]
+                    return [(day, half) for half in halves(real, (t, n), at)]
         return self._split_anything(r, day, real)
 
     @staticmethod
@@ -453,12 +457,12 @@ class Search:
         for t in np.argsort(-r.gaps):
             if day[t].sum() > 1:
                 at = int(np.flatnonzero(day[t])[(day[t].sum() - 1) // 2])
-                return [(half, real) for half in _halves(day, (t,), at)]
+                return [(half, real) for half in halves(day, (t,), at)]
         for t in np.argsort(-r.gaps):
             n = int(np.argmax(real[t].sum(axis=1)))
             if real[t, n].sum() > 1:
                 at = int(np.flatnonzero(real[t, n])[(real[t, n].sum() - 1) // 2])
-                return [(day, half) for half in _halves(real, (t, n), at)]
+                return [(day, half) for half in halves(real, (t, n), at)]
         return []
 
     def run(self) -> None:
@@ -474,7 +478,8 @@ class Search:
             raise NoPlanError
         day, real = self.steps.day, self.steps.real
         root = self._root(day, real)
-        blocks = {int(t) for t in np.flatnonzero(root.gaps > 0.03 * self.target)}
+        blocks = self.blocks
+        blocks |= {int(t) for t in np.flatnonzero(root.gaps > 0.03 * self.target)}
         closed = np.inf
         middle = root.answer.middle
         heap = [(root.bound.value, 0, day, real, None if self.classes else middle)]
@@ -524,7 +529,7 @@ class Search:
     def _root(self, day: BoolArray, real: BoolArray) -> Relaxed:
         """The relaxation without real-time cost; sets the scale of money and the centre."""
         self.turnover = max(1.0 / self.units.usd, 10.0)
-        root = self.relax(day, real, set())
+        root = self.relax(day, real, self.blocks, middle=self.last)
         found = root.reading
         parts = abs(found.day_cost.sum()) + abs(found.real_cost.sum()) + root.answer.wear
         self.turnover = max(1.0 / self.units.usd, float(parts))
@@ -535,7 +540,7 @@ class Search:
         return root
 
 
-def _halves(mask: BoolArray, at: tuple[int, ...], last: int) -> list[BoolArray]:
+def halves(mask: BoolArray, at: tuple[int, ...], last: int) -> list[BoolArray]:
     """A mask with the steps up to `last`, and with those above, open at one place."""
     above = np.arange(mask.shape[-1]) > last
     parts = []
