@@ -260,7 +260,12 @@ def test_every_field_of_an_example_has_a_comment(folder):
 
 
 FAULTS = [
-    ("study.toml", "period_minutes = 30", "period_minutes = 35", "period_h"),
+    (
+        "study.toml",
+        "period_minutes = 30",
+        "period_minutes = 7",
+        "study.toml, line 7: period_minutes: got 7; allowed: 60, 30, 15",
+    ),
     ("study.toml", 'laws = ["published"]', 'laws = ["sunday"]', "law of a day: got sunday"),
     ("study.toml", "day_hours = [24]", "day_hours = [26]", "23, 24 or 25"),
     ("market/market.toml", "per_usd", "per_usb", "market/market.toml, line 6: per_usb"),
@@ -291,6 +296,7 @@ FAULTS = [
         "[140.0, 100.0]",
         "vehicle.toml, line 28: class car, wear: storage_cost_range_usd_per_kwh: got (140.0, 100",
     ),
+    ("study.toml", "period_minutes = 30", "period_minutes = 7.5", "period_minutes: got 7.5; all"),
 ]
 
 

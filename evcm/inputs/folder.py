@@ -148,6 +148,9 @@ class _Reader:
         f = self.toml("study.toml")
         name = f.text_of("name")
         minutes = f.number("period_minutes", above=0, high=60)
+        if minutes is not None and not (minutes.is_integer() and 60 % minutes == 0):
+            told = f.get("period_minutes")
+            f.fault(("period_minutes",), told, "60, 30, 15, or another whole part of an hour")
         hours = f.numbers("day_hours", default=(24,))
         laws = f.get("laws")
         if not (isinstance(laws, list) and all(isinstance(law, str) for law in laws)):
