@@ -40,6 +40,10 @@ NEXT: dict[Method, Method] = {"interior": "model"}
 """Who solves what a method gives up: every plan that `solve` returns is certified."""
 
 
+NEXT_S = 1200.0
+"""Most seconds of the method that takes over, where no limit was asked for."""
+
+
 def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
     """Options of the problem that a method does not know, in words."""
     if method == "model":
@@ -91,7 +95,8 @@ def solve(
     gap : float
         Proven distance to the optimum to stop at, as a share of turnover.
     time_limit_s : float, optional
-        Then the best plan is returned with its gap, and its status says so.
+        Then the best plan is returned with its gap, and its status says so. Where the model takes
+        over from a fast method that gave up, it has `NEXT_S` if no limit is given.
     progress : callable, optional
         Told the best objective, the best bound (USD) and the seconds at every improvement.
     threads : int
@@ -125,7 +130,7 @@ def solve(
         if chosen not in NEXT:
             raise
         reason = f"{chosen}: {error}"
-        plan = solve(problem, NEXT[chosen], gap, time_limit_s, progress, threads)
+        plan = solve(problem, NEXT[chosen], gap, time_limit_s or NEXT_S, progress, threads)
     if reason:
         plan = plan.finished(plan.bound_usd, plan.seconds, f"{plan.status} ({reason})")
     certify_plan(problem, plan)

@@ -3,10 +3,11 @@
 Apart, every aggregator plans as if it were alone, and all of them buy in the same cheap half-hours.
 Here each knows the day-ahead plans of the others. Its market is the forecast plus their power, and
 so is the load in (29)-(30). In turn each one solves its own problem against them; it moves where
-that gains more than the tolerance. A round without a move ends it, and every proven bound of that
-round then stands against the plans that stand: aggregator k cannot gain more than epsilon_k = cost
-less bound by any other plan. The deviations of the others in real time are not known to it, as
-they are not known day-ahead to anyone; `evcm.coordination.account` prices them.
+that gains more than the tolerance, and looks no further once a bound proves that nothing does. A
+round without a move ends it, and every proven bound of that round then stands against the plans
+that stand: aggregator k cannot gain more than epsilon_k = cost less bound by any other plan. The
+deviations of the others in real time are not known to it, as they are not known day-ahead to
+anyone; `evcm.coordination.account` prices them.
 
 Step prices make an exact equilibrium unlikely and several near ones possible: what is found is the
 one that answers in turn lead to from the plans made apart.
@@ -27,6 +28,23 @@ from evcm.arrays import FloatArray
 from evcm.coordination.account import Planned
 from evcm.coordination.reallocation import fits
 from evcm.errors import Checks
+
+MANY, PATIENCE = 40, 2
+"""Of more than so many aggregators, rounds at the tolerance asked for; it then doubles by round.
+
+A hundred hardly come to rest within a hundredth of turnover each. What is proven in the end is the
+epsilon of every one, and not how it was reached."""
+
+ANSWER_S = 600.0
+"""Most seconds for an answer; the best plan so far then stands, its gap told by its bound."""
+
+
+class _ProvenError(Exception):
+    """A bound that was asked for is reached; it ends a search."""
+
+    def __init__(self, bound_usd: float) -> None:
+        super().__init__(bound_usd)
+        self.bound_usd = bound_usd
 
 
 class Ending(Enum):
@@ -62,6 +80,25 @@ def repriced(problem: AggregatorProblem, plan: AggregatorPlan) -> AggregatorPlan
     return replace(plan, cost=cost, objective_usd=objective_usd(problem, cost), bound_usd=-np.inf)
 
 
+def answer(
+    problem: AggregatorProblem, enough_usd: float, gap: float
+) -> tuple[AggregatorPlan | None, float]:
+    """The best plan to a gap, and its bound; or no plan, and a bound of at least `enough_usd`.
+
+    Where no plan costs less than that, the first relaxation of a search usually proves it.
+    """
+
+    def told(_best_usd: float, bound_usd: float, _seconds: float) -> None:
+        if bound_usd >= enough_usd:
+            raise _ProvenError(bound_usd)
+
+    try:
+        plan = methods.solve(problem, gap=gap, time_limit_s=ANSWER_S, progress=told)
+    except _ProvenError as proven:
+        return None, proven.bound_usd
+    return plan, plan.bound_usd
+
+
 def find_equilibrium(
     problems: Sequence[AggregatorProblem],
     start: Sequence[AggregatorPlan],
@@ -74,7 +111,8 @@ def find_equilibrium(
 
     Of every aggregator there is a problem, whose `system_load_mw` is the forecast without any car,
     and a plan to `start` from, such as the one it makes apart. The `gap` to prove for an answer and
-    the `tolerance`, the least gain for which an aggregator moves, are shares of its turnover.
+    the `tolerance`, the least gain for which an aggregator moves, are shares of its turnover. Of
+    more than `MANY` aggregators both double with every round after the first `PATIENCE`.
 
     Raises
     ------
@@ -94,17 +132,23 @@ def find_equilibrium(
     power = np.column_stack([plan.day_ahead_mw for plan in plans])
     moves: list[int] = []
     still = 0  # answers in a row after which nobody moved
-    for _ in range(max_rounds):
+    for number in range(max_rounds):
         moved = 0
+        if len(problems) > MANY and number >= PATIENCE:
+            gap, tolerance = min(2 * gap, 0.5), 2 * tolerance
         for k, problem in enumerate(problems):
             market = against(problem, power.sum(axis=1) - power[:, k])
-            held, best = repriced(market, plans[k]), methods.solve(market, gap=gap)
-            gain = held.cost_usd - best.cost_usd
-            if gain > tolerance * best.cost.turnover_usd or not fits(held, market.cap_mw):
+            held = repriced(market, plans[k])
+            enough = held.cost_usd - tolerance * held.cost.turnover_usd
+            may_stay = fits(held, market.cap_mw)
+            best, bound = answer(market, enough if may_stay else np.inf, gap)
+            if best is not None and not (
+                may_stay and held.cost_usd - best.cost_usd <= tolerance * best.cost.turnover_usd
+            ):
                 plans[k], power[:, k] = best, best.day_ahead_mw
                 moved, still = moved + 1, 1
             else:
-                plans[k] = replace(held, bound_usd=best.bound_usd)
+                plans[k] = replace(held, bound_usd=min(bound, held.cost_usd))
                 still += 1
             if still >= len(problems):
                 return _ended(plans, problems, power, [*moves, moved], Ending.SETTLED)
