@@ -5,8 +5,8 @@
     python benchmarks/your_network.py case57 study compare hosting
 
 Runs the commands as a user types them: `evcm inputs example F --case C --cars N`, then `evcm
-study`, `compare` and `hosting` with `--inputs F`. All refuse a plan without its certificate. What
-is stored is kept by case and command.
+study`, `compare` and `hosting` with `--inputs F`. All refuse a plan without its certificate. A
+row is stored by case and command as soon as its command has ended.
 """
 
 from __future__ import annotations
@@ -44,11 +44,16 @@ def facts(command, out):
         points, first = load("hosting/points.parquet"), load("hosting/first.parquet")
         return {"points": len(points), "with_plans": int(points["feasible"].sum()),
                 "largest_gap": points["gap_found"].max(),
+                "first_cars": load("hosting/uncontrolled_first.parquet")["first_cars"].median(),
                 "first_cars_apart": first["first_cars"].median()}  # fmt: skip
     if command == "compare":
-        regimes = load("coordination/regimes.parquet")
+        regimes, ended = (load(f"coordination/{n}.parquet") for n in ("regimes", "equilibrium"))
+        plans = Store(out).step("plans")
+        gaps = [plans.get(row["name"], row["key"]).record["gap"] for row in plans.facts()]
         paid = regimes.groupby("regime")["paid_usd"].sum()
-        return {"regimes": len(regimes), "nse_mwh": regimes["nse_mwh"].max(),
+        return {"regimes": len(regimes), "plans": len(gaps), "largest_gap": max(gaps),
+                "epsilon_sum_usd": ended["epsilon_sum_usd"].max(),
+                "nse_mwh": regimes["nse_mwh"].max(),
                 "apart_to_joint": paid["apart"] / paid["joint"]}  # fmt: skip
     plans = load("aggregators.parquet")
     days = system_summary(load("system.parquet"), load("transmission.parquet"))
@@ -58,8 +63,7 @@ def facts(command, out):
 
 
 def measure(case, commands, jobs=2):
-    """Write the inputs, run the commands one after another; a row each: what was done, its cost."""
-    rows = {}
+    """Write the inputs, run the commands one after another: each, what it did and what it cost."""
     with tempfile.TemporaryDirectory() as work:
         folder, out = Path(work) / "inputs", Path(work) / "results"
         evcm("inputs", "example", folder, "--case", case, "--cars", CARS[case])
@@ -69,14 +73,13 @@ def measure(case, commands, jobs=2):
         for command in commands:
             wall, processor = evcm(command, "--inputs", folder, "--out", out, "--jobs", jobs,
                                    *COMMANDS[command])  # fmt: skip
-            rows[command] = {**size, **facts(command, out), "jobs": jobs, "wall_s": wall,
-                             "processor_s": processor}  # fmt: skip
-    return rows
+            yield command, {**size, **facts(command, out), "jobs": jobs, "wall_s": wall,
+                            "processor_s": processor}  # fmt: skip
 
 
 def main(case="case30", *commands):
-    """Measure one case, print its rows, and store them: a study under the name of its case."""
-    for command, row in measure(case, commands or COMMANDS).items():
+    """Measure one case, print its rows, and store each: a study under the name of its case."""
+    for command, row in measure(case, commands or COMMANDS):
         print(command)
         for name, value in row.items():
             print(

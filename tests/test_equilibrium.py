@@ -74,6 +74,50 @@ def test_a_stop_without_a_settled_round_claims_nothing(fleet, apart):
     assert np.isinf(stopped.epsilon_usd).all()
 
 
+def test_an_answer_ends_where_a_bound_proves_that_nothing_gains(fleet, found):
+    total = found.power_mw.sum(axis=1)
+    market, held = against(fleet[0], total - found.power_mw[:, 0]), found.plans[0]
+    loose = held.cost_usd - 0.1 * held.cost.turnover_usd
+    plan, bound = equilibrium.answer(market, loose, GAP)
+    assert plan is None
+    assert loose <= bound <= held.cost_usd
+    best, bound = equilibrium.answer(market, held.cost_usd + 1.0, GAP)
+    assert best is not None
+    assert bound == best.bound_usd <= held.cost_usd + 1e-6
+
+
+def test_who_stays_put_is_rarely_searched_to_the_end(fleet, found, monkeypatch):
+    """From a settled equilibrium nobody moves, and most are known to stay by a bound alone."""
+    solve, ended = equilibrium.methods.solve, []
+
+    def counted(problem, **options):
+        ended.append(solve(problem, **options))
+        return ended[-1]
+
+    monkeypatch.setattr(equilibrium.methods, "solve", counted)
+    again = find_equilibrium(fleet, found.plans, gap=GAP, tolerance=3 * GAP)
+    assert again.moves == (0,)
+    assert len(ended) < len(fleet) / 2
+    np.testing.assert_array_equal(again.power_mw, found.power_mw)
+    turnover = np.array([plan.cost.turnover_usd for plan in again.plans])
+    assert (again.epsilon_usd >= 0).all()
+    assert (again.epsilon_usd <= 4 * GAP * turnover).all()
+
+
+def test_many_aggregators_settle_at_a_tolerance_that_grows(fleet, apart, monkeypatch):
+    few = fleet[:3], apart[:3]
+    options = {"gap": GAP, "tolerance": GAP / 2, "max_rounds": 5}
+    monkeypatch.setattr(equilibrium, "MANY", 2)
+    monkeypatch.setattr(equilibrium, "PATIENCE", 1)
+    grown = find_equilibrium(*few, **options)
+    assert grown.ending is Ending.SETTLED
+    assert np.isfinite(grown.epsilon_usd).all()
+    total = grown.power_mw.sum(axis=1)
+    market = against(fleet[1], total - grown.power_mw[:, 1])
+    best = aggregator.solve(market, gap=1e-3)
+    assert grown.plans[1].cost_usd - best.cost_usd <= grown.epsilon_usd[1] + 1e-6
+
+
 def test_bad_input_is_named(fleet, apart):
     with pytest.raises(InputError, match=r"start[\s\S]*max_rounds"):
         find_equilibrium(fleet, apart[:3], max_rounds=0)
