@@ -330,7 +330,7 @@ def cvar_frontier(
     gap: float = 1e-3,
     time_limit_s: float = 120.0,
 ) -> pd.DataFrame:
-    """Expected cost and CVaR_α of the cost for growing risk weights.
+    """Expected cost and CVaR_α of the cost for growing risk weights, of whole buses too.
 
     A plan found for one weight competes for every other: the best plan known under each weight is
     reported. With each point the best of one set of plans, the expected cost cannot fall and CVaR

@@ -45,6 +45,9 @@ ROUNDS, MIXES = 8, 60
 NODES, TOLLS = 100, 3
 """Nodes for each weights, and subgradients at each node (three times as many at the first)."""
 
+LIGHTEST = 0.005
+"""Least weight of a sample, as a share of its probability: days that cost nothing are any days."""
+
 NEAR = 2
 """Day-ahead steps on either side of the best plan's in the programs that find first tolls."""
 
@@ -145,6 +148,7 @@ class RiskSearch(Search):
     def weigh(self, q: FloatArray) -> None:
         """Weigh costs by (1 - w) π + w q from here on."""
         p, w, g = self.problem, self.problem.risk_weight, self.plain
+        q = q + max(LIGHTEST - (1 - w), 0.0) * (p.probability - q)  # in Q, as both are
         self.q, self.rho = q, (1 - w) * p.probability + w * q
         share = np.divide(self.rho, p.probability, out=np.zeros(q.size), where=p.probability > 0)
         self.segments = replace(g, wear=g.wear * share[g.sample])
