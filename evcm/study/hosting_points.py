@@ -173,7 +173,7 @@ def largest_fleet(problem: AggregatorProblem, cap_mw: FloatArray) -> float:
             x.day_ahead_mw <= cap, m.traded_mw(p, x) <= wide,
         ],
     )  # fmt: skip
-    options = {"solver": "ipm", "threads": 1, "time_limit": TIME_LIMIT_S}
+    options = {"solver": "simplex", "threads": 1, "time_limit": TIME_LIMIT_S}
     program.solve(solver=cp.HIGHS, highs_options=options)
     if program.status in (cp.INFEASIBLE, "infeasible_or_unbounded"):
         raise InfeasibleError(f"{p.label}: no multiple of the cap is enough", bus=p.bus)

@@ -54,7 +54,7 @@ CUTS = (False, False, True)
 """A program is solved with at most so many sets of classes: whether one of them is the last, after
 which the chains stay those of the answer."""
 
-WARM = 2000.0
+WARM = 4.0
 """Complementarity, in gaps asked for, at which an iterate is kept for like programs."""
 
 NEAR = 3
@@ -246,7 +246,7 @@ class Search:
                 self.run_samples,
                 closed,
                 middle,
-                WARM * self.target,
+                WARM * self.turnover,
             )
         self.programs += 1
         self.iterations += answer.iterations
@@ -354,22 +354,21 @@ class Search:
 
     def real_weights(self, r: Relaxed, t: Any) -> tuple[FloatArray, FloatArray]:
         """Weight of every real-time step (N, S), and relaxed real-time cost (N,), in a block."""
-        s, d, v = self.steps, r.data, r.answer.state.v
-        N, S = s.real.shape[1:]
-        weights, paid = np.zeros((N, S)), np.zeros(N)
-        for c in range(d.corner[t], d.corner[t + 1]):
-            a = self._step_of(t, d.x[c], d.cost[c])
-            for n in range(N):
-                for i in range(d.point[c * N + n], d.point[c * N + n + 1]):
-                    y = d.y[i]
-                    k = np.flatnonzero(
-                        (s.real_low[t, n] - 1e-9 <= y) & (y <= s.real_high[t, n] + 1e-9)
-                    )
-                    f = self.problem.probability[n] * (s.price[t, k] - s.price[t, a])
-                    f = (f + s.tilt[n] * s.price[t, k]) * (y - d.x[c])
-                    f = f + s.toll[t, n] * abs(y - d.x[c])
-                    weights[n, k[np.argmin(np.abs(f - d.f[i]) + 1e-9 * np.abs(k - a))]] += v[i]
-                    paid[n] += v[i] * d.f[i]
+        s, d, N = self.steps, r.data, self.problem.samples
+        corner = np.arange(*d.corner[t : t + 2])
+        a = np.array([self._step_of(t, d.x[c], d.cost[c]) for c in corner])
+        ends = d.point[corner[0] * N : (corner[-1] + 1) * N + 1]
+        of, n = np.divmod(np.repeat(np.arange(corner.size * N), np.diff(ends)), N)
+        y, v, f = (array[ends[0] : ends[-1], None] for array in (d.y, r.answer.state.v, d.f))
+        step, own = np.arange(s.real.shape[2]), a[of][:, None]
+        near = (s.real_low[t, n] - 1e-9 <= y) & (y <= s.real_high[t, n] + 1e-9)
+        off = y - d.x[corner[of], None]
+        each = self.problem.probability[n, None] * (s.price[t] - s.price[t, own])
+        cost = (each + s.tilt[n, None] * s.price[t]) * off + s.toll[t, n, None] * np.abs(off)
+        worse = np.abs(cost - f) + 1e-9 * np.abs(step - own)
+        weights = np.zeros(s.real.shape[1:])
+        np.add.at(weights, (n, np.argmin(np.where(near, worse, np.inf), axis=1)), v[:, 0])
+        paid = np.bincount(n, (v * f)[:, 0], N)
         return weights, paid
 
     def pick(self, r: Relaxed, t: Any, day: BoolArray) -> tuple[int, float]:
@@ -397,11 +396,11 @@ class Search:
                 E[t] = np.clip(E[t], s.real_low[t, n, b], s.real_high[t, n, b])
         return P, E
 
-    def polish(self, P: FloatArray, E: FloatArray, times: int = 3) -> None:
-        """Fixed-step programs from a starting point, while they improve."""
+    def polish(self, P: FloatArray, E: FloatArray, bound: float, times: int = 3) -> None:
+        """Fixed-step programs from a starting point, while they improve and a node is open."""
         last = np.inf
         for _ in range(times):
-            if self.late:
+            if self.late or bound >= self.cutoff:
                 return
             found = self.fixed(P, E)
             if found is None:
@@ -504,9 +503,9 @@ class Search:
                 blocks |= new
             if bound < self.cutoff:
                 if r.answer.objective + r.gaps.sum() < self.upper - 0.05 * self.target:
-                    self.polish(r.answer.P, r.answer.E)  # a better plan, if it reads well
-                if r.answer.objective + 0.35 * r.gaps.sum() < self.upper:
-                    self.polish(*self.nearest(r, day))
+                    self.polish(r.answer.P, r.answer.E, bound)  # a better plan, if it reads well
+                if bound < self.cutoff and r.answer.objective + 0.35 * r.gaps.sum() < self.upper:
+                    self.polish(*self.nearest(r, day), bound)
             if bound >= self.cutoff:
                 closed = min(closed, bound)
                 continue
