@@ -248,8 +248,9 @@ def solve_program(
         db = dgetrs(lu, pivot, b, trans=1)[0]
         kernels.totals_right_side(T, N, x, start, db, right)
         deta = (A @ right[:, :, None])[:, :, 0]
-        rest = right - (whole @ deta[:, :, None])[:, :, 0]  # digits that the inverse has lost
-        deta += (A @ rest[:, :, None])[:, :, 0]
+        if sm > 0.0:  # digits that the inverse has lost: the predictor can do without
+            rest = right - (whole @ deta[:, :, None])[:, :, 0]
+            deta += (A @ rest[:, :, None])[:, :, 0]
         rp, rd = kernels.back(T, N, rows, d, s, x, start, db, deta, sm, me)
         run(ch.back, N, (T, chains, levels, work, deta, sm, e))
         return (
