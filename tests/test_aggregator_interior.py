@@ -168,3 +168,29 @@ def test_what_a_method_gives_up_the_next_one_solves(monkeypatch: pytest.MonkeyPa
     plan = methods.solve(random_problem(2), "interior")
     assert plan.method == "model"
     assert "no digits left" in plan.status
+
+
+@pytest.mark.parametrize("seed", [3, 11])
+def test_a_known_plan_is_kept_where_nothing_is_better(seed: int) -> None:
+    """A plan told at the start needs only a bound; a worse one is replaced; bounds are of here."""
+    problem = random_problem(seed)
+    best, poor = methods.solve(problem, gap=1e-4), methods.solve(problem, gap=0.3)
+    kept = methods.solve(problem, gap=5e-3, start=best.finished(-np.inf, 0.0, ""))
+    assert kept.cost_usd == best.cost_usd
+    assert np.array_equal(kept.charge_kw, best.charge_kw)
+    assert kept.gap <= 5e-3
+    assert kept.bound_usd <= best.cost_usd + 1e-9
+    again = methods.solve(problem, gap=1e-3, start=poor)
+    assert again.gap <= 1e-3
+    assert again.cost_usd <= poor.cost_usd + 1e-9
+
+
+def test_a_plan_of_another_problem_is_no_start() -> None:
+    problem = random_problem(3)
+    plan = methods.solve(problem, gap=1e-2)
+    peak = (plan.day_ahead_mw[:, None] + plan.real_time_mw).max()
+    tight = problem.with_options(
+        system_cap_mw=None, trading_cap_mw=np.full(problem.periods, 0.9 * peak)
+    )
+    with pytest.raises(SolverError, match="cap"):
+        methods.solve(tight, gap=1e-2, start=plan)

@@ -83,6 +83,7 @@ def solve(
     time_limit_s: float | None = None,
     progress: Callable[[float, float, float], None] | None = None,
     threads: int = 1,
+    start: AggregatorPlan | None = None,
 ) -> AggregatorPlan:
     """Solve an aggregator problem to a proven gap; every plan returned is certified.
 
@@ -101,13 +102,17 @@ def solve(
         Told the best objective, the best bound (USD) and the seconds at every improvement.
     threads : int
         Threads; the plan has the same bits for any number of them.
+    start : AggregatorPlan, optional
+        A plan of this very problem, priced in it: where nothing better is found it is returned,
+        with the bound that is proven here. The model does not use it.
 
     Raises
     ------
     InfeasibleError
         No plan exists: names the car and its visit, or the periods and the least caps.
     SolverError
-        No plan was found in time, or a plan failed its certificate.
+        No plan was found in time, or a plan failed its certificate; `start` is none of the
+        problem's.
     """
     checks = Checks("aggregator")
     checks.require(gap > 0, "gap", gap, "> 0")
@@ -116,12 +121,15 @@ def solve(
     )
     checks.require(threads >= 1, "threads", threads, ">= 1")
     checks.done()
+    if start is not None:
+        certify_plan(problem, start)
     chosen, reason = choose_method(problem, method)
     asked: dict[str, object] = {
         "gap": gap,
         "time_limit_s": time_limit_s,
         "progress": progress,
         "threads": threads,
+        "start": start,
     }
     try:
         plan = _run(chosen, problem, asked)
@@ -130,7 +138,8 @@ def solve(
         if chosen not in NEXT:
             raise
         reason = f"{chosen}: {error}"
-        plan = solve(problem, NEXT[chosen], gap, time_limit_s or NEXT_S, progress, threads)
+        limit_s = time_limit_s or NEXT_S
+        plan = solve(problem, NEXT[chosen], gap, limit_s, progress, threads, start)
     if reason:
         plan = plan.finished(plan.bound_usd, plan.seconds, f"{plan.status} ({reason})")
     certify_plan(problem, plan)

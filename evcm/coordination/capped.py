@@ -49,12 +49,13 @@ def under_cap(
 
 def solve_under_cap(
     problem: AggregatorProblem, cap_mw: FloatArray, gap: float = 1e-3, slack: float = 1e-6,
-    export_mw: FloatArray | None = None,
+    export_mw: FloatArray | None = None, start: AggregatorPlan | None = None,
 ) -> CappedPlan:  # fmt: skip
     """Solve an aggregator under a cap; where that is infeasible, under the least uniform increase.
 
     `gap` is to be proven, as a share of turnover; `slack` is a relative margin on a raised cap, so
-    that rounding does not make it infeasible again. `export_mw` (T,) is never raised.
+    that rounding does not make it infeasible again. `export_mw` (T,) is never raised. `start`, a
+    plan under the cap, is returned where nothing better is found.
 
     Raises
     ------
@@ -63,7 +64,8 @@ def solve_under_cap(
     """
     capped = under_cap(problem, cap_mw, export_mw)
     try:
-        return CappedPlan(methods.solve(capped, gap=gap), np.asarray(cap_mw), 0.0)
+        plan = methods.solve(capped, gap=gap, start=start)
+        return CappedPlan(plan, np.asarray(cap_mw), 0.0)
     except InfeasibleError as error:
         share = error.details.get("uniform_increase")
         if share is None or not np.isfinite(share):

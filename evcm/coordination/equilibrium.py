@@ -26,7 +26,7 @@ from evcm.aggregator.plan import AggregatorPlan, objective_usd, plan_cost
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination.account import Planned
-from evcm.coordination.reallocation import fits
+from evcm.coordination.reallocation import CERTAIN_MW, fits
 from evcm.errors import Checks
 
 MANY, PATIENCE = 40, 2
@@ -37,14 +37,6 @@ epsilon of every one, and not how it was reached."""
 
 ANSWER_S = 600.0
 """Most seconds for an answer; the best plan so far then stands, its gap told by its bound."""
-
-
-class _ProvenError(Exception):
-    """A bound that was asked for is reached; it ends a search."""
-
-    def __init__(self, bound_usd: float) -> None:
-        super().__init__(bound_usd)
-        self.bound_usd = bound_usd
 
 
 class Ending(Enum):
@@ -78,25 +70,6 @@ def repriced(problem: AggregatorProblem, plan: AggregatorPlan) -> AggregatorPlan
     """A plan at the prices of another market; it has no bound there."""
     cost = plan_cost(problem, plan.day_ahead_mw, plan.real_time_mw, plan.soc_kwh)
     return replace(plan, cost=cost, objective_usd=objective_usd(problem, cost), bound_usd=-np.inf)
-
-
-def answer(
-    problem: AggregatorProblem, enough_usd: float, gap: float
-) -> tuple[AggregatorPlan | None, float]:
-    """The best plan to a gap, and its bound; or no plan, and a bound of at least `enough_usd`.
-
-    Where no plan costs less than that, the first relaxation of a search usually proves it.
-    """
-
-    def told(_best_usd: float, bound_usd: float, _seconds: float) -> None:
-        if bound_usd >= enough_usd:
-            raise _ProvenError(bound_usd)
-
-    try:
-        plan = methods.solve(problem, gap=gap, time_limit_s=ANSWER_S, progress=told)
-    except _ProvenError as proven:
-        return None, proven.bound_usd
-    return plan, plan.bound_usd
 
 
 def find_equilibrium(
@@ -139,16 +112,16 @@ def find_equilibrium(
         for k, problem in enumerate(problems):
             market = against(problem, power.sum(axis=1) - power[:, k])
             held = repriced(market, plans[k])
-            enough = held.cost_usd - tolerance * held.cost.turnover_usd
-            may_stay = fits(held, market.cap_mw)
-            best, bound = answer(market, enough if may_stay else np.inf, gap)
-            if best is not None and not (
-                may_stay and held.cost_usd - best.cost_usd <= tolerance * best.cost.turnover_usd
-            ):
+            stays = fits(held, market.cap_mw, CERTAIN_MW)
+            best = methods.solve(
+                market, gap=gap, time_limit_s=ANSWER_S, start=held if stays else None
+            )
+            gain = held.cost_usd - best.cost_usd
+            if gain > tolerance * best.cost.turnover_usd or not stays:
                 plans[k], power[:, k] = best, best.day_ahead_mw
                 moved, still = moved + 1, 1
             else:
-                plans[k] = replace(held, bound_usd=min(bound, held.cost_usd))
+                plans[k] = replace(held, bound_usd=min(best.bound_usd, held.cost_usd))
                 still += 1
             if still >= len(problems):
                 return _ended(plans, problems, power, [*moves, moved], Ending.SETTLED)

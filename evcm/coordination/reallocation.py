@@ -32,6 +32,9 @@ Solve = Callable[[int, FloatArray], AggregatorPlan]
 USED_MW = 1e-6
 """Margin on a cap above what its aggregator uses, so that rounding does not make it infeasible."""
 
+CERTAIN_MW = 0.5 * USED_MW
+"""What a plan may miss a cap by and still pass its certificate there."""
+
 
 @dataclass(frozen=True, eq=False)
 class Round:
@@ -72,9 +75,9 @@ def no_cap_mw(problem: AggregatorProblem) -> FloatArray:
     return np.asarray(problem.plugged_mw.max(axis=1) + 1.0)
 
 
-def fits(plan: AggregatorPlan, cap_mw: FloatArray) -> bool:
-    """Whether a plan keeps within a cap (T,)."""
-    return bool((peak_use_mw(plan) <= np.asarray(cap_mw) + USED_MW).all())
+def fits(plan: AggregatorPlan, cap_mw: FloatArray, margin_mw: float = USED_MW) -> bool:
+    """Whether a plan keeps within a cap (T,) and a margin, by default all that rounding may do."""
+    return bool((peak_use_mw(plan) <= np.asarray(cap_mw) + margin_mw).all())
 
 
 def direct(problems: Sequence[AggregatorProblem], gap: float) -> Solve:

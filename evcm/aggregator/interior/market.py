@@ -68,8 +68,11 @@ class Steps(NamedTuple):
         return bool(self.day.any(axis=1).all() and self.real.any(axis=2).all())
 
 
-def reach(problem: AggregatorProblem, segments: Segments) -> tuple[FloatArray, FloatArray]:
-    """Range of the cars' power E (T, N) in MW, from levels, chargers and caps."""
+def reach(problem: AggregatorProblem, segments: Segments) -> tuple[FloatArray, ...]:
+    """Range of the cars' power E (T, N) and of P (T,) in MW, from levels, chargers and caps.
+
+    P is near every E_n by the real-time limit: where a sample has no car, it is 0.
+    """
     p, g, k, dt = problem, segments, problem.figures, problem.period_h
     low, high = np.zeros((p.periods, p.samples)), np.zeros((p.periods, p.samples))
     car = g.vehicle
@@ -80,11 +83,13 @@ def reach(problem: AggregatorProblem, segments: Segments) -> tuple[FloatArray, F
         k.soc_min_kwh[car], k.soc_max_kwh[car], p.charge_step_kwh[car],
         p.discharge_step_kwh[car], low, high,
     )  # fmt: skip
-    burnt = np.maximum(1 - _returned(problem), 0.0) * _feeding_room(problem)
-    return (
-        np.maximum(-low, problem.floor_mw[:, None]),
-        np.minimum(high + burnt, problem.cap_mw[:, None]),
-    )
+    h, room = _returned(problem), _feeding_room(problem)
+    e_low = np.maximum(-low, problem.floor_mw[:, None])
+    e_high = np.minimum(high + np.maximum(1 - h, 0.0) * room, problem.cap_mw[:, None])
+    away = low + h * room if p.real_time_limit == "v2g" else p.plugged_mw
+    p_low = np.maximum(e_low @ p.probability, (e_low - away).max(axis=1) - EDGE_MW)
+    p_high = np.minimum(e_high @ p.probability, (e_high + away).min(axis=1) + EDGE_MW)
+    return e_low, e_high, p_low, p_high
 
 
 def _feeding_room(problem: AggregatorProblem) -> FloatArray:
@@ -122,8 +127,7 @@ def _reach(  # pragma: no cover
 
 def find_steps(problem: AggregatorProblem, segments: Segments, units: Units) -> Steps:
     """Steps within reach, in units."""
-    e_low, e_high = reach(problem, segments)
-    p_low, p_high = e_low @ problem.probability, e_high @ problem.probability
+    e_low, e_high, p_low, p_high = reach(problem, segments)
     edge, price = problem.step_edge_mw, problem.step_price_usd_per_kwh
     if edge.size:
         differs = (np.diff(price, axis=1) > 0).any(axis=0)  # equal neighbours are one step

@@ -114,6 +114,7 @@ class Search:
         self.allowed = float(np.clip(3e-7 / self.units.mw, 1e-7, 1e-5))
         self.upper = np.inf
         self.best: tuple[Candidate, Likes] | None = None
+        """The best plan found here; None where a plan told at the start is better than all."""
         self.lower = -np.inf
         self.turnover = 1.0 / self.units.usd
         self.programs, self.iterations, self.nodes = 0, 0, 0
@@ -127,7 +128,17 @@ class Search:
             self.steps.open
         ) else np.zeros(problem.periods)  # fmt: skip
 
+    def hold(self, cost_usd: float, turnover_usd: float) -> None:
+        """A plan of this cost is known: look only for better ones."""
+        self.upper = cost_usd / self.units.usd
+        self.turnover = max(1.0, turnover_usd) / self.units.usd
+
     # --- what is known -------------------------------------------------------------------
+
+    @property
+    def planned(self) -> bool:
+        """Whether a plan is known."""
+        return bool(np.isfinite(self.upper))
 
     @property
     def cutoff(self) -> float:
@@ -142,12 +153,12 @@ class Search:
     @property
     def late(self) -> bool:
         """Whether time is up; the first plan is waited for."""
-        return time.perf_counter() > self.deadline and self.best is not None
+        return time.perf_counter() > self.deadline and self.planned
 
     @property
     def done(self) -> bool:
         """Whether the gap is closed, or time is up with a plan."""
-        return self.best is not None and (self.lower >= self.cutoff or self.late)
+        return self.planned and (self.lower >= self.cutoff or self.late)
 
     @property
     def may_be_finer(self) -> bool:
@@ -311,14 +322,16 @@ class Search:
     def fixed(self, P: FloatArray, E: FloatArray) -> tuple[Answer, Candidate, float] | None:
         """The program with all steps fixed as read; None if it was tried before or failed.
 
-        Steps that a tolerance reads need not hold any plan: then they are read without one.
+        Steps that a tolerance reads need not hold any plan, or hold it but for that tolerance: then
+        they are read without one. What is returned last may miss a limit.
         """
         every = np.arange(self.steps.day.shape[1])
+        missed = None
         for tolerance in (self.tolerance, self.edge):
             found = read(self.steps, self.problem.probability, P, E, tolerance)
             key = found.day.tobytes() + found.real.tobytes()
-            if key in self.tried and self.best is not None:
-                return None
+            if key in self.tried and self.planned:
+                return missed
             if key in self.tried:
                 continue
             self.tried.add(key)
@@ -334,8 +347,10 @@ class Search:
                     break
             if answer.residual <= 1e-3:  # what the plan misses is told exactly by `recover`
                 c = recover(self.problem, self.likes, self.chains, self.rows, self.units, answer)
-                return answer, c, self.offer(c)
-        return None
+                missed = answer, c, self.offer(c)
+                if c.short <= SHORT_MW / self.units.mw:
+                    return missed
+        return missed
 
     # --- plans ---------------------------------------------------------------------------
 
@@ -366,9 +381,9 @@ class Search:
         each = self.problem.probability[n, None] * (s.price[t] - s.price[t, own])
         cost = (each + s.tilt[n, None] * s.price[t]) * off + s.toll[t, n, None] * np.abs(off)
         worse = np.abs(cost - f) + 1e-9 * np.abs(step - own)
-        weights = np.zeros(s.real.shape[1:])
+        weights: FloatArray = np.zeros(s.real.shape[1:])
         np.add.at(weights, (n, np.argmin(np.where(near, worse, np.inf), axis=1)), v[:, 0])
-        paid = np.bincount(n, (v * f)[:, 0], N)
+        paid = np.asarray(np.bincount(n, (v * f)[:, 0], N), float)
         return weights, paid
 
     def pick(self, r: Relaxed, t: Any, day: BoolArray) -> tuple[int, float]:
@@ -485,7 +500,7 @@ class Search:
         made = 0
         while heap:
             self.lower = min(closed, heap[0][0])
-            most = MOST_NODES if self.best else MOST_WITHOUT_PLAN
+            most = MOST_NODES if self.planned else MOST_WITHOUT_PLAN
             if heap[0][0] >= self.cutoff or self.nodes >= most or self.late:
                 break
             bound, _, day, real, own = heapq.heappop(heap)
@@ -527,11 +542,13 @@ class Search:
 
     def _root(self, day: BoolArray, real: BoolArray) -> Relaxed:
         """The relaxation without real-time cost; sets the scale of money and the centre."""
-        self.turnover = max(1.0 / self.units.usd, 10.0)
+        if not self.planned:
+            self.turnover = max(1.0 / self.units.usd, 10.0)
         root = self.relax(day, real, self.blocks, middle=self.last)
         found = root.reading
-        parts = abs(found.day_cost.sum()) + abs(found.real_cost.sum()) + root.answer.wear
-        self.turnover = max(1.0 / self.units.usd, float(parts))
+        if not self.planned:
+            parts = abs(found.day_cost.sum()) + abs(found.real_cost.sum()) + root.answer.wear
+            self.turnover = max(1.0 / self.units.usd, float(parts))
         self.lower = root.bound.value
         self.centre = found.day
         self.note("relaxation without real-time trade", root.bound.value)

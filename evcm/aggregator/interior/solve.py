@@ -40,6 +40,7 @@ def solve_interior(
     time_limit_s: float | None = None,
     progress: Progress | None = None,
     threads: int = 1,
+    start: AggregatorPlan | None = None,
     trace: list[Event] | None = None,
 ) -> AggregatorPlan:
     """Solve an aggregator problem to a proven gap.
@@ -57,7 +58,8 @@ def solve_interior(
         Told the best cost, the bound (USD) and the seconds at every improvement.
     threads : int
         Samples are spread over so many threads; the result has the same bits for any number.
-
+    start : AggregatorPlan, optional
+        A plan of the problem, returned where none better is found; its bound is not used.
     trace : list, optional
         Receives one `Event` for each thing that happened.
 
@@ -75,24 +77,27 @@ def solve_interior(
     search = kind(problem, gap, deadline, threads, progress)
     try:
         try:
-            _run(search)
+            _run(search, start)
         except SolverError:
             if not search.may_be_finer:
                 raise
         if search.may_be_finer and not search.done:  # representatives were too few for it
             search = Search(problem, gap, deadline, threads, progress, alike=False)
-            _run(search)
+            _run(search, start)
     except NoPlanError:
         raise_infeasible(problem)
     if trace is not None:
         trace.extend(search.trace)
     seconds, late, nodes = time.perf_counter() - began, search.late, search.nodes
-    if search.best is None:
-        raise_infeasible(problem)  # or that the problem is on the edge of rounding
-    (candidate, likes), units, segments = search.best, search.units, search.segments
+    best, units, segments = search.best, search.units, search.segments
     bound_usd = search.lower * units.usd
     del search  # a large one needs as much memory as the plan
-    plan = make_plan(problem, segments, likes, units, candidate, METHOD, bound_usd, seconds)
+    if best is not None:
+        plan = make_plan(problem, segments, best[1], units, best[0], METHOD, bound_usd, seconds)
+    elif start is not None:
+        plan = start.finished(bound_usd, seconds, "")
+    else:
+        raise_infeasible(problem)  # or that the problem is on the edge of rounding
     small = problem.available.size <= SMALL  # the model may close what is left of a small one
     if plan.gap > gap and not late and (problem.risk_weight == 0 or small):
         raise SolverError(
@@ -155,6 +160,8 @@ class _OneBlasThread:
 one_blas_thread = _OneBlasThread()
 
 
-def _run(search: Search) -> None:
+def _run(search: Search, start: AggregatorPlan | None) -> None:
+    if start is not None and search.problem.risk_weight == 0:
+        search.hold(start.objective_usd, start.cost.turnover_usd)
     with one_blas_thread:
         search.run()
