@@ -76,7 +76,7 @@ def test_a_stop_without_a_settled_round_claims_nothing(fleet, apart):
 
 
 def test_who_stays_put_is_not_searched_to_the_end(fleet, found, monkeypatch):
-    """From a settled equilibrium nobody moves, and a bound alone tells it: no plan is looked for."""
+    """From a settled equilibrium nobody moves; bounds alone tell it, no plan is looked for."""
     fixed, looked = Search.fixed, []
 
     def counted(self, *where):

@@ -319,7 +319,7 @@ class RiskSearch(Search):
             if node.bound >= self.cutoff:
                 continue
             if r.answer.objective + r.gaps.sum() < self.upper - 0.05 * self.target:
-                self.polish(r.answer.P, r.answer.E)
+                self.polish(r.answer.P, r.answer.E, node.bound)
             parts = self.parts(r, node)
             if not parts:
                 closed = min(closed, node.bound)
