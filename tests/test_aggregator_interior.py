@@ -67,6 +67,28 @@ def test_coarse_groups_keep_their_digits(at: tuple[int, int, int, int]) -> None:
     assert plan.gap <= 1e-4
 
 
+@pytest.mark.parametrize("above_mw", [4.9e-6, 3e-7, -4.9e-6])
+def test_an_edge_beside_a_load_that_no_car_can_change(above_mw: float) -> None:
+    """Where a sample has no car, nothing is bought; a cheaper step a few watts away is no choice.
+
+    The others' plans put loads there: each of them stops at an edge.
+    """
+    point = hosting_points.Point("apart", 2200, 1, 150.0, 1.0, 44, 2, 1e-2)
+    problem = next(p for p in hosting_points.grouped_problems(inputs.paper(), point) if p.bus == 10)
+    plugged = problem.available.any(axis=1)
+    (at,) = np.nonzero(plugged.any(axis=1) & ~plugged.all(axis=1))
+    assert at.size
+    load, edge = problem.system_load_mw.copy(), problem.step_edge_mw
+    for t in at:
+        load[t] = edge[np.argmin(np.abs(edge - load[t]))] + above_mw
+    problem = problem.with_options(system_load_mw=load)
+    trace: list[searching.Event] = []
+    plan = solve_interior(problem, 1e-2, trace=trace)
+    certify_plan(problem, plan)
+    assert plan.gap <= 1e-2
+    assert trace[-1].node <= 20
+
+
 def test_most_odd_problems_need_no_other_method() -> None:
     done = 0
     for seed in range(10):
