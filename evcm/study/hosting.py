@@ -68,7 +68,7 @@ class Grid:
     most_slow: int = 15_000
     seeds: tuple[int, ...] = tuple(range(1, 41))
     threshold_range: tuple[int, int] = (4000, 10_400)
-    capped_seeds: tuple[int, ...] = tuple(range(1, 9))
+    capped_seeds: tuple[int, ...] = tuple(range(1, 7))
     sweep_counts: tuple[int, ...] = (8000, 15_000, 30_000)
     sweep_charger_kw: tuple[float, ...] = (22.0,)
     sweep_v2g_share: tuple[float, ...] = (0.25, 0.5)
