@@ -75,7 +75,8 @@ def test_solve_under_cap_raises_the_cap_only_where_it_must(monkeypatch):
             assert export_cap_mw is None
             return trading_cap_mw
 
-    def solve(cap, gap):
+    def solve(cap, gap, start=None):
+        assert start is None
         asked.append(cap.copy())
         if cap.min() < 1.2:
             raise InfeasibleError("too small", uniform_increase=0.2)

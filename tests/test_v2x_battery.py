@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evcm.errors import InputError
@@ -91,6 +91,10 @@ def test_uptake_is_jointly_concave_in_content_and_command(p, q, mix):
 
 @settings(max_examples=100, deadline=None)
 @given(points(), st.floats(0.01, 1))
+@example(
+    {"content": 0.0, "command": 181.0, "accept": 181.0, "transition": 0.875, "capacity": 18.0,
+     "hours": 0.5}, 1.0,
+)  # fmt: skip
 def test_hours_to_reach_is_the_inverse_in_time(p, share):
     target = p["content"] + share * battery.charge_kwh(*p.values())
     hours = battery.hours_to_reach(
@@ -99,7 +103,8 @@ def test_hours_to_reach_is_the_inverse_in_time(p, share):
     if math.isfinite(hours):
         taken = battery.charge_kwh(*{**p, "hours": hours}.values())
         assert p["content"] + taken == pytest.approx(target, abs=1e-8 * p["capacity"])
-        assert hours <= p["hours"] * (1 + 1e-6)
+        if target <= (1 - 1e-6) * p["capacity"]:  # rounding says nothing of when a taper is done
+            assert hours <= p["hours"] * (1 + 1e-6)
 
 
 def test_weak_command_is_held_beyond_the_transition():
