@@ -18,7 +18,7 @@ GAP = 0.01
 
 @pytest.fixture(scope="module")
 def fleet():
-    return problems(1100)
+    return problems(2200)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_many_aggregators_settle_at_a_tolerance_that_grows(fleet, apart, monkeyp
     few = fleet[:3], apart[:3]
     options = {"gap": GAP, "tolerance": GAP / 2, "max_rounds": 5}
     monkeypatch.setattr(equilibrium, "MANY", 2)
-    monkeypatch.setattr(equilibrium, "PATIENCE", 1)
+    monkeypatch.setattr(equilibrium, "PATIENCE_WITH_MANY", 1)
     grown = find_equilibrium(*few, **options)
     assert grown.ending is Ending.SETTLED
     assert np.isfinite(grown.epsilon_usd).all()

@@ -29,11 +29,11 @@ from evcm.coordination.account import Planned
 from evcm.coordination.reallocation import CERTAIN_MW, fits
 from evcm.errors import Checks
 
-MANY, PATIENCE = 40, 2
-"""Of more than so many aggregators, rounds at the tolerance asked for; it then doubles by round.
-
-A hundred hardly come to rest within a hundredth of turnover each. What is proven in the end is the
-epsilon of every one, and not how it was reached."""
+MANY = 40
+PATIENCE, PATIENCE_WITH_MANY = 8, 2
+"""Rounds at the tolerance asked for, the second of more than `MANY` aggregators; then it doubles by
+round. Answers to step prices may go round in circles, and a hundred aggregators hardly come to rest
+within a hundredth of turnover each. What is proven in the end is the epsilon of every one."""
 
 ANSWER_S = 600.0
 """Most seconds for an answer; the best plan so far then stands, its gap told by its bound."""
@@ -42,7 +42,7 @@ ANSWER_S = 600.0
 class Ending(Enum):
     """How the rounds ended; the value says what to do about it."""
 
-    SETTLED = "nobody gains more than the tolerance: an epsilon-equilibrium"
+    SETTLED = "nobody gains more than its epsilon: an epsilon-equilibrium"
     STOPPED = "still moving after the last round: allow more rounds, or a larger tolerance"
 
 
@@ -78,14 +78,14 @@ def find_equilibrium(
     *,
     gap: float = 5e-3,
     tolerance: float = 1e-2,
-    max_rounds: int = 12,
+    max_rounds: int = 14,
 ) -> Equilibrium:
     """Best responses in turn, from given plans, until a round passes without a move.
 
     Of every aggregator there is a problem, whose `system_load_mw` is the forecast without any car,
     and a plan to `start` from, such as the one it makes apart. The `gap` to prove for an answer and
-    the `tolerance`, the least gain for which an aggregator moves, are shares of its turnover. Of
-    more than `MANY` aggregators both double with every round after the first `PATIENCE`.
+    the `tolerance`, the least gain for which an aggregator moves, are shares of its turnover. Both
+    double with every round after the first `PATIENCE`.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def find_equilibrium(
     still = 0  # answers in a row after which nobody moved
     for number in range(max_rounds):
         moved = 0
-        if len(problems) > MANY and number >= PATIENCE:
+        if number >= (PATIENCE_WITH_MANY if len(problems) > MANY else PATIENCE):
             gap, tolerance = min(2 * gap, 0.5), 2 * tolerance
         for k, problem in enumerate(problems):
             market = against(problem, power.sum(axis=1) - power[:, k])
