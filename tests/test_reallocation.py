@@ -4,8 +4,8 @@ from coordination_fleets import problems
 
 from evcm import aggregator
 from evcm.coordination import allocation
-from evcm.coordination.capped import under_cap
-from evcm.coordination.reallocation import direct, fits, no_cap_mw, peak_use_mw, reallocate
+from evcm.coordination.capped import fits, peak_use_mw, under_cap
+from evcm.coordination.reallocation import direct, no_cap_mw, reallocate
 from evcm.errors import InfeasibleError, InputError
 from evcm.network import case, opf
 

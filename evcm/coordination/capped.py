@@ -19,6 +19,12 @@ from evcm.arrays import FloatArray
 from evcm.errors import InfeasibleError
 from evcm.paper import implements
 
+USED_MW = 1e-6
+"""Margin on a cap above what its aggregator uses, so that rounding does not make it infeasible."""
+
+CERTAIN_MW = 0.5 * USED_MW
+"""What a plan may miss a cap by and still pass its certificate there."""
+
 
 @dataclass(frozen=True, eq=False)
 class CappedPlan:
@@ -30,6 +36,17 @@ class CappedPlan:
     plan: AggregatorPlan
     cap_mw: FloatArray = field(repr=False)
     raised_percent: float
+
+
+def peak_use_mw(plan: AggregatorPlan) -> FloatArray:
+    """Most that a plan draws in each period (T,), day-ahead or in any real-time sample."""
+    real_time = plan.day_ahead_mw[:, None] + plan.real_time_mw
+    return np.asarray(np.maximum(plan.day_ahead_mw, real_time.max(axis=1)))
+
+
+def fits(plan: AggregatorPlan, cap_mw: FloatArray, margin_mw: float = USED_MW) -> bool:
+    """Whether a plan keeps within a cap (T,) and a margin, by default all that rounding may do."""
+    return bool((peak_use_mw(plan) <= np.asarray(cap_mw) + margin_mw).all())
 
 
 @implements("56", "57")
@@ -55,7 +72,7 @@ def solve_under_cap(
 
     `gap` is to be proven, as a share of turnover; `slack` is a relative margin on a raised cap, so
     that rounding does not make it infeasible again. `export_mw` (T,) is never raised. `start`, a
-    plan under the cap, is returned where nothing better is found.
+    plan made without the cap or the export limit, is kept where it fits and nothing is better.
 
     Raises
     ------
@@ -63,6 +80,8 @@ def solve_under_cap(
         No uniform increase helps: the reason lies elsewhere than in the cap.
     """
     capped = under_cap(problem, cap_mw, export_mw)
+    if start is not None and not (export_mw is None and fits(start, cap_mw, CERTAIN_MW)):
+        start = None
     try:
         plan = methods.solve(capped, gap=gap, start=start)
         return CappedPlan(plan, np.asarray(cap_mw), 0.0)

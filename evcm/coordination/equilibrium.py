@@ -26,14 +26,15 @@ from evcm.aggregator.plan import AggregatorPlan, objective_usd, plan_cost
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination.account import Planned
-from evcm.coordination.reallocation import CERTAIN_MW, fits
+from evcm.coordination.capped import CERTAIN_MW, fits
 from evcm.errors import Checks
 
 MANY = 40
 PATIENCE, PATIENCE_WITH_MANY = 8, 2
 """Rounds at the tolerance asked for, the second of more than `MANY` aggregators; then it doubles by
 round. Answers to step prices may go round in circles, and a hundred aggregators hardly come to rest
-within a hundredth of turnover each. What is proven in the end is the epsilon of every one."""
+within a hundredth of turnover each. What is proven in the end, to the gap asked for, is the epsilon
+of every one."""
 
 ANSWER_S = 600.0
 """Most seconds for an answer; the best plan so far then stands, its gap told by its bound."""
@@ -85,7 +86,7 @@ def find_equilibrium(
     Of every aggregator there is a problem, whose `system_load_mw` is the forecast without any car,
     and a plan to `start` from, such as the one it makes apart. The `gap` to prove for an answer and
     the `tolerance`, the least gain for which an aggregator moves, are shares of its turnover. Both
-    double with every round after the first `PATIENCE`.
+    double with every round after the first `PATIENCE`; the last bounds are proven to the gap asked.
 
     Raises
     ------
@@ -104,6 +105,7 @@ def find_equilibrium(
     plans = list(start)
     power = np.column_stack([plan.day_ahead_mw for plan in plans])
     moves: list[int] = []
+    asked = gap
     still = 0  # answers in a row after which nobody moved
     for number in range(max_rounds):
         moved = 0
@@ -124,9 +126,25 @@ def find_equilibrium(
                 plans[k] = replace(held, bound_usd=min(best.bound_usd, held.cost_usd))
                 still += 1
             if still >= len(problems):
+                if gap > asked:
+                    plans = _proven(problems, plans, power, asked)
                 return _ended(plans, problems, power, [*moves, moved], Ending.SETTLED)
         moves.append(moved)
     return _ended(plans, problems, power, moves, Ending.STOPPED)
+
+
+def _proven(
+    problems: Sequence[AggregatorProblem], plans: Sequence[AggregatorPlan], power: FloatArray,
+    gap: float,
+) -> list[AggregatorPlan]:  # fmt: skip
+    """The plans that came to rest, their bounds proven anew to a smaller gap."""
+    found = []
+    for k, (problem, held) in enumerate(zip(problems, plans, strict=True)):
+        market = against(problem, power.sum(axis=1) - power[:, k])
+        best = methods.solve(market, gap=gap, time_limit_s=ANSWER_S, start=held)
+        bound = min(max(best.bound_usd, held.bound_usd), held.cost_usd)
+        found.append(replace(held, bound_usd=bound))
+    return found
 
 
 def _ended(

@@ -21,19 +21,13 @@ from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import allocation
 from evcm.coordination.account import Planned
-from evcm.coordination.capped import under_cap
+from evcm.coordination.capped import USED_MW, fits, peak_use_mw, under_cap
 from evcm.errors import Checks, InfeasibleError
 from evcm.network import opf
 from evcm.network.case import Day
 
 Solve = Callable[[int, FloatArray], AggregatorPlan]
 """Plan of aggregator k under caps (T,); raises `InfeasibleError` where there is none."""
-
-USED_MW = 1e-6
-"""Margin on a cap above what its aggregator uses, so that rounding does not make it infeasible."""
-
-CERTAIN_MW = 0.5 * USED_MW
-"""What a plan may miss a cap by and still pass its certificate there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,20 +58,9 @@ class Reallocation(Planned):
     status: str
 
 
-def peak_use_mw(plan: AggregatorPlan) -> FloatArray:
-    """Most that a plan draws in each period (T,), day-ahead or in any real-time sample."""
-    real_time = plan.day_ahead_mw[:, None] + plan.real_time_mw
-    return np.asarray(np.maximum(plan.day_ahead_mw, real_time.max(axis=1)))
-
-
 def no_cap_mw(problem: AggregatorProblem) -> FloatArray:
     """A cap (T,) that never binds: every charger of every plugged-in car at full power."""
     return np.asarray(problem.plugged_mw.max(axis=1) + 1.0)
-
-
-def fits(plan: AggregatorPlan, cap_mw: FloatArray, margin_mw: float = USED_MW) -> bool:
-    """Whether a plan keeps within a cap (T,) and a margin, by default all that rounding may do."""
-    return bool((peak_use_mw(plan) <= np.asarray(cap_mw) + margin_mw).all())
 
 
 def direct(problems: Sequence[AggregatorProblem], gap: float) -> Solve:

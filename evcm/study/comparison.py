@@ -37,8 +37,9 @@ from evcm.coordination.account import (
     trade_of_plans,
     trade_of_uncontrolled,
 )
+from evcm.coordination.capped import fits, peak_use_mw
 from evcm.coordination.equilibrium import Ending, against, find_equilibrium
-from evcm.coordination.reallocation import Reallocation, fits, no_cap_mw, peak_use_mw, reallocate
+from evcm.coordination.reallocation import Reallocation, no_cap_mw, reallocate
 from evcm.coordination.regimes import REGIMES, RULES, Case, Regime, Rule
 from evcm.errors import InfeasibleError
 from evcm.inputs.study import Inputs

@@ -19,7 +19,6 @@ from evcm.coordination.account import trade_of_plans, trade_of_uncontrolled
 from evcm.coordination.capped import solve_under_cap
 from evcm.coordination.equilibrium import find_equilibrium
 from evcm.coordination.joint import solve_joint, trade_of_joint
-from evcm.coordination.reallocation import CERTAIN_MW, fits
 from evcm.coordination.regimes import Regime
 from evcm.errors import Checks
 from evcm.inputs.study import Inputs
@@ -68,9 +67,7 @@ class SeedTask:
                 else allocation.allocate(rule, case.cars_met, case.site)
             )
             plans[rule] = [
-                solve_under_cap(
-                    p, mine, gap=gap, start=plan if fits(plan, mine, CERTAIN_MW) else None
-                ).plan
+                solve_under_cap(p, mine, gap=gap, start=plan).plan
                 for p, mine, plan in zip(case.problems, cap.T, apart, strict=True)
             ]
         joint = solve_joint(case.problems, case.site, gap=whole)

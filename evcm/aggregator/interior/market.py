@@ -429,13 +429,19 @@ class Lagrangian:
         """Energy (kWh) that a car of each segment feeds back at the prices of multipliers y."""
         return self.cars.fed_back(*self._prices(y)[1:])
 
-    def bound(self, y: FloatArray, y4: FloatArray, steps: Steps) -> Bound:
-        """The bound at multipliers y (T, N, R) and y4 (T,), over the open steps."""
-        w, pi = self.rows, self.rows.probability
+    def without_trade(self, y: FloatArray) -> tuple[FloatArray, float]:
+        """Multipliers y (T, N, R) of legal sign, and the bound's part of cars, W and limits."""
+        w = self.rows
         y, buy, sell = self._prices(y)
         fixed = float(np.minimum(y @ w.w, 0.0).ravel() @ w.w_max.ravel())
         fixed -= float((y * w.limit).sum())
         fixed += self.cars.least_cost(buy, sell)
+        return y, fixed
+
+    def bound(self, y: FloatArray, y4: FloatArray, steps: Steps) -> Bound:
+        """The bound at multipliers y (T, N, R) and y4 (T,), over the open steps."""
+        w, pi = self.rows, self.rows.probability
+        y, fixed = self.without_trade(y)
         q = (y @ w.p).sum(axis=1) - y4
         r = -y[..., R - 1] + pi * y4[:, None]
         day, real = np.empty(steps.day.shape), np.empty(steps.real.shape)
@@ -443,8 +449,13 @@ class Lagrangian:
             steps.price, pi, steps.day_low, steps.day_high, steps.real_low, steps.real_high,
             steps.day, steps.real, q, r, day, real,
         )  # fmt: skip
-        least = day.min(axis=1)
-        if not np.isfinite(fixed + least.sum()):
-            return Bound(-np.inf, day, real)
-        total = fixed + float(least.sum())
-        return Bound(total, day - least[:, None] + total, real - least[:, None, None] + total)
+        return bound_of(fixed, day, real)
+
+
+def bound_of(fixed: float, day: FloatArray, real: FloatArray) -> Bound:
+    """A bound of its fixed part and of the least of each period with each step enforced."""
+    least = day.min(axis=1)
+    total = fixed + float(least.sum())
+    if not np.isfinite(total):
+        return Bound(-np.inf, day, real)
+    return Bound(total, day - least[:, None] + total, real - least[:, None, None] + total)

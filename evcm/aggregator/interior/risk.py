@@ -32,7 +32,7 @@ from evcm import highs
 from evcm.aggregator.interior.chains import JIT, Levels
 from evcm.aggregator.interior.kernels import R
 from evcm.aggregator.interior.likes import alone
-from evcm.aggregator.interior.market import Bound, Lagrangian, Steps
+from evcm.aggregator.interior.market import Bound, Lagrangian, Steps, bound_of
 from evcm.aggregator.interior.plans import SHORT_MW, Candidate, changes, recover
 from evcm.aggregator.interior.program import Answer, Middle
 from evcm.aggregator.interior.search import Progress, Relaxed, Search, halves
@@ -362,20 +362,13 @@ class TradeLagrangian(Lagrangian):
     def bound(self, y: FloatArray, y4: FloatArray, steps: Steps) -> Bound:
         """The bound at multipliers y (T, N, R) and y4 (T,), over the open steps."""
         w, pi = self.rows, self.rows.probability
-        y, buy, sell = self._prices(y)
-        fixed = float(np.minimum(y @ w.w, 0.0).ravel() @ w.w_max.ravel())
-        fixed -= float((y * w.limit).sum())
-        fixed += self.cars.least_cost(buy, sell)
+        y, fixed = self.without_trade(y)
         apart = y[..., 0] - y[..., 1]
         q = (y @ w.p + apart).sum(axis=1) - y4
         r = -y[..., R - 1] - apart + pi * y4[:, None]
         day, real = np.empty(steps.day.shape), np.empty(steps.real.shape)
         least_with_trade(steps, pi, q, r, y[..., 0] + y[..., 1], day, real)
-        least = day.min(axis=1)
-        total = fixed + float(least.sum())
-        if not np.isfinite(total):
-            return Bound(-np.inf, day, real)
-        return Bound(total, day - least[:, None] + total, real - least[:, None, None] + total)
+        return bound_of(fixed, day, real)
 
 
 @nb.njit(**JIT)

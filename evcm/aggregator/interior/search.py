@@ -55,7 +55,7 @@ CUTS = (False, False, True)
 which the chains stay those of the answer."""
 
 WARM = 4.0
-"""Complementarity, in gaps asked for, at which an iterate is kept for like programs."""
+"""Complementarity, as a multiple of turnover, at which an iterate is kept for like programs."""
 
 NEAR = 3
 """Day-ahead steps on either side of the root's that a first dive looks at."""
