@@ -1,16 +1,18 @@
 """Compiled functions with a cache on disk that is never in the way.
 
-`njit` is numba's, with three differences where ``cache=True``: a cache that is cut or foreign is
+`njit` is numba's, with four differences where ``cache=True``: a cache that is cut or foreign is
 compiled again instead of raising; where neither the package nor the home can be written, a folder
-of the user below the system's temporary folder holds the cache; and an edit of any file in a
+of the user below the system's temporary folder holds the cache; an edit of any file in a
 kernel's folder compiles it again (numba itself looks at the kernel's own file alone, and would
-go on with the old code of a function that it calls).
+go on with the old code of a function that it calls); and of processes that need a kernel at the
+same time one compiles it, while the others wait for its cache.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -21,13 +23,71 @@ import numba
 from numba import prange
 from numba.core.caching import FunctionCache
 
+try:
+    import fcntl
+except ImportError:  # where files have no such locks, every process compiles for itself
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = ["njit", "prange"]
+
+TURN_S = 120.0
+"""Most seconds to wait for another process that compiles the same kernel."""
+
+
+class _Turn:
+    """The right to compile one kernel, among processes; it ends with the process at the latest."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: int | None = None
+
+    def take(self) -> None:
+        """Wait for the right; go on without it where there are no locks, or it takes too long."""
+        if fcntl is None or self.file is not None:
+            return
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+            until = time.monotonic() + TURN_S
+            while time.monotonic() < until:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(0.02)
+                else:
+                    self.file = file
+                    return
+            os.close(file)
+
+    def give(self) -> None:
+        """Let others have it."""
+        if self.file is not None:
+            with suppress(OSError):
+                self.path.unlink()
+            os.close(self.file)
+            self.file = None
 
 
 class _Kept(FunctionCache):
-    """Numba's cache of one function; what cannot be read or written is compiled again."""
+    """Numba's cache of one function; what cannot be read or written is compiled again.
+
+    Numba asks it before it compiles, and hands it what it has compiled: the turn lies between.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._turn = _Turn(Path(self.cache_path) / f"{self._impl.filename_base}.lock")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = self._loaded(sig, target_context)
+        if found is None:
+            self._turn.take()
+            found = self._loaded(sig, target_context)  # another may have compiled it by now
+            if found is not None:
+                self._turn.give()
+        return found
+
+    def _loaded(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # unpickling what is cut or foreign raises anything
@@ -36,8 +96,11 @@ class _Kept(FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):  # no space left, or a folder that has gone: compiled next time
-            super().save_overload(sig, data)
+        try:
+            with suppress(OSError):  # no space left, or a folder that has gone: compiled next time
+                super().save_overload(sig, data)
+        finally:
+            self._turn.give()
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         folder = Path(self._py_func.__code__.co_filename).parent

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from instances import random_problem
 
-from evcm.aggregator import load_problem, save_problem
+from evcm.aggregator import load_problem, methods, save_problem
 from evcm.aggregator.infeasible import require_reachable
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.visits import _count, _fill, find_visits
@@ -23,7 +23,7 @@ TOOLS = REFERENCE.parents[1] / "tools"
 def test_faults_are_reported_together_with_field_and_value() -> None:
     p = random_problem(0)
     load = p.system_load_mw.copy()
-    load[3] = -5.0
+    load[3] = np.inf
     available = p.available.astype(np.int8)
     available[2, 1, 0] = 7
     with pytest.raises(InputError) as caught:
@@ -34,10 +34,18 @@ def test_faults_are_reported_together_with_field_and_value() -> None:
             group_size=np.array([1, 2, 0, 4]),
         )
     text = str(caught.value)
-    for part in ("system_load_mw[4]: got -5.0", "available[3, 2, 1]: got 7", "sum 1.1"):
+    for part in ("system_load_mw[4]: got inf", "available[3, 2, 1]: got 7", "sum 1.1"):
         assert part in text
     assert "group_size[3]" in text
     assert len(caught.value.faults) == 4
+
+
+def test_others_may_feed_in_more_than_the_loads_take() -> None:
+    p = random_problem(0)
+    there = p.with_options(system_load_mw=p.system_load_mw - p.system_load_mw.max() - 1.0)
+    plans = [methods.solve(there, method=method, gap=1e-4) for method in ("interior", "model")]
+    apart = abs(plans[0].objective_usd - plans[1].objective_usd)
+    assert apart <= 2e-4 * plans[0].cost.turnover_usd
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,18 @@ def test_a_cut_cache_is_compiled_again_and_healed(tmp_path):
         assert called(tmp_path) == ["2", "0"]
 
 
+def test_of_two_processes_one_compiles_and_the_other_waits(tmp_path):
+    written(tmp_path)
+    told = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    both = [
+        subprocess.Popen([sys.executable, "-c", CALL], cwd=tmp_path, stdout=-1, text=True, env=told)
+        for _ in range(2)
+    ]
+    said = [process.communicate()[0].split() for process in both]
+    assert sorted(said) == [["2", "0"], ["2", "1"]]
+    assert not list(tmp_path.rglob("*.lock"))
+
+
 def test_an_edit_of_a_function_that_a_kernel_calls_is_seen(tmp_path):
     written(tmp_path)
     assert called(tmp_path)[0] == "2"

@@ -147,7 +147,7 @@ def check_values(p: AggregatorProblem, c: Checks) -> None:
             continue
         array = array.astype(float)
         object.__setattr__(p, name, array)
-        if name == "trading_cap_mw":
+        if name in ("trading_cap_mw", "system_load_mw"):  # others may feed in more than loads take
             _first(c, name, array, ~np.isfinite(array), "a finite number")
         elif name == "group_size":
             bad = ~(np.isfinite(array) & (array >= 1) & (array == np.floor(array)))
@@ -197,7 +197,7 @@ class AggregatorProblem:
     storage_cost_usd_per_kwh, degradation_slope : (V,)
         C_v and m_v.
     system_load_mw : (T,)
-        Load Psys of the rest of the system.
+        Load Psys of the rest of the system; below 0 where more is fed in.
     price : PriceSteps or PriceSeries
         Price as a step function of the whole system's load; or given prices of each period, which
         the aggregator does not move.

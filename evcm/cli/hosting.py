@@ -81,7 +81,7 @@ def compare(
     side: SideName = "both",
     gap: Annotated[
         float, typer.Option(help="Gap of the study's plans, as a share of turnover.")
-    ] = 2e-3,
+    ] = 1e-3,
     cars_per_group: Annotated[
         int | None,
         typer.Option(min=1, max=10**6, help="Cars that share one schedule, as in the study."),

@@ -84,7 +84,7 @@ def _next(case: str | None, out: Path) -> list[str]:
         f"evcm aggregator solve {out}/instance-bus14.npz --out plan.npz",
         f"evcm opf --ev {out}/ev.csv --out day.csv       # an operator's day with these cars",
         f"evcm reinforce --nsp {out}/day.csv --out sizes.csv",
-        "evcm study --scenario 1                       # the same to 0.2 %, and with caps",
+        "evcm study --scenario 1                       # the same to 0.1 %, and with caps",
     ]
 
 

@@ -39,7 +39,7 @@ def study(
     log: Log = None,
     gap: Annotated[
         float, typer.Option(help="Gap to prove for every plan, as a share of its turnover.")
-    ] = 2e-3,
+    ] = 1e-3,
     law: Annotated[
         str | None,
         typer.Option(help="Trip law of the inputs; the paper's: published or printed."),

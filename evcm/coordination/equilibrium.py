@@ -30,7 +30,7 @@ from evcm.coordination.capped import CERTAIN_MW, fits
 from evcm.errors import Checks
 
 MANY = 40
-PATIENCE, PATIENCE_WITH_MANY = 8, 2
+PATIENCE, PATIENCE_WITH_MANY = 16, 2
 """Rounds at the tolerance asked for, the second of more than `MANY` aggregators; then it doubles by
 round. Answers to step prices may go round in circles, and a hundred aggregators hardly come to rest
 within a hundredth of turnover each. What is proven in the end, to the gap asked for, is the epsilon
@@ -79,7 +79,7 @@ def find_equilibrium(
     *,
     gap: float = 5e-3,
     tolerance: float = 1e-2,
-    max_rounds: int = 14,
+    max_rounds: int = 22,
 ) -> Equilibrium:
     """Best responses in turn, from given plans, until a round passes without a move.
 

@@ -353,7 +353,7 @@ def _uncontrolled(
         lowest = state.v_min_pu.reshape(few, periods).min(axis=1)
         rows.append({
             "charger_kw": kw, "cars": n, "nse_mwh": nse.mean(),
-            "nse_low_mwh": np.quantile(nse, 0.05), "nse_high_mwh": np.quantile(nse, 0.95),
+            "nse_low_mwh": _quantile(nse, 0.05), "nse_high_mwh": _quantile(nse, 0.95),
             "short_share": float((nse > 0).mean()), "peak_mw": by_day.max(axis=1).mean(),
             "peak_ev_mw": ev.sum(axis=2).max(axis=1).mean(), "losses_mwh": losses.mean(),
             "v_min_pu": lowest.min(),
@@ -361,6 +361,13 @@ def _uncontrolled(
         })  # fmt: skip
     days = pd.DataFrame({"charger_kw": kw, "day": np.arange(grid.days), "first_cars": first})
     return pd.DataFrame(rows), days
+
+
+def _quantile(values: FloatArray, share: float) -> float:
+    """A quantile; the nearest of the values where some are infinite (no operating point)."""
+    if np.isfinite(values).all():
+        return float(np.quantile(values, share))
+    return float(np.sort(values)[round(share * (values.size - 1))])
 
 
 def first_count(first_cars: FloatArray) -> dict[str, float]:

@@ -33,7 +33,7 @@ from evcm.trips.montecarlo import Side
 SIDE: Side = "max"
 CARS_PER_GROUP = 20
 GAP = 0.05
-"""Gap of a first answer, as a share of turnover; the study proves 0.2 %."""
+"""Gap of a first answer, as a share of turnover; the study proves 0.1 %."""
 
 
 @dataclass(frozen=True, eq=False)
