@@ -138,10 +138,10 @@ def make_chains(problem: AggregatorProblem, segments: Segments, units: Units) ->
 
 @nb.njit(**JIT)
 def _price(  # pragma: no cover
-    n: int, sample: IntArray, first: IntArray, length: IntArray, arrival: FloatArray,
-    end: FloatArray, kind: IntArray, weight: FloatArray, wear: FloatArray, up: FloatArray,
-    down: FloatArray, low: FloatArray, high: FloatArray, step_up: FloatArray,
-    step_down: FloatArray, buy: FloatArray, sell: FloatArray, feeds: BoolArray, out: FloatArray,
+    n: int, sample: IntArray, vehicle: IntArray, first: IntArray, length: IntArray,
+    arrival: FloatArray, end: FloatArray, kind: IntArray, weight: FloatArray, wear: FloatArray,
+    up: FloatArray, down: FloatArray, low: FloatArray, high: FloatArray, step_up: FloatArray,
+    step_down: FloatArray, feeds: BoolArray, buy: FloatArray, sell: FloatArray, out: FloatArray,
     fed: FloatArray,
 ) -> None:  # fmt: skip
     """Least cost of a sample's segments at prices of A and B into out[n], kWh fed back into fed."""
@@ -149,14 +149,15 @@ def _price(  # pragma: no cover
     soc, p, q, b, s = np.empty(T), np.empty(T), np.empty(T), np.empty(T), np.empty(T)
     total = 0.0
     for i in range(sample[n], sample[n + 1]):
+        v = vehicle[i]
         for j in range(length[i]):
             t = (first[i] + j) % T
-            b[t] = up[i] * buy[n, t]
+            b[t] = up[v] * buy[n, t]
             # A car that only charges earns nothing by discharging.
-            s[t] = down[i] * sell[n, t] if feeds[i] else min(b[t], 0.0) - 1e3 * abs(b[t]) - 1e3
+            s[t] = down[v] * sell[n, t] if feeds[v] else min(b[t], 0.0) - 1e3 * abs(b[t]) - 1e3
         total += weight[i] * storage.walk(
             b, s, wear[i], first[i], length[i], arrival[i], end[i], kind[i],
-            low[i], high[i], step_up[i], step_down[i], soc, p, q,
+            low[v], high[v], step_up[v], step_down[v], soc, p, q,
         )  # fmt: skip
         if fed.size:
             x = soc[length[i] - 1] if kind[i] == CYCLIC else arrival[i]
@@ -172,18 +173,16 @@ class PricedVisits:
 
     def __init__(self, problem: AggregatorProblem, segments: Segments, units: Units) -> None:
         g, k = segments, problem.figures
-        car = g.vehicle
         self.samples = problem.samples
-        self.feeds: BoolArray = k.feeds_in[car]
         self.args = (
             np.searchsorted(g.sample, np.arange(problem.samples + 1)).astype(np.int64),
-            g.start, g.length, g.arrival_kwh, g.end_kwh, g.kind,
+            g.vehicle, g.start, g.length, g.arrival_kwh, g.end_kwh, g.kind,
             g.cars / 1000.0 / units.mw,
             g.wear * problem.probability[g.sample] * units.mw / units.usd,
-            1.0 / (problem.period_h * k.charge_efficiency[car]),
-            k.discharge_efficiency[car] / problem.period_h,
-            k.soc_min_kwh[car], k.soc_max_kwh[car], problem.charge_step_kwh[car],
-            problem.period_h * k.power_kw[car],
+            1.0 / (problem.period_h * k.charge_efficiency),
+            k.discharge_efficiency / problem.period_h,
+            k.soc_min_kwh, k.soc_max_kwh, problem.charge_step_kwh,
+            problem.period_h * k.power_kw, k.feeds_in,
         )  # fmt: skip
 
     def least_cost(self, buy: FloatArray, sell: FloatArray) -> float:
@@ -192,12 +191,12 @@ class PricedVisits:
 
     def fed_back(self, buy: FloatArray, sell: FloatArray) -> FloatArray:
         """Energy (kWh) that a car of each segment feeds back at these prices."""
-        fed = np.zeros(self.feeds.size)
+        fed = np.zeros(self.args[1].size)
         self._run(buy, sell, fed)
         return fed
 
     def _run(self, buy: FloatArray, sell: FloatArray, fed: FloatArray) -> FloatArray:
         out = np.zeros(self.samples)
         for n in range(self.samples):
-            _price(n, *self.args, buy, sell, self.feeds, out, fed)
+            _price(n, *self.args, buy, sell, out, fed)
         return out

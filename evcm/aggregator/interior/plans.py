@@ -20,6 +20,9 @@ from evcm.arrays import BoolArray, FloatArray
 SHORT_MW = 8e-7
 """How far a plan may miss a limit (the certificate allows 1e-6 MW)."""
 
+AT_ONCE = 10_000
+"""Visits whose schedules are written at once: what a plan takes besides its own memory."""
+
 
 class Candidate(NamedTuple):
     """A plan in units: levels (M,), power charged and fed back at once, E (T, N), P (T,), wear.
@@ -141,27 +144,27 @@ def make_plan(
         (charge, np.maximum(net, 0.0), np.where(net > 0, -lost, 0.0)),
         (discharge, np.maximum(-net, 0.0), np.where(net > 0, 0.0, lost)),
     )
-    for n in range(N):
-        mine = np.flatnonzero(g.sample == n)
-        length, node = g.length[mine], likes.node[mine]
-        of = np.repeat(np.arange(mine.size), length)
+    for begin in range(0, g.size, AT_ONCE):
+        mine = slice(begin, begin + AT_ONCE)
+        length = g.length[mine]
+        of = np.repeat(np.arange(length.size), length)
         j = np.arange(of.size) - np.repeat(np.cumsum(length) - length, length)
-        v, t = g.vehicle[mine][of], (g.start[mine][of] + j) % T
+        entry = (g.start[mine][of] + j) % T, g.vehicle[mine][of], g.sample[mine][of]
         share = likes.share[mine][of]
-        first = offset[node][of] + j
+        first = offset[likes.node[mine]][of] + j
         second = np.where(share > 0, first + length[of], first)  # the next node is as long
         apart = likes.apart[mine][of]
         for array, path, distance in paths:
             mixed = (1 - share) * path[first] + share * path[second]
-            array[t, v, n] = mixed + apart * distance[first]
+            array[entry] = mixed + apart * distance[first]
     charge /= dt * k.charge_efficiency[:, None]
     discharge *= k.feeds_in[:, None] / dt
     one = int(np.argmax(k.feeds_in))
     size, eta = problem.group_size, k.charge_efficiency[one]
-    usable = problem.available & k.feeds_in[:, None]
     for at in range(T):
         left = k.power_kw[:, None] - charge[at] - discharge[at]
-        left = np.where(usable[at], np.maximum(left, 0.0), 0.0)
+        usable = problem.available[at] & k.feeds_in[:, None]
+        left = np.where(usable, np.maximum(left, 0.0), 0.0)
         whole = size @ left / (1 + eta)
         share = np.minimum(1000.0 * units.mw * candidate.W[at] / np.maximum(whole, 1e-12), 1.0)
         charge[at] += left * share / (1 + eta)
