@@ -214,6 +214,9 @@ def test_a_first_shortage_is_a_step_between_served_and_short(stored):
         found[count] = points.solve_point(PAPER, replace(task.point, cars=count))["days_short"]
     small, large = found.values()
     assert small < 0.5 <= large
+    step, first = 2 * SMALL.groups, int(row["first_cars"])
+    late = replace(task, between=(first + step, first + 4 * step))  # short from its low end on
+    assert late.run().record["first_cars"] <= first
 
 
 def test_generation_runs_out_before_wires_and_voltages(stored):

@@ -224,8 +224,8 @@ class LimitTask(PointTask):
 class ThresholdTask(PointTask):
     """The first count at which half of a fleet's real-time days run short, by bisection.
 
-    Between the two counts of `between`, in steps of two cars per group; the point's own count is
-    not used.
+    Between the two counts of `between`, in steps of two cars per group, and below them where the
+    least is short already; the point's own count is not used.
     """
 
     between: tuple[int, int]
@@ -253,15 +253,17 @@ class ThresholdTask(PointTask):
     def _bisect(self) -> Result:
         step, nse = 2 * self.point.groups, None
         low, high = (n // step for n in self.between)
-        while high - low > 1:
-            middle = (low + high) // 2
+        seen = False  # whether the low end is known to be served
+        while high - low > 1 or (high > 1 and not seen):
+            middle = (low + high) // 2 if high - low > 1 else low
             point = replace(self.point, cars=middle * step)
             problems, site, trade, _ = plan_point(self.inputs, point)
             weight = problems[0].probability
             if operate(site, trade.sample_mw, weight).days_short >= 0.5:
+                low = low // 2 if middle == low else low  # look below the range
                 high, nse = middle, limits.nse_by_limit(site, trade.sample_mw, weight)
             else:
-                low = middle
+                low, seen = middle, True
         if nse is None:
             return Result({"first_cars": float("inf"), "limit": "none"})
         worst = max(limits.LIMITS[1:], key=lambda limit: nse[limit])
