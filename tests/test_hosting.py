@@ -26,7 +26,7 @@ PAPER = inputs.paper()
 SMALL = Grid(
     counts=(2200, 13_200), seeds=(1, 3), capped_seeds=(1,), sweep_counts=(),
     regimes=("apart", "proportional"),
-    threshold_range=(2200, 13_200), outage_days=2, feeder_draws=1,
+    threshold_start=6600, outage_days=2, feeder_draws=1,
     groups=44, samples=2, days=3, curve_days=2, block=1000, most=12_000,
     uncontrolled_charger_kw=(22.0, 150.0),
 )  # fmt: skip
@@ -203,20 +203,20 @@ def test_first_counts_name_every_regime_and_its_limit(stored):
 
 def test_a_first_shortage_is_a_step_between_served_and_short(stored):
     """The fleet one step smaller is served on most days, the one found is not."""
-    row = stored[1]["first"].iloc[0]
-    task = points.ThresholdTask(
-        points.Point("apart", SMALL.groups, int(row["seed"]), 150.0, 1.0, SMALL.groups,
-                     SMALL.samples, SMALL.gap),
-        PAPER, SMALL.threshold_range,
-    )  # fmt: skip
-    found = {}
-    for count in (int(row["first_cars"]) - 2 * SMALL.groups, int(row["first_cars"])):
-        found[count] = points.solve_point(PAPER, replace(task.point, cars=count))["days_short"]
-    small, large = found.values()
+    row, step = stored[1]["first"].iloc[1], 2 * SMALL.groups
+    first = int(row["first_cars"])
+    near = points.Point("apart", first, int(row["seed"]), 150.0, 1.0, SMALL.groups,
+                        SMALL.samples, SMALL.gap)  # fmt: skip
+    small, large = (
+        points.solve_point(PAPER, replace(near, cars=count))["days_short"]
+        for count in (first - step, first)
+    )
     assert small < 0.5 <= large
-    step, first = 2 * SMALL.groups, int(row["first_cars"])
-    late = replace(task, between=(first + step, first + 4 * step))  # short from its low end on
-    assert late.run().record["first_cars"] <= first
+    for start in (first + 3 * step, first - 3 * step):  # wherever it starts
+        found = points.ThresholdTask(replace(near, cars=start), PAPER, SMALL.most).run().record
+        assert abs(found["first_cars"] - first) <= 3 * step
+    none = points.ThresholdTask(near, PAPER, first - step).run().record
+    assert none == {"first_cars": np.inf, "limit": "none"}
 
 
 def test_generation_runs_out_before_wires_and_voltages(stored):

@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     run(told, settings, work / "results")
     comparison.run(told, settings, work / "results")
     grid = hosting.Grid(
-        counts=(400,), regimes=("apart",), seeds=(1,), threshold_range=(400, 480),
+        counts=(400,), regimes=("apart",), seeds=(1,), threshold_start=400,
         capped_seeds=(1,), sweep_counts=(), groups=20, samples=2, gap=0.2, days=2, curve_days=2,
         outage_days=1, block=200, most=800, uncontrolled_charger_kw=(150.0,), feeder_draws=1,
     )  # fmt: skip

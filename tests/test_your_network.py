@@ -32,7 +32,6 @@ def test_a_bare_case_goes_from_trips_to_its_hosting_capacity(tmp_path):
         whole, counts=whole.counts[-1:], sweep_counts=(), regimes=("apart", "proportional"),
         most_slow=whole.counts[-1], seeds=(1,), capped_seeds=(1,), samples=2, gap=0.1, days=1,
         curve_days=1, outage_days=1, feeder_draws=1, uncontrolled_charger_kw=(150.0,),
-        threshold_range=(whole.groups, 5 * whole.groups),
     )  # fmt: skip
     assert whole.counts[-1] > 3 * room
     found = hosting.run(told, grid, out, jobs=1)

@@ -4,7 +4,7 @@
 so that every day has a first n at which power goes unsupplied; the spread over days is the Monte
 Carlo interval. *Planned regimes*: 200 groups with growing weights stand for the fleet, and each
 aggregator is solved. All are on one footing: every real-time day goes through the OPF, and a count
-is too many where half of the days run short. A fleet's first such count is found by bisection. The
+is too many where half of the days run short. A fleet's first such count is searched for. The
 count at which caps become too small for the cars' trips needs no grid: everything but the caps
 scales with the fleet, so one linear program per aggregator gives it.
 """
@@ -53,8 +53,8 @@ class Grid:
     """What to compute.
 
     Every regime of `regimes` is solved at `counts` for the first seed, the slower ones up to
-    `most_slow` cars. `seeds` fleets planned apart are bisected for their first shortage between
-    `threshold_range`, to `groups` cars; limits of caps take `capped_seeds`. `days` are drawn for
+    `most_slow` cars. `seeds` fleets planned apart are searched for their first shortage from
+    `threshold_start` on, to `groups` cars; limits of caps take `capped_seeds`. `days` are drawn for
     uncontrolled charging in blocks of `block` cars up to `most` cars, of which one drawn stands for
     `weight`; `curve_days` of them for curves, `outage_days` for the loss of each branch.
     `feeder_draws` fleets are drawn for the distribution feeder, bus by bus in turn. Charger powers
@@ -67,7 +67,7 @@ class Grid:
     regimes: tuple[str, ...] = ("apart", "equilibrium", "proportional", "joint")
     most_slow: int = 15_000
     seeds: tuple[int, ...] = tuple(range(1, 41))
-    threshold_range: tuple[int, int] = (4000, 10_400)
+    threshold_start: int = 6400
     capped_seeds: tuple[int, ...] = tuple(range(1, 7))
     sweep_counts: tuple[int, ...] = (8000, 15_000, 30_000)
     sweep_charger_kw: tuple[float, ...] = (22.0,)
@@ -86,8 +86,8 @@ class Grid:
 
     def __post_init__(self) -> None:
         c = Checks("hosting grid")
-        for name in ("counts", "sweep_counts", "threshold_range"):
-            values = getattr(self, name)
+        for name in ("counts", "sweep_counts", "threshold_start"):
+            values = np.atleast_1d(getattr(self, name)).tolist()
             good = all(v > 0 and v % self.groups == 0 for v in values)
             c.require(good, name, values, f"positive multiples of {self.groups} cars")
         c.require(len(self.seeds) > 0, "seeds", self.seeds, "at least one")
@@ -156,8 +156,6 @@ def grid_for(inputs: Inputs) -> Grid:
     weight = max(1, round(scale))
     block = max(1, round(grid.block * scale / weight)) * weight
     many = len(inputs.buses) > MANY_BUSES
-
-    low, high = (max(1, round(n * scale / groups)) * groups for n in grid.threshold_range)
     kw = float(inputs.vehicles[0].charger.power_kw)
     return replace(
         grid, groups=groups, weight=weight, block=block, most=block * (grid.most // grid.block),
@@ -168,7 +166,7 @@ def grid_for(inputs: Inputs) -> Grid:
             grid.sweep_counts[1:2] if many else grid.sweep_counts, scale, groups
         ),
         most_slow=max(1, round(grid.most_slow * scale)),
-        threshold_range=(low, max(high, low + 4 * groups)),
+        threshold_start=max(1, round(grid.threshold_start * scale / groups)) * groups,
         uncontrolled_charger_kw=(*(k for k in grid.uncontrolled_charger_kw if k < kw), kw),
     )  # fmt: skip
 
@@ -247,9 +245,11 @@ def _thresholds(inputs: Inputs, grid: Grid) -> list[points.ThresholdTask]:
     kw = float(inputs.vehicles[0].charger.power_kw)
     return [
         points.ThresholdTask(
-            points.Point("apart", grid.groups, s, kw, 1.0, grid.groups, grid.samples, grid.gap),
+            points.Point(
+                "apart", grid.threshold_start, s, kw, 1.0, grid.groups, grid.samples, grid.gap
+            ),
             inputs,
-            grid.threshold_range,
+            grid.most,
         )
         for s in grid.seeds
     ]

@@ -222,52 +222,56 @@ class LimitTask(PointTask):
 
 @dataclass(frozen=True)
 class ThresholdTask(PointTask):
-    """The first count at which half of a fleet's real-time days run short, by bisection.
+    """The first count at which half of a fleet's real-time days run short.
 
-    Between the two counts of `between`, in steps of two cars per group, and below them where the
-    least is short already; the point's own count is not used.
+    In steps of two cars per group: from the point's own count by growing strides until one count is
+    served and one is short, then by bisection; `most` is the largest count.
     """
 
-    between: tuple[int, int]
+    most: int
 
     @property
     def name(self) -> str:
         """Name in its step."""
-        return f"{super().name}-{self.between[0]}to{self.between[1]}"
+        return f"{super().name}-to{self.most}"
 
     def key(self) -> str:
-        """Fingerprint of the point, the range, the inputs and the solving code."""
-        return fingerprint.of_content(super().key(), self.between)
+        """Fingerprint of the point, the largest count, the inputs and the solving code."""
+        return fingerprint.of_content(super().key(), self.most)
 
     def run(self) -> Result:
-        """Bisect; the limit is the kind that alone leaves most unsupplied at that count.
+        """Search; the limit is the kind that alone leaves most unsupplied at that count.
 
         A fleet in which an aggregator has no plan, for want of a car at noon when (29) makes it
         feed in, has no count: nan.
         """
         try:
-            return self._bisect()
+            return self._search()
         except InfeasibleError:
             return Result({"first_cars": float("nan"), "limit": "no plan"})
 
-    def _bisect(self) -> Result:
-        step, nse = 2 * self.point.groups, None
-        low, high = (n // step for n in self.between)
-        seen = False  # whether the low end is known to be served
-        while high - low > 1 or (high > 1 and not seen):
-            middle = (low + high) // 2 if high - low > 1 else low
-            point = replace(self.point, cars=middle * step)
+    def _search(self) -> Result:
+        step = 2 * self.point.groups
+        most = max(self.most // step, 1)
+        at, stride, nse = min(max(round(self.point.cars / step), 1), most), 1, None
+        served, short = 0, most + 1
+        while short - served > 1:
+            point = replace(self.point, cars=at * step)
             problems, site, trade, _ = plan_point(self.inputs, point)
             weight = problems[0].probability
             if operate(site, trade.sample_mw, weight).days_short >= 0.5:
-                low = low // 2 if middle == low else low  # look below the range
-                high, nse = middle, limits.nse_by_limit(site, trade.sample_mw, weight)
+                short, nse = at, limits.nse_by_limit(site, trade.sample_mw, weight)
             else:
-                low, seen = middle, True
+                served = at
+            if short > most:
+                at = min(served + stride, most)
+            else:
+                at = (served + short) // 2 if served else max(short - stride, 1)
+            stride *= 2
         if nse is None:
             return Result({"first_cars": float("inf"), "limit": "none"})
         worst = max(limits.LIMITS[1:], key=lambda limit: nse[limit])
-        return Result({"first_cars": float(high * step), "limit": worst})
+        return Result({"first_cars": float(short * step), "limit": worst})
 
 
 def first_shortages(
