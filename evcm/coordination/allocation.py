@@ -17,6 +17,9 @@ from evcm.network import caps as total_caps
 from evcm.network.case import Day
 from evcm.network.opf import SERVED_MW, served, shortage_mw
 
+MANY = 100
+"""Aggregators above which max-min fair sharing ends with the least cap."""
+
 STEP_MW = 0.01
 """Increase of a single cap that the network must refuse for the cap to count as final."""
 
@@ -128,7 +131,7 @@ def allocate(rule: Rule, cars: FloatArray, site: Day) -> FloatArray:
 
     Maximum total is the paper's (54). Proportional to `cars` (K,), those an aggregator meets,
     maximises in each period one common factor of MW per car. Max-min fair raises the least cap as
-    far as it goes, then the next.
+    far as it goes, then the next; above `MANY` aggregators the least alone.
 
     Raises
     ------
@@ -148,4 +151,5 @@ def allocate(rule: Rule, cars: FloatArray, site: Day) -> FloatArray:
     by_cars = rule == "proportional"
     weight = np.asarray(cars, float) if by_cars else np.ones(floor.shape[1])
     nothing = np.zeros_like(floor)
-    return fill(site, nothing, ceiling, weight, floor_mw=floor, successive=not by_cars)
+    further = not by_cars and weight.size <= MANY
+    return fill(site, nothing, ceiling, weight, floor_mw=floor, successive=further)

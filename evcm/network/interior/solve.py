@@ -219,11 +219,12 @@ def solve(
     *,
     without: int | None = None,
     explain: bool = True,
+    once: bool = False,
 ) -> State:
     """Solve every period to a relative `gap`, or say of each that cannot be solved why.
 
     `without` leaves one branch out, by index; without `explain` the limits that bind at the nearest
-    operating point of an infeasible period are not looked up.
+    operating point of an infeasible period are not looked up. `once` leaves it at one attempt.
 
     See Also
     --------
@@ -234,7 +235,7 @@ def solve(
     for effort in EFFORTS:
         run.start(todo)
         todo = run.solve(effort._replace(gap=gap), todo)
-        if not todo.any():
+        if once or not todo.any():
             return run.state()
     return run.state(_last_resort(run, todo, explain))
 
