@@ -88,6 +88,11 @@ class CaseRun:
         """Cars that each aggregator meets (K,)."""
         return np.array([p.cars for p in self.problems], float)
 
+    @cached_property
+    def caps(self) -> dict[Rule, FloatArray]:
+        """Caps (T, K) of every rule, MW."""
+        return {rule: allocation.allocate(rule, self.cars_met, self.site) for rule in RULES}
+
     @property
     def label(self) -> dict[str, object]:
         """First columns of every row."""
@@ -261,7 +266,7 @@ def _solve_own(cases: list[CaseRun], store: Store, settings: Settings, progress:
     tasks = []
     for c in cases:
         for rule in RULES[1:]:
-            caps = allocation.allocate(rule, c.cars_met, c.site)
+            caps = c.caps[rule]
             tasks += [
                 c.task(k, rule, FREE_GAP, caps[:, k])
                 for k in c.every
@@ -386,7 +391,7 @@ def _compare(
     }
     by_bus = []
     for rule in RULES:
-        caps = allocation.allocate(rule, case.cars_met, case.site)
+        caps = case.caps[rule]
         plans[rule] = []
         for k in every:
             plan, raised = _rule_plan(case, k, rule, caps[:, k], free[k], store, gap)
