@@ -31,9 +31,9 @@ MISSING_MW = 1e-4
 """Power that the nearest point invents or throws away from which a period has no point."""
 
 EFFORTS = (
-    kernels.Effort(TOLERANCE, GAP, 60, 0.1, 1.0, 1e-5),
-    kernels.Effort(TOLERANCE, GAP, 150, 0.3, 1.0, 1e-4),
-    kernels.Effort(TOLERANCE, GAP, 300, 0.5, 10.0, 1e-3),
+    kernels.Effort(TOLERANCE, GAP, 60, 0.1, 1.0, 1e-5, 2),
+    kernels.Effort(TOLERANCE, GAP, 150, 0.3, 1.0, 1e-4, 150),
+    kernels.Effort(TOLERANCE, GAP, 300, 0.5, 10.0, 1e-3, 300),
 )
 """Attempts, from quick to patient."""
 
