@@ -183,6 +183,18 @@ def test_both_methods_agree_on_every_built_in_case(case, factor):
     assert slow.objective[0] == pytest.approx(fast.objective[0], rel=1e-6, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    "case", ["case9", "case14", "case24_ieee_rts", "case30", "case39", "case57"]
+)
+def test_one_attempt_serves_what_patient_ones_do(case):
+    network = readers.from_case(case)
+    day = Day.scaled(network, np.linspace(0.6, 1.9, 9), 0.5)
+    nothing = np.zeros((9, network.ev_bus.size))
+    served = opf.served(day, nothing)
+    assert (served == (opf.shortage_mw(day, nothing) < opf.SERVED_MW)).all()
+    assert served.any()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("as_published", [False, True])
 def test_both_methods_agree_on_all_periods_of_the_paper(as_published):

@@ -222,10 +222,11 @@ class LimitTask(PointTask):
 
 @dataclass(frozen=True)
 class ThresholdTask(PointTask):
-    """The first count at which half of a fleet's real-time days run short.
+    """A count at which half of a fleet's real-time days run short, and not one step below it.
 
     In steps of two cars per group: from the point's own count by growing strides until one count is
-    served and one is short, then by bisection; `most` is the largest count.
+    served and one is short, then by bisection; `most` is the largest count. A small fleet of few
+    samples may have several such counts, and which is found then depends on where it starts.
     """
 
     most: int

@@ -26,7 +26,7 @@ SOLVED, ITERATIONS, SINGULAR, DIVERGED = (
 
 
 class Effort(NamedTuple):
-    """Knobs of one attempt; `dense` is the most systems that it solves densely."""
+    """Knobs of one attempt."""
 
     tolerance: float
     gap: float
@@ -34,7 +34,6 @@ class Effort(NamedTuple):
     sigma: float
     barrier: float
     damping: float
-    dense: int
 
 
 @jit
@@ -106,7 +105,7 @@ def interior_point(
         np.zeros((n, 4)),
     )
     curve, du = np.ones(nj), np.zeros(nj)
-    gamma, cost_before, dense = effort.barrier, np.inf, 0
+    gamma, cost_before = effort.barrier, np.inf
     for iteration in range(effort.iterations + 1):
         # values, balances (45), (46) and limits (49), (50), (52), (53)
         for k in range(n):
@@ -267,9 +266,7 @@ def interior_point(
         copy(off, off0)
         if not factor(g.plan, diag, off, weight):
             return SINGULAR, iteration
-        dense += solve_refined(g.plan, diag0, off0, diag, off, weight, rhs, dx, error)
-        if dense > effort.dense:
-            return SINGULAR, iteration
+        solve_refined(g.plan, diag0, off0, diag, off, weight, rhs, dx, error)
         # steps
         for j in range(nj):
             du[j] = 0.0

@@ -31,14 +31,11 @@ MISSING_MW = 1e-4
 """Power that the nearest point invents or throws away from which a period has no point."""
 
 EFFORTS = (
-    kernels.Effort(TOLERANCE, GAP, 60, 0.1, 1.0, 1e-5, 60),
-    kernels.Effort(TOLERANCE, GAP, 150, 0.3, 1.0, 1e-4, 150),
-    kernels.Effort(TOLERANCE, GAP, 300, 0.5, 10.0, 1e-3, 300),
+    kernels.Effort(TOLERANCE, GAP, 60, 0.1, 1.0, 1e-5),
+    kernels.Effort(TOLERANCE, GAP, 150, 0.3, 1.0, 1e-4),
+    kernels.Effort(TOLERANCE, GAP, 300, 0.5, 10.0, 1e-3),
 )
 """Attempts, from quick to patient."""
-
-LARGE, FEW = 150, 2
-"""Buses above which a single attempt (`solve(once=True)`) solves so few systems densely."""
 
 _eliminations: WeakKeyDictionary[Network, Elimination] = WeakKeyDictionary()
 
@@ -235,11 +232,9 @@ def solve(
     """
     run = Run(day, inj, without)
     todo = np.ones(day.n_periods, np.bool_)
-    brief = once and day.network.n_bus > LARGE
     for effort in EFFORTS:
         run.start(todo)
-        told = effort._replace(gap=gap, dense=FEW if brief else effort.dense)
-        todo = run.solve(told, todo)
+        todo = run.solve(effort._replace(gap=gap), todo)
         if once or not todo.any():
             return run.state()
     return run.state(_last_resort(run, todo, explain))
