@@ -66,6 +66,15 @@ def test_max_min_caps_are_equal_where_nothing_holds_them_and_none_can_rise(by_ru
         assert not opf.served(site, more)[inside[:, k]].any()
 
 
+@pytest.mark.parametrize(("many", "further"), [(CARS.size, True), (CARS.size - 1, False)])
+def test_of_many_aggregators_the_least_cap_alone_is_raised(site, monkeypatch, many, further):
+    asked = []
+    monkeypatch.setattr(allocation, "MANY", many)
+    monkeypatch.setattr(allocation, "fill", lambda *_, successive, **__: asked.append(successive))
+    allocation.allocate("max-min fair", CARS, site)
+    assert asked == [further]
+
+
 def test_a_rule_ranks_the_least_served_first(by_rule):
     """Max-min fair: its smallest cap is at least that of any other rule."""
     least = by_rule["max-min fair"].min(axis=1)
