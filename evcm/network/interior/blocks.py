@@ -232,11 +232,12 @@ def solve_refined(
     rhs: FloatArray,
     x: FloatArray,
     error: FloatArray,
-) -> None:
+) -> bool:
     """Solve with the factors, refined against the original blocks `diag0`, `off0`.
 
     Elimination by blocks does not pivot between buses. Where refinement does not repair what
-    that costs, the system is solved densely with pivoting.
+    that costs, the system is solved densely with pivoting, a work that grows with the cube of the
+    buses; returns whether it was.
     """
     scale = 1e-300
     for k in range(rhs.shape[0]):
@@ -252,7 +253,7 @@ def solve_refined(
                 error[k, i] = rhs[k, i] - error[k, i]
                 worst = max(worst, abs(error[k, i]))
         if worst <= 1e-11 * scale:
-            return
+            return False
         if not np.isfinite(worst):
             break
         substitute(plan, diag, off, weight, error)
@@ -265,8 +266,10 @@ def solve_refined(
         for i in range(4):
             off_by = abs(rhs[k, i] - error[k, i])
             worst = off_by if not off_by <= worst else worst  # nan stays
-    if not worst <= 1e-7 * scale:
-        _dense(plan, diag0, off0, rhs, x)
+    if worst <= 1e-7 * scale:
+        return False
+    _dense(plan, diag0, off0, rhs, x)
+    return True
 
 
 @jit

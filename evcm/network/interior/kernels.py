@@ -26,7 +26,7 @@ SOLVED, ITERATIONS, SINGULAR, DIVERGED = (
 
 
 class Effort(NamedTuple):
-    """Knobs of one attempt."""
+    """Knobs of one attempt; `dense` is the most systems that it solves densely."""
 
     tolerance: float
     gap: float
@@ -34,6 +34,7 @@ class Effort(NamedTuple):
     sigma: float
     barrier: float
     damping: float
+    dense: int
 
 
 @jit
@@ -105,7 +106,7 @@ def interior_point(
         np.zeros((n, 4)),
     )
     curve, du = np.ones(nj), np.zeros(nj)
-    gamma, cost_before = effort.barrier, np.inf
+    gamma, cost_before, dense = effort.barrier, np.inf, 0
     for iteration in range(effort.iterations + 1):
         # values, balances (45), (46) and limits (49), (50), (52), (53)
         for k in range(n):
@@ -266,7 +267,9 @@ def interior_point(
         copy(off, off0)
         if not factor(g.plan, diag, off, weight):
             return SINGULAR, iteration
-        solve_refined(g.plan, diag0, off0, diag, off, weight, rhs, dx, error)
+        dense += solve_refined(g.plan, diag0, off0, diag, off, weight, rhs, dx, error)
+        if dense > effort.dense:
+            return SINGULAR, iteration
         # steps
         for j in range(nj):
             du[j] = 0.0
