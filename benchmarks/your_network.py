@@ -54,7 +54,7 @@ def facts(command, out):
         return {"regimes": len(regimes), "plans": len(gaps), "largest_gap": max(gaps),
                 "epsilon_sum_usd": ended["epsilon_sum_usd"].max(),
                 "nse_mwh": regimes["nse_mwh"].max(),
-                "apart_to_joint": paid["apart"] / paid["joint"]}  # fmt: skip
+                "paid_apart_usd": paid["apart"], "paid_joint_usd": paid["joint"]}  # fmt: skip
     plans = load("aggregators.parquet")
     days = system_summary(load("system.parquet"), load("transmission.parquet"))
     return {"plans": len(plans), "largest_gap": plans["gap"].max(),
