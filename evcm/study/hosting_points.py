@@ -254,14 +254,14 @@ class ThresholdTask(PointTask):
     def _search(self) -> Result:
         step = 2 * self.point.groups
         most = max(self.most // step, 1)
-        at, stride, nse = min(max(round(self.point.cars / step), 1), most), 1, None
-        served, short = 0, most + 1
+        at, stride = min(max(round(self.point.cars / step), 1), most), 1
+        served, short, days = 0, most + 1, None
         while short - served > 1:
             point = replace(self.point, cars=at * step)
             problems, site, trade, _ = plan_point(self.inputs, point)
-            weight = problems[0].probability
-            if operate(site, trade.sample_mw, weight).days_short >= 0.5:
-                short, nse = at, limits.nse_by_limit(site, trade.sample_mw, weight)
+            asked = site, trade.sample_mw, problems[0].probability
+            if operate(*asked).days_short >= 0.5:
+                short, days = at, asked
             else:
                 served = at
             if short > most:
@@ -269,8 +269,9 @@ class ThresholdTask(PointTask):
             else:
                 at = (served + short) // 2 if served else max(short - stride, 1)
             stride *= 2
-        if nse is None:
+        if days is None:
             return Result({"first_cars": float("inf"), "limit": "none"})
+        nse = limits.nse_by_limit(*days)
         worst = max(limits.LIMITS[1:], key=lambda limit: nse[limit])
         return Result({"first_cars": float(short * step), "limit": worst})
 
