@@ -14,9 +14,9 @@ from evcm.network import certificate as flows
 from evcm.network import opf, pypower, readers
 from evcm.network.case import Day
 from evcm.network.certificate import certify_day
-from evcm.network.interior import branch, kernels
+from evcm.network.interior import blocks, branch, kernels
 from evcm.network.interior import solve as _opf_fast
-from evcm.network.interior.blocks import eliminate, factor, solve_refined
+from evcm.network.interior.blocks import eliminate, solve_blocks
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "opf"
 needs_reference = pytest.mark.skipif(
@@ -369,26 +369,28 @@ def test_block_elimination_solves_the_dense_system(compiled):
         dense[4 * r : 4 * r + 4, 4 * c : 4 * c + 4] = off[e]
         dense[4 * c : 4 * c + 4, 4 * r : 4 * r + 4] = off[e].T
     rhs, x, error = rng.normal(size=(14, 4)), np.zeros((14, 4)), np.zeros((14, 4))
-    d, o, w = diag.copy(), off.copy(), np.zeros_like(off)
-    run = factor if compiled else factor.py_func
-    assert run(plan, d, o, w)
-    solve = solve_refined if compiled else solve_refined.py_func
-    solve(plan, diag, off, d, o, w, rhs, x, error)
+    scratch = np.zeros_like(diag), np.zeros_like(off), np.zeros_like(off)
+    solve = solve_blocks if compiled else solve_blocks.py_func
+    assert solve(plan, diag, off, *scratch, rhs, x, error)
     assert np.allclose(x.ravel(), np.linalg.solve(dense, rhs.ravel()), atol=1e-9)
 
 
-def test_a_useless_factorisation_falls_back_to_the_dense_solve():
+@pytest.mark.parametrize("shifts", [blocks.SHIFTS, (0.0,)], ids=["shifted factor", "dense"])
+def test_a_bus_without_a_pivot_of_its_own_is_solved(monkeypatch, shifts):
     rng = np.random.default_rng(4)
     plan = eliminate(2, np.array([0]), np.array([1]))
     diag = np.zeros((2, 4, 4))
-    diag += np.diag([1e-14, 1e-14, 1e-14, 1e-14])
     off = np.eye(4)[None] + 0.1 * rng.normal(size=(1, 4, 4))
     rhs, x, error = rng.normal(size=(2, 4)), np.zeros((2, 4)), np.zeros((2, 4))
-    wrong = np.stack([np.eye(4)] * 2)  # inverse pivots that have nothing to do with the matrix
-    args = (plan, diag, off, wrong, off.copy())
-    solve_refined(*args, np.zeros_like(off), rhs, x, error)
-    dense = np.block([[diag[0], off[0]], [off[0].T, diag[1]]])
-    assert np.allclose(dense @ x.ravel(), rhs.ravel(), atol=1e-8)
+    asked = []
+    dense = blocks._dense.py_func
+    monkeypatch.setattr(blocks, "_dense", lambda *args: (asked.append(1), dense(*args)))
+    monkeypatch.setattr(blocks, "SHIFTS", shifts)
+    scratch = np.zeros_like(diag), np.zeros_like(off), np.zeros_like(off)
+    assert solve_blocks.py_func(plan, diag, off, *scratch, rhs, x, error)
+    whole = np.block([[diag[0], off[0]], [off[0].T, diag[1]]])
+    assert np.allclose(whole @ x.ravel(), rhs.ravel(), atol=1e-7 * np.abs(rhs).max())
+    assert bool(asked) == (shifts == (0.0,))
 
 
 def test_the_kernel_runs_uncompiled():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evcm.arrays import FloatArray, IntArray
-from evcm.network.interior.blocks import copy, factor, fill, jit, solve_refined
+from evcm.network.interior.blocks import fill, jit, solve_blocks
 from evcm.network.interior.branch import Grid, branch_second, branch_terms, hold, scatter
 from evcm.network.status import Status
 from evcm.paper import implements
@@ -26,7 +26,7 @@ SOLVED, ITERATIONS, SINGULAR, DIVERGED = (
 
 
 class Effort(NamedTuple):
-    """Knobs of one attempt; `dense` is the most systems that it solves densely."""
+    """Knobs of one attempt."""
 
     tolerance: float
     gap: float
@@ -34,7 +34,6 @@ class Effort(NamedTuple):
     sigma: float
     barrier: float
     damping: float
-    dense: int
 
 
 @jit
@@ -98,7 +97,7 @@ def interior_point(
     flow_grad, hess, w = np.zeros((nl, 2, 3)), np.zeros((3, 3)), np.zeros(4)
     bal, grad, grad_u = np.zeros((n, 2)), np.zeros((n, 2)), np.zeros(nj)
     diag, off = np.zeros((n, 4, 4)), np.zeros((g.plan.row.size, 4, 4))
-    diag0, off0 = np.zeros((n, 4, 4)), np.zeros((g.plan.row.size, 4, 4))
+    factor_diag, factor_off = np.zeros_like(diag), np.zeros_like(off)
     weight, rhs, dx, error = (
         np.zeros_like(off),
         np.zeros((n, 4)),
@@ -106,7 +105,7 @@ def interior_point(
         np.zeros((n, 4)),
     )
     curve, du = np.ones(nj), np.zeros(nj)
-    gamma, cost_before, dense = effort.barrier, np.inf, 0
+    gamma, cost_before = effort.barrier, np.inf
     for iteration in range(effort.iterations + 1):
         # values, balances (45), (46) and limits (49), (50), (52), (53)
         for k in range(n):
@@ -263,12 +262,7 @@ def interior_point(
                 r = 2 + g.kind[j]
                 diag[g.at[j], r, r] -= 1.0 / curve[j]
                 rhs[g.at[j], r] -= g.sign[j] * grad_u[j] / curve[j]
-        copy(diag, diag0)
-        copy(off, off0)
-        if not factor(g.plan, diag, off, weight):
-            return SINGULAR, iteration
-        dense += solve_refined(g.plan, diag0, off0, diag, off, weight, rhs, dx, error)
-        if dense > effort.dense:
+        if not solve_blocks(g.plan, diag, off, factor_diag, factor_off, weight, rhs, dx, error):
             return SINGULAR, iteration
         # steps
         for j in range(nj):

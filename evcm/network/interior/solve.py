@@ -31,15 +31,11 @@ MISSING_MW = 1e-4
 """Power that the nearest point invents or throws away from which a period has no point."""
 
 EFFORTS = (
-    kernels.Effort(TOLERANCE, GAP, 60, 0.1, 1.0, 1e-5, 60),
-    kernels.Effort(TOLERANCE, GAP, 150, 0.3, 1.0, 1e-4, 150),
-    kernels.Effort(TOLERANCE, GAP, 300, 0.5, 10.0, 1e-3, 300),
+    kernels.Effort(TOLERANCE, GAP, 60, 0.1, 1.0, 1e-5),
+    kernels.Effort(TOLERANCE, GAP, 150, 0.3, 1.0, 1e-4),
+    kernels.Effort(TOLERANCE, GAP, 300, 0.5, 10.0, 1e-3),
 )
 """Attempts, from quick to patient."""
-
-DENSE_BUSES = 100
-"""Up to so many buses a single attempt may solve every system densely; a larger network gets fewer,
-by the cube of its buses, so that it spends no more work on them."""
 
 _eliminations: WeakKeyDictionary[Network, Elimination] = WeakKeyDictionary()
 
@@ -236,10 +232,9 @@ def solve(
     """
     run = Run(day, inj, without)
     todo = np.ones(day.n_periods, np.bool_)
-    share = min(1.0, (DENSE_BUSES / day.network.n_bus) ** 3) if once else 1.0
     for effort in EFFORTS:
         run.start(todo)
-        todo = run.solve(effort._replace(gap=gap, dense=int(share * effort.dense)), todo)
+        todo = run.solve(effort._replace(gap=gap), todo)
         if once or not todo.any():
             return run.state()
     return run.state(_last_resort(run, todo, explain))
