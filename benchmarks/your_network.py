@@ -42,8 +42,11 @@ def facts(command, out):
     load = Store(out).load_table
     if command == "hosting":
         points, first = load("hosting/points.parquet"), load("hosting/first.parquet")
+        # what an aggregator could still gain at an equilibrium is no gap of its own problem
+        settled = points["regime"] == "equilibrium"
         return {"points": len(points), "with_plans": int(points["feasible"].sum()),
-                "largest_gap": points["gap_found"].max(),
+                "largest_gap": points.loc[~settled, "gap_found"].max(),
+                "largest_epsilon_share": points.loc[settled, "gap_found"].max(),
                 "first_cars": load("hosting/uncontrolled_first.parquet")["first_cars"].median(),
                 "first_cars_apart": first["first_cars"].median()}  # fmt: skip
     if command == "compare":
