@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from functools import cached_property
 from threading import Lock
@@ -32,6 +34,16 @@ from evcm.errors import SolverError
 METHOD = "interior"
 SMALL = 2000
 """Periods times groups times samples up to which the model is worth a try under a risk weight."""
+
+LARGE = 5_000_000
+"""Periods times groups times samples above which freed memory is given back before a plan is made.
+"""
+
+
+def _give_memory_back() -> None:
+    """Give what was freed back to the system, where the C library can (glibc keeps it else)."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def solve_interior(
@@ -92,6 +104,8 @@ def solve_interior(
     best, units, segments = search.best, search.units, search.segments
     bound_usd = search.lower * units.usd
     del search  # a large one needs as much memory as the plan
+    if problem.available.size > LARGE:
+        _give_memory_back()
     if best is not None:
         plan = make_plan(problem, segments, best[1], units, best[0], METHOD, bound_usd, seconds)
     elif start is not None:
