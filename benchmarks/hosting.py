@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from evcm import inputs
+from evcm.inputs import paper
 from evcm.network import case, opf
 from evcm.study import growing
 from evcm.study import hosting_points as points
@@ -41,8 +42,8 @@ def main() -> None:
     ask.add_argument("--days", type=int, default=10)
     ask.add_argument("--cars", type=int, default=12_000)
     given = ask.parse_args()
-    site, charger = case.reference_day(), inputs.paper().vehicles[0].charger
-    opf.study_day()  # compile
+    site, charger = paper().day, inputs.paper().vehicles[0].charger
+    opf.solve_day(paper().day)  # compile
 
     drawn, draw_s = timed(lambda: np.stack([
         growing.growing_fleet_mw(growing.drawn_day(inputs.paper(), given.cars, d), 1000, charger)[0]
@@ -56,8 +57,8 @@ def main() -> None:
           f"({scan_s / bisection_s:.1f}x), same counts")  # fmt: skip
 
     crowded = drawn[0, -1]
-    fast, fast_s = timed(lambda: opf.study_day(crowded))
-    loop, loop_s = timed(lambda: opf.study_day(crowded, method="pypower"))
+    fast, fast_s = timed(lambda: opf.solve_day(paper().day.with_cars(crowded)))
+    loop, loop_s = timed(lambda: opf.solve_day(paper().day.with_cars(crowded), method="pypower"))
     ratio = loop_s / fast_s
     print(f"OPF of a short day: fast {fast_s:.3f} s, PYPOWER loop {loop_s:.2f} s, "
           f"ratio {ratio:.0f}; NSE {fast.nse_mwh:.4f}, {loop.nse_mwh:.4f} MWh")  # fmt: skip

@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from evcm.inputs import paper
-from evcm.network import case, opf, readers
+from evcm.network import opf, readers
 from evcm.network.certificate import certify_day
 from evcm.store import measured
 
@@ -26,7 +26,7 @@ def stressed_day(net):
     if net.ev_bus_number == paper().buses:
         ev[23:30, paper().buses.index(14)] = 13.0
         ev[40:44, paper().buses.index(13)] = -25.0
-    return case.reference_day(network=net).with_cars(ev)
+    return paper().day_on(net).with_cars(ev)
 
 
 def timed(function, repeats=1):
@@ -69,7 +69,7 @@ def main():
     parser.add_argument("--skip-pandapower", action="store_true")
     parser.add_argument("--store", action="store_true", help="keep the rows for the book")
     arguments = parser.parse_args()
-    net = case.ieee14() if arguments.case is None else readers.from_case(arguments.case)
+    net = paper().network if arguments.case is None else readers.from_case(arguments.case)
     asked = stressed_day(net)
     opf.solve_day(asked)  # compile, or load from the cache
     fast, cpu, wall = timed(lambda: opf.solve_day(asked), arguments.days)

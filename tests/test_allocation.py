@@ -4,14 +4,15 @@ import pytest
 from evcm.coordination import allocation
 from evcm.coordination.regimes import RULES
 from evcm.errors import InfeasibleError, InputError
-from evcm.network import case, opf
+from evcm.inputs import paper
+from evcm.network import opf
 
 CARS = np.array([421, 273, 393, 321, 407, 367, 358, 344, 322, 432, 362.0])
 
 
 @pytest.fixture(scope="module")
 def site():
-    whole = case.reference_day()
+    whole = paper().day
     some = [0, 10, 22, 29, 40]
     return whole.at(some)
 
@@ -28,7 +29,7 @@ def test_the_network_serves_all_caps_at_once(by_rule, site, rule):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_caps_keep_the_range_of_55(by_rule, site, rule):
-    low, high = case.ieee14().cap_share_min, case.ieee14().cap_share_max
+    low, high = paper().network.cap_share_min, paper().network.cap_share_max
     load = site.aggregator_load_mw
     assert (by_rule[rule] >= low * load - 1e-6).all()
     assert (by_rule[rule] <= high * load + 1e-6).all()
@@ -43,7 +44,7 @@ def test_no_rule_gives_more_in_all_than_the_maximum(by_rule):
 
 def test_proportional_caps_share_one_factor_that_cannot_grow(by_rule, site):
     cap = by_rule["proportional"]
-    low, high = case.ieee14().cap_share_min, case.ieee14().cap_share_max
+    low, high = paper().network.cap_share_min, paper().network.cap_share_max
     load = site.aggregator_load_mw
     inside = (cap > low * load + 1e-6) & (cap < high * load - 1e-6)
     factor = cap / CARS
@@ -55,7 +56,7 @@ def test_proportional_caps_share_one_factor_that_cannot_grow(by_rule, site):
 
 def test_max_min_caps_are_equal_where_nothing_holds_them_and_none_can_rise(by_rule, site):
     cap = by_rule["max-min fair"]
-    low, high = case.ieee14().cap_share_min, case.ieee14().cap_share_max
+    low, high = paper().network.cap_share_min, paper().network.cap_share_max
     load = site.aggregator_load_mw
     inside = (cap > low * load + 1e-6) & (cap < high * load - 1e-6)
     for t in range(len(cap)):

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from evcm.errors import SolverError
-from evcm.network import caps, case, opf
+from evcm.inputs import paper
+from evcm.network import caps, opf
 from evcm.network import certificate as flow
+from evcm.network.case import published_variant
 
 
 @pytest.fixture(scope="module")
 def day():
-    return opf.study_day()
+    return opf.solve_day(paper().day)
 
 
 def test_a_solved_day_is_certified(day):
@@ -60,7 +62,7 @@ def test_the_period_of_the_worst_residual_is_named(day):
 
 
 def test_flows_are_the_papers_form_on_a_series_network(day):
-    net = case.ieee14(as_published=True)
+    net = published_variant(paper().network)
     v, angle = day.v_pu, np.deg2rad(day.angle_deg)
     y = -1.0 / (net.resistance_pu + 1j * net.reactance_pu)  # off-diagonal element of the matrix
     f, t = net.branch_from, net.branch_to
@@ -74,7 +76,7 @@ def test_flows_are_the_papers_form_on_a_series_network(day):
 
 def test_printed_47_lacks_an_admittance(day):
     """As printed, V^2 cos(tau) lacks Y: a line between equal voltages would carry power."""
-    net = case.ieee14(as_published=True)
+    net = published_variant(paper().network)
     y = -1.0 / (net.resistance_pu[0] + 1j * net.reactance_pu[0])
     printed = np.abs(y) * np.cos(np.angle(y)) - np.cos(np.angle(y))
     adopted = flow.active_flow_pu(net, np.ones((1, 14)), np.zeros((1, 14)))[0, 0, 0]
@@ -83,7 +85,7 @@ def test_printed_47_lacks_an_admittance(day):
 
 
 def test_caps_are_certified_and_faults_found():
-    found = caps.study_caps()
+    found = caps.solve_caps(paper().day)
     assert flow.certify_caps(found).require().largest_pu < 1e-6
     assert flow.certify_caps(replace(found, cap_mw=found.cap_mw + 0.1)).residual_pu["54"] > 9e-4
     assert flow.certify_caps(replace(found, share_max=0.5)).residual_pu["55"] > 1e-3

@@ -12,6 +12,7 @@ from evcm import data, inputs
 from evcm.coordination.regimes import STUDY
 from evcm.feeder.states import far_nodes
 from evcm.feeder.synthesis import METRICS, paper_fractions
+from evcm.inputs import paper
 from evcm.study import claims
 from evcm.study.claims import Evidence, Verdict
 
@@ -54,7 +55,7 @@ def evidence():
         for f in fractions for k in range(2)
     ]  # fmt: skip
     frames = (summary, aggregators, gchr, regimes, quality, curve)
-    return Evidence(*(pd.DataFrame(rows) for rows in frames))
+    return Evidence(paper().day, *(pd.DataFrame(rows) for rows in frames))
 
 
 def verdict(evidence, start):

@@ -7,8 +7,9 @@ from evcm import aggregator
 from evcm.coordination import allocation
 from evcm.coordination.capped import solve_under_cap, under_cap
 from evcm.errors import InfeasibleError
+from evcm.inputs import paper
 from evcm.network import caps as total_caps
-from evcm.network import case, opf
+from evcm.network import opf
 
 GAP = 1e-5
 
@@ -63,10 +64,10 @@ def test_a_cap_that_no_raise_helps_is_an_error():
 
 def test_nse_under_caps_is_never_more_than_without():
     fleet = problems(13_200)
-    site = case.reference_day()
+    site = paper().day
     own = np.column_stack([aggregator.solve(p, gap=0.03).day_ahead_mw for p in fleet])
     cars = np.array([p.cars for p in fleet], float)
-    cap = allocation.allocate("proportional", cars, case.reference_day())
+    cap = allocation.allocate("proportional", cars, paper().day)
     capped = np.column_stack(
         [aggregator.solve(under_cap(p, cap[:, k]), gap=0.03).day_ahead_mw
          for k, p in enumerate(fleet)]
@@ -92,7 +93,7 @@ def test_a_cap_on_feeding_in_binds_alike_in_every_method(seed):
 
 
 def test_plans_within_caps_both_ways_are_served():
-    site = case.reference_day().at(np.arange(20, 26))
+    site = paper().day.at(np.arange(20, 26))
     caps = total_caps.solve_caps(site).cap_mw
     exports = total_caps.solve_exports(site).cap_mw
     rng = np.random.default_rng(7)

@@ -11,7 +11,7 @@ from evcm.coordination.account import account, trade_of_plans
 from evcm.coordination.equilibrium import Ending, against, find_equilibrium
 from evcm.coordination.joint import solve_joint
 from evcm.errors import InputError
-from evcm.network import case
+from evcm.inputs import paper
 
 GAP = 0.01
 
@@ -47,7 +47,7 @@ def test_nobody_gains_more_than_epsilon(fleet, found):
 
 def test_knowing_the_others_is_worth_more_than_one_owner(fleet, apart, found):
     """Most of what planning apart costs is ignorance: the others' plans unknown."""
-    joint = solve_joint(fleet, case.reference_day(), gap=GAP)
+    joint = solve_joint(fleet, paper().day, gap=GAP)
     paid = {
         name: account(fleet[0], trade_of_plans(fleet, plans)).total_usd
         for name, plans in (("apart", apart), ("equilibrium", found.plans))

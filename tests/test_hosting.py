@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from evcm import aggregator, cli, inputs
 from evcm.coordination.capped import under_cap
 from evcm.errors import InfeasibleError, InputError
+from evcm.inputs import paper
 from evcm.inputs.example import write_example
-from evcm.network import case, opf
+from evcm.network import opf
 from evcm.plots import hosting as plots_hosting
 from evcm.store import columns, fingerprint
 from evcm.store.results import StaleError
@@ -64,7 +65,7 @@ def test_blocks_of_slow_chargers_leave_what_their_cars_alone_would():
 
 
 def test_the_first_shortage_is_where_a_scan_finds_it():
-    site = case.reference_day()
+    site = paper().day
     charger = PAPER.vehicles[0].charger
     days = [growing.growing_fleet_mw(growing.drawn_day(PAPER, 12_000, d), 2000, charger)[0]
             for d in (0, 1)]  # fmt: skip
@@ -250,18 +251,18 @@ def test_a_later_clamp_hosts_more(stored):
 
 def test_the_loss_of_a_branch_can_leave_no_room_at_all(stored):
     outages = stored[1]["outages"]
-    assert len(outages) == case.ieee14().branch_from.size
+    assert len(outages) == paper().network.branch_from.size
     bare = outages[outages["nse_without_cars_mwh"] > 0]
     assert len(bare) > 0
     assert (bare["median_first_cars"] == 0).all()
-    lone = limits.without_branch(case.ieee14(), 13)
+    lone = limits.without_branch(paper().network, 13)
     assert 8 not in lone.bus_number
-    assert lone.ev_bus_number == case.ieee14().ev_bus_number
+    assert lone.ev_bus_number == paper().network.ev_bus_number
 
 
 def test_there_is_no_such_limit():
     with pytest.raises(InputError, match="branch ratings"):
-        limits.only(case.ieee14(), "money")
+        limits.only(paper().network, "money")
 
 
 def test_a_second_run_reads_what_is_stored(stored, monkeypatch):

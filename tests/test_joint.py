@@ -18,12 +18,12 @@ from evcm.coordination.joint import joint_problem, solve_joint, trade_of_joint
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs.folder import paper
 from evcm.inputs.prices import PriceSeries
-from evcm.network import caps, case, opf
+from evcm.network import caps, opf
 from evcm.network.caps import network_room_mw
 from evcm.trips import uncontrolled
 
 GAP = 0.01
-SITE = case.reference_day()
+SITE = paper().day
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def fleet():
 
 @pytest.fixture(scope="module")
 def joint(fleet):
-    return solve_joint(fleet, case.reference_day(), gap=GAP)
+    return solve_joint(fleet, paper().day, gap=GAP)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_all_cars_stand_in_the_joint_problem_once_per_bus(fleet):
 
 def test_the_split_adds_up_and_the_opf_agrees(fleet, joint):
     np.testing.assert_allclose(joint.power_mw.sum(axis=1), joint.plan.day_ahead_mw, atol=1e-6)
-    assert opf.study_day(joint.power_mw).nse_mwh == 0.0
+    assert opf.solve_day(paper().day.with_cars(joint.power_mw)).nse_mwh == 0.0
     assert joint.rounds == 0
     assert joint.bound_usd <= joint.plan.cost_usd
 
@@ -75,7 +75,7 @@ def test_the_split_of_a_joint_plan_keeps_every_day(fleet, joint):
 
 def test_a_lower_load_makes_a_lower_bill(fleet, joint):
     """The operator's own load is below the forecast in every half-hour, and so is the price."""
-    load = case.reference_day().load_p_mw.sum(axis=1)
+    load = paper().day.load_p_mw.sum(axis=1)
     forecast = fleet[0].system_load_mw
     assert (load < forecast).all()
     trade = trade_of_joint(fleet, joint.plan)
@@ -83,11 +83,11 @@ def test_a_lower_load_makes_a_lower_bill(fleet, joint):
 
 
 def test_operation_is_the_mean_over_days():
-    site = case.reference_day()
+    site = paper().day
     rng = np.random.default_rng(3)
     power = rng.uniform(0.0, 4.0, (48, 11, 3))
     weight = np.array([0.5, 0.25, 0.25])
-    days = [opf.study_day(power[:, :, n]) for n in range(3)]
+    days = [opf.solve_day(paper().day.with_cars(power[:, :, n])) for n in range(3)]
     found = operate(site, power, weight)
     assert found.nse_mwh == pytest.approx(weight @ [d.nse_mwh for d in days], abs=1e-3)
     assert found.losses_mwh == pytest.approx(weight @ [d.losses_mwh for d in days], rel=1e-6)
@@ -128,15 +128,15 @@ def test_uncontrolled_trade_has_no_mean_deviation(fleet):
 
 
 def test_the_networks_room_is_at_least_the_sum_of_the_caps():
-    site = case.reference_day()
+    site = paper().day
     reach = np.full((48, 11), 60.0)
     room = network_room_mw(site, reach)
-    assert (room >= caps.study_caps().total_mw - 1e-3).all()
+    assert (room >= caps.solve_caps(paper().day).total_mw - 1e-3).all()
     assert (room <= 272.4 - site.load_p_mw.sum(axis=1)).all()
 
 
 def test_a_short_network_cuts_the_total_until_the_opf_agrees(fleet, joint):
-    whole = case.reference_day()
+    whole = paper().day
     # nights so loaded that the cheap hours cannot take the plan without the network
     night = np.ones(48)
     night[:14] = 1.29
@@ -150,7 +150,7 @@ def test_a_short_network_cuts_the_total_until_the_opf_agrees(fleet, joint):
 
 
 def test_a_network_without_room_is_infeasible(fleet):
-    whole = case.reference_day()
+    whole = paper().day
     load = whole.load_p_mw * (271.0 - 13.0) / whole.load_p_mw.sum(axis=1, keepdims=True)
     site = replace(whole, load_p_mw=load * 1.004)
     with pytest.raises(InfeasibleError):

@@ -11,13 +11,14 @@ from evcm.errors import InputError
 from evcm.inputs import paper
 from evcm.network import case as network
 from evcm.network import opf, readers
+from evcm.network.case import published_variant
 from evcm.network.certificate import certify_day
 
 CASES = Path(__file__).resolve().parent / "cases"
 
 
 def test_study_network_has_the_papers_totals():
-    net = network.ieee14()
+    net = paper().network
     assert net.load_p_mw.sum() == pytest.approx(259.0)
     assert net.load_q_mvar.sum() == pytest.approx(73.5)
     assert net.ev_bus_number == paper().buses
@@ -27,11 +28,11 @@ def test_study_network_has_the_papers_totals():
 
 
 def test_published_variant_is_series_admittance_alone():
-    net = network.ieee14(as_published=True)
+    net = published_variant(paper().network)
     y = net.admittance_pu()
     assert np.allclose(y[:, 0], -y[:, 1])
     assert np.allclose(y[:, 3], -y[:, 2])
-    tap = network.ieee14().tap_ratio[7]
+    tap = paper().network.tap_ratio[7]
     assert y[7, 0] == pytest.approx(1 / (tap * 0.20912j))
     assert not net.shunt_b_mvar.any()
 
@@ -41,7 +42,7 @@ def test_bus_loads_add_what_aggregators_buy():
     ev[3, paper().buses.index(14)] = 2.5
     ev[4, paper().buses.index(2)] = -30.0
     factor = paper().load_factor
-    day = network.reference_day()
+    day = paper().day
     load = day.with_cars(ev).load_p_mw
     assert load.shape == (48, 14)
     assert load[3, 13] == pytest.approx(14.9 * factor[3] + 2.5)
@@ -51,7 +52,7 @@ def test_bus_loads_add_what_aggregators_buy():
 
 def test_bus_loads_refuse_a_wrong_shape():
     with pytest.raises(InputError, match=r"\(48, 11\)"):
-        network.reference_day().with_cars(np.zeros((48, 12)))
+        paper().day.with_cars(np.zeros((48, 12)))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_bus_loads_refuse_a_wrong_shape():
     ],
 )
 def test_faults_are_named(field, change, message):
-    net = network.ieee14()
+    net = paper().network
     with pytest.raises(InputError, match=message):
         replace(net, **{field: change(getattr(net, field))})
 
@@ -215,7 +216,7 @@ def test_only_isolated_buses_and_what_is_out_of_service_are_left_out():
 
 
 def test_a_network_goes_out_as_pypower_case_and_comes_back():
-    for net in (network.ieee14(), readers.from_case("case118")):
+    for net in (paper().network, readers.from_case("case118")):
         back = readers.from_case(net.to_ppc())
         for name in ("bus_number", "bus_type", "load_p_mw", "reactance_pu", "tap_ratio",
                      "limit_mva", "angle_min_deg", "q_min_mvar", "p_max_mw"):  # fmt: skip
@@ -258,7 +259,7 @@ REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "file
     ],
 )  # fmt: skip
 def test_files_that_people_have_give_the_right_state(file, right):
-    asked = network.reference_day(network=readers.from_case(REFERENCE / file)).at([23])
+    asked = paper().day_on(readers.from_case(REFERENCE / file)).at([23])
     for method in opf.METHODS:
         day = opf.solve_day(asked, method=method)
         assert certify_day(day).holds

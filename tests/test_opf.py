@@ -12,7 +12,7 @@ from evcm.inputs import paper
 from evcm.network import case as network
 from evcm.network import certificate as flows
 from evcm.network import opf, pypower, readers
-from evcm.network.case import Day
+from evcm.network.case import Day, published_variant
 from evcm.network.certificate import certify_day
 from evcm.network.interior import blocks, branch, kernels
 from evcm.network.interior import solve as _opf_fast
@@ -81,7 +81,7 @@ def test_more_fed_in_than_can_be_absorbed_is_infeasible():
 @needs_reference
 def test_published_network_gives_the_papers_states():
     table = pd.read_csv(REFERENCE / "base-opf.csv")
-    day = opf.study_day(as_published=True)
+    day = opf.solve_day(paper().day.as_published)
     assert day.load_mwh == pytest.approx(5486.083, abs=0.005)
     assert np.abs(day.generation_mw - table["generation_mw"]).max() < 0.001
     volts = table[[f"V{k}" for k in range(1, 15)]].to_numpy()
@@ -92,7 +92,7 @@ def test_published_network_gives_the_papers_states():
 def test_published_voltages_need_reactive_power_drawn_at_bus_1():
     """The published output of bus 1 is 0 Mvar; its voltages make it absorb 6 to 10 Mvar."""
     table = pd.read_csv(REFERENCE / "base-opf.csv")
-    net = network.ieee14(as_published=True)
+    net = published_variant(paper().network)
     v = table[[f"V{k}" for k in range(1, 15)]].to_numpy()
     angle = np.deg2rad(table[[f"theta{k}_deg_rel_bus1" for k in range(1, 15)]].to_numpy())
     flow = 100 * flows.reactive_flow_pu(net, v, angle)
@@ -113,7 +113,7 @@ def test_published_voltages_need_reactive_power_drawn_at_bus_1():
 @needs_reference
 def test_pi_branches_stay_within_the_papers_tolerance():
     table = pd.read_csv(REFERENCE / "base-opf.csv")
-    assert np.abs(opf.study_day().generation_mw - table["generation_mw"]).max() < 0.03
+    assert np.abs(opf.solve_day(paper().day).generation_mw - table["generation_mw"]).max() < 0.03
 
 
 @needs_reference
@@ -121,7 +121,7 @@ def test_pi_branches_stay_within_the_papers_tolerance():
 def test_published_schedules_give_the_papers_states(side):
     ev = pd.read_csv(REFERENCE / f"sc1-{side}-ev_mw.csv").iloc[:, 1:].to_numpy()
     table = pd.read_csv(REFERENCE / f"sc1-{side}-opf.csv")
-    day = opf.study_day(ev, as_published=True)
+    day = opf.solve_day(paper().day.as_published.with_cars(ev))
     assert np.abs(day.generation_mw - table["generation_mw"]).max() < 0.001
     assert np.abs(day.v_min_pu - table["v_min_pu"]).max() < 1e-4
     assert day.nse_mwh == 0.0
@@ -134,7 +134,7 @@ def _stressed(as_published, rows=(23, 27, 30, 46)):
     ev[27, paper().buses.index(9)] = 18.0
     ev[30, paper().buses.index(13)] = -20.0
     ev[46, [0, 5, 8]] = -30.0, -35.0, 12.0
-    return network.reference_day(as_published).with_cars(ev).at(list(rows))
+    return (paper().day.as_published if as_published else paper().day).with_cars(ev).at(list(rows))
 
 
 @pytest.mark.parametrize("as_published", [False, True])
@@ -198,7 +198,10 @@ def test_one_attempt_serves_what_patient_ones_do(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("as_published", [False, True])
 def test_both_methods_agree_on_all_periods_of_the_paper(as_published):
-    fast, slow = (opf.study_day(as_published=as_published, method=m) for m in opf.METHODS)
+    fast, slow = (
+        opf.solve_day((paper().day.as_published if as_published else paper().day), method=m)
+        for m in opf.METHODS
+    )
     assert certify_day(slow).holds
     assert np.abs(fast.objective / slow.objective - 1).max() < 1e-6
     assert np.abs(fast.v_pu - slow.v_pu).max() < 1e-3
@@ -236,7 +239,7 @@ def test_prices_are_what_one_more_megawatt_costs():
 def test_the_limit_behind_a_shortage_is_named():
     ev = np.zeros((48, 11))
     ev[22:24] = 4.0
-    day = opf.study_day(ev)
+    day = opf.solve_day(paper().day.with_cars(ev))
     short = day.shortages()
     assert short["kind"].unique().tolist() == ["all generation"]
     assert short["limit"].unique().tolist() == ["generation of all buses at most 272.4 MW"]
@@ -248,7 +251,7 @@ def test_the_limit_behind_a_shortage_is_named():
 
 
 def test_a_day_as_a_table_by_bus():
-    day = opf.study_day()
+    day = opf.solve_day(paper().day)
     table = day.to_frame()
     assert len(table) == 48 * 14
     assert table["load_mw"].sum() * 0.5 == pytest.approx(day.load_mwh)
@@ -257,13 +260,13 @@ def test_a_day_as_a_table_by_bus():
 
 @pytest.mark.parametrize("case", ["case9", "case30", "case39", "case300"])
 def test_a_day_of_other_networks_is_certified(case):
-    assert certify_day(opf.study_day(network=readers.from_case(case))).holds
+    assert certify_day(opf.solve_day(paper().day_on(readers.from_case(case)))).holds
 
 
 def random_loads(days, seed):
     """Loads 0.4 to 1.5 of nominal per bus; one bus in ten feeds in up to its double."""
     rng = np.random.default_rng(seed)
-    net = network.ieee14()
+    net = paper().network
     share = rng.uniform(0.4, 1.5, (48 * days, net.n_bus))
     feed_in = (rng.random(share.shape) < 0.1) * rng.uniform(0, 2, share.shape)
     load = (share - feed_in) * net.load_p_mw
@@ -325,7 +328,7 @@ def test_more_load_never_costs_less():
 )
 def test_bad_loads_are_named(p, q, message):
     with pytest.raises(InputError, match=message):
-        Day(network.ieee14(), p, q, 0.5)
+        Day(paper().network, p, q, 0.5)
 
 
 def test_unknown_method_is_named():
@@ -357,7 +360,7 @@ def test_branch_derivatives_match_finite_differences():
 @pytest.mark.parametrize("compiled", [True, False])
 def test_block_elimination_solves_the_dense_system(compiled):
     rng = np.random.default_rng(2)
-    net = network.ieee14()
+    net = paper().network
     plan = eliminate(net.n_bus, net.branch_from, net.branch_to)
     diag = rng.normal(size=(14, 4, 4)) * 0.2 + 3 * np.eye(4)
     diag = diag + diag.transpose(0, 2, 1)
@@ -394,7 +397,7 @@ def test_a_bus_without_a_pivot_of_its_own_is_solved(monkeypatch, shifts):
 
 
 def test_the_kernel_runs_uncompiled():
-    asked = Day.scaled(network.ieee14(), np.array([0.9]), 0.5)
+    asked = Day.scaled(paper().network, np.array([0.9]), 0.5)
     run = _opf_fast.Run(asked, opf.opf_injections(asked))
     ended, _ = kernels.interior_point.py_func(
         run.grid, run.p[0], run.q[0], run.low[0], run.high[0], _opf_fast.EFFORTS[0],

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evcm.errors import InputError
-from evcm.network import case, opf, outages
+from evcm.inputs import paper
+from evcm.network import opf, outages
 from evcm.network.status import Status
 
 PER_BRANCH = (
@@ -22,12 +23,12 @@ def without(net, branch):
 
 @pytest.fixture(scope="module")
 def found():
-    return outages.assess_outages(case.reference_day())
+    return outages.assess_outages(paper().day)
 
 
 @pytest.mark.parametrize("branch", [0, 2, 9, 18])
 def test_an_outage_is_the_network_without_the_branch(found, branch):
-    day = case.reference_day()
+    day = paper().day
     alone = opf.assess(replace(day, network=without(day.network, branch)))
     assert np.allclose(found.nsp_mw[branch], alone.nsp_mw, atol=2e-4)
     assert np.allclose(found.losses_mw[branch], alone.losses_mw, atol=2e-4)
@@ -54,12 +55,12 @@ def test_the_worst_outage_is_at_the_only_large_generator(found):
 
 
 def test_the_answer_does_not_depend_on_threads(found):
-    some = outages.assess_outages(case.reference_day(), branches=[2, 0], threads=1)
+    some = outages.assess_outages(paper().day, branches=[2, 0], threads=1)
     assert np.array_equal(some.nsp_mw, found.nsp_mw[[2, 0]])
 
 
 def test_parallel_branches_keep_each_other_up():
-    day = case.reference_day()
+    day = paper().day
     net = day.network
     twice = {f: np.append(getattr(net, f), getattr(net, f)[13]) for f in PER_BRANCH}
     double = outages.assess_outages(replace(day, network=replace(net, **twice)), branches=[13])
@@ -69,14 +70,14 @@ def test_parallel_branches_keep_each_other_up():
 
 def test_unknown_branches_are_refused():
     with pytest.raises(InputError, match=r"0\.\.19"):
-        outages.assess_outages(case.reference_day(), branches=[20])
+        outages.assess_outages(paper().day, branches=[20])
 
 
 @pytest.mark.slow
 def test_a_whole_day_of_118_buses_under_every_outage():
     from evcm.network.readers import from_case
 
-    day = case.reference_day(network=from_case("case118"))
+    day = paper().day_on(from_case("case118"))
     found = outages.assess_outages(day)
     assert found.nsp_mw.shape == (186, 48)
     assert found.islanding.size == 9

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from evcm import inputs
+from evcm.inputs import paper
 from evcm.network import caps, opf
 from evcm.plots import network as plots_network
 
@@ -12,7 +13,7 @@ from evcm.plots import network as plots_network
 def day():
     ev = np.zeros((48, 11))
     ev[29, inputs.paper().buses.index(14)] = 15.0
-    return opf.study_day(ev)
+    return opf.solve_day(paper().day.with_cars(ev))
 
 
 def test_one_line_shows_every_bus_and_branch(day):
@@ -35,7 +36,7 @@ def test_voltages_are_those_of_the_period(day):
 
 
 def test_caps_are_drawn_by_bus():
-    found = caps.study_caps()
+    found = caps.solve_caps(paper().day)
     figure = plots_network.cap_areas(found)
     assert sum(np.asarray(t.y) for t in figure.data) == pytest.approx(found.total_mw)
     assert np.allclose(plots_network.cap_splits({"a": found}, 7).data[0].y, found.cap_mw[7])

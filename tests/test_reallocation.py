@@ -7,10 +7,11 @@ from evcm.coordination import allocation
 from evcm.coordination.capped import fits, peak_use_mw, under_cap
 from evcm.coordination.reallocation import direct, no_cap_mw, reallocate
 from evcm.errors import InfeasibleError, InputError
-from evcm.network import case, opf
+from evcm.inputs import paper
+from evcm.network import opf
 
 GAP = 0.02
-SITE = case.reference_day()
+SITE = paper().day
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def crowded():
 
 def test_the_network_serves_the_caps_and_the_plans(crowded):
     _, _, loop = crowded
-    site = case.reference_day()
+    site = paper().day
     assert opf.served(site, loop.cap_mw).all()
     assert loop.nse_mwh == 0.0
     for k, plan in enumerate(loop.plans):

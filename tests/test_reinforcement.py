@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from evcm import cli, reinforcement
 from evcm.errors import InputError
+from evcm.inputs import paper
 from evcm.network import opf, tables
 from evcm.store.files import write_csv
 
@@ -92,7 +93,7 @@ def test_dearer_battery_never_makes_it_cheaper_nor_larger():
 def test_plants_at_the_deficit_buses_end_the_shortage():
     ev = np.zeros((48, 11))
     ev[36:40, 10] = 30.0  # bus 14, in the evening
-    before = opf.study_day(ev)
+    before = opf.solve_day(paper().day.with_cars(ev))
     short = reinforcement.deficits_mw(before)
     assert sum(s.sum() for s in short.values()) * 0.5 == pytest.approx(before.nse_mwh, abs=1e-3)
     load = before.load_p_mw.copy()
@@ -106,7 +107,7 @@ def test_plants_at_the_deficit_buses_end_the_shortage():
 
 
 def test_a_day_without_shortage_needs_no_plant():
-    assert reinforcement.deficits_mw(opf.study_day()) == {}
+    assert reinforcement.deficits_mw(opf.solve_day(paper().day)) == {}
 
 
 def test_bad_deficit_is_refused():
@@ -142,7 +143,7 @@ def test_command_line(tmp_path):
 def test_the_command_reads_what_the_opf_command_writes(tmp_path):
     ev = np.zeros((48, 11))
     ev[36:40, 10] = 30.0
-    day = opf.study_day(ev)
+    day = opf.solve_day(paper().day.with_cars(ev))
     write_csv(tmp_path / "day.csv", tables.opf_table(day))
     code, output = run("--nsp", str(tmp_path / "day.csv"), "--out", str(tmp_path / "out.csv"))
     assert code == 0, output

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from evcm.network import caps, case, opf, relaxation
+from evcm.inputs import paper
+from evcm.network import caps, opf, relaxation
 
 
 @pytest.fixture(scope="module")
 def day():
-    return case.reference_day().at([0, 7, 22, 29])
+    return paper().day.at([0, 7, 22, 29])
 
 
 def test_no_operating_point_is_better_than_the_bound(day):

@@ -8,7 +8,7 @@ import pytest
 from evcm.errors import InputError
 from evcm.inputs import paper, read
 from evcm.inputs.example import write_example
-from evcm.network.opf import solve_day, study_day
+from evcm.network.opf import solve_day
 from evcm.v2x.grid import (
     Stations,
     bus_power_mw,
@@ -51,7 +51,7 @@ def test_stations_load_the_bus_and_the_generation_follows(case):
     power = bus_power_mw(paper(), groups)
     one = period_kw(paper(), finished) / 1000
     np.testing.assert_allclose(power[:, paper().buses.index(9)], 70 * one)
-    day, base = operate(paper(), groups), study_day()
+    day, base = operate(paper(), groups), solve_day(paper().day)
     assert day.load_mwh - base.load_mwh == pytest.approx(90 * finished.grid_kwh.sum() / 1000)
     assert day.generation_mwh > base.generation_mwh
     with pytest.raises(InputError, match="bus"):

@@ -46,20 +46,20 @@ def _day(
 ) -> Day:  # fmt: skip
     """The day that the options name."""
     from evcm.errors import Fault, InputError
-    from evcm.network.case import Day, reference_day
+    from evcm.network.case import Day
     from evcm.network.readers import from_case
     from evcm.network.tables import read_load_factor_csv
 
     if case is not None and as_published:
         fault = Fault("--as-published", f"with --case {case}", "only the study's own network")
         raise InputError("command line", [fault])
-    if inputs is not None:
-        if case is not None or as_published:
-            fault = Fault("--inputs", str(inputs), "alone, without --case and --as-published")
-            raise InputError("command line", [fault])
-        day = which_inputs(inputs).day
-    else:
-        day = reference_day(as_published, network=None if case is None else from_case(case))
+    if inputs is not None and (case is not None or as_published):
+        fault = Fault("--inputs", str(inputs), "alone, without --case and --as-published")
+        raise InputError("command line", [fault])
+    told = which_inputs(inputs)
+    day = told.day if case is None else told.day_on(from_case(case))
+    if as_published:
+        day = day.as_published
     if load_factor is None:
         return day
     factor = read_load_factor_csv(load_factor, day.n_periods)

@@ -42,11 +42,12 @@ def quickstart(
     clock = time.perf_counter()
     processes = jobs or min(os.cpu_count() or 1, 8)
     with working(log) as progress:
+        told = which_inputs(None)
         if case is None:
-            told, workers = which_inputs(None), which_jobs(processes, cluster)
+            workers = which_jobs(processes, cluster)
             found = first.of_scenario(told, 1, out, workers, progress)
         else:
-            found = first.of_case(case, out, progress)
+            found = first.of_case(told, case, out, progress)
         figure = plots.day_curves(found.days)
         with files.atomic(out / "figure.html") as temporary:
             figure.write_html(temporary, include_plotlyjs=True)

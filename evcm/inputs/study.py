@@ -138,6 +138,10 @@ class Inputs:
         """The network and its load without cars."""
         return Day(self.network, self.load_p_mw, self.load_q_mvar, self.clock.period_h)
 
+    def day_on(self, network: Network) -> Day:
+        """Another network, its own loads times these inputs' load factors."""
+        return Day.scaled(network, self.load_factor, self.clock.period_h)
+
     @cached_property
     def load_factor(self) -> FloatArray:
         """Load of the system over the sum of the network's nominal loads. (T,)"""

@@ -2,10 +2,10 @@
 
 Names to use, by the module that holds them:
 
-- `case`: `Day`, `Network`, `reference_day`, `ieee14`, `published_variant`
+- `case`: `Day`, `Network`, `published_variant`
 - `readers`: `from_case`
-- `opf`: `OpfDay`, `assess`, `solve_day`, `study_day`
-- `caps`: `Caps`, `solve_caps`, `solve_exports`, `study_caps`
+- `opf`: `OpfDay`, `assess`, `solve_day`
+- `caps`: `Caps`, `solve_caps`, `solve_exports`
 - `outages`: `OutageDays`, `assess_outages`
 - `relaxation`: `caps_bound`, `opf_bound`
 - `certificate`: `certify_caps`, `certify_day`

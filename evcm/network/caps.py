@@ -11,7 +11,7 @@ import numpy as np
 from evcm.arrays import FloatArray
 from evcm.errors import Checks
 from evcm.network import injections
-from evcm.network.case import Day, Network, reference_day
+from evcm.network.case import Day
 from evcm.network.injections import Part
 from evcm.network.opf import Method, OperatedDay, as_method, operated, solve_injections
 
@@ -136,18 +136,6 @@ def _solve(
         cap_mw=cap, side=side, share_min=low, share_max=high,
         **operated(day, state, power, method, started),
     )  # fmt: skip
-
-
-def study_caps(
-    as_published: bool = False, *, method: Method = "fast", network: Network | None = None
-) -> Caps:
-    """Caps on the reference day of the study, 48 periods and 11 aggregators.
-
-    See Also
-    --------
-    solve_caps : any day, and the errors it raises.
-    """
-    return solve_caps(reference_day(as_published, network=network), method=method)
 
 
 def network_room_mw(day: Day, reach_mw: FloatArray) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from evcm import data
 from evcm.arrays import BoolArray, ComplexArray, FloatArray, IntArray, freeze, read_only
 from evcm.errors import Checks
 from evcm.network.mfile import COLUMNS
@@ -55,7 +54,6 @@ class Network:
 
     See Also
     --------
-    ieee14 : the study's own network.
     evcm.network.readers.from_case : a network from a case file or a PYPOWER dictionary.
     Day : a network with its load.
     """
@@ -333,17 +331,6 @@ def tables_of(network: Network) -> dict[str, pd.DataFrame]:
     return found
 
 
-@cache
-def ieee14(as_published: bool = False) -> Network:
-    """The study's IEEE 14-bus system, or as in the paper's own program (`published_variant`)."""
-    facts = data.read_toml("network/network.toml")
-    tables = [data.read_table(f"network/{name}.csv") for name in ("bus", "branch", "generator")]
-    bus, branch, generator = ({str(k): v.to_numpy() for k, v in t.items()} for t in tables)
-    rules = {name: facts[name] for name in RULES}
-    net = of_tables(facts["name"], facts["base_mva"], bus, branch, generator, **rules)
-    return published_variant(net) if as_published else net
-
-
 def published_variant(net: Network) -> Network:
     """The network that the paper's own program solves.
 
@@ -387,7 +374,7 @@ class Day:
 
     See Also
     --------
-    reference_day : the study's day.
+    evcm.inputs.study.Inputs.day : that of a study.
     evcm.network.opf.solve_day : the optimal power flow of a day.
     """
 
@@ -419,6 +406,11 @@ class Day:
         """The network's own loads times `load_factor` (T,)."""
         factor = np.asarray(load_factor, float).reshape(-1, 1)
         return cls(network, factor * network.load_p_mw, factor * network.load_q_mvar, period_h)
+
+    @property
+    def as_published(self) -> Day:
+        """The same loads on the network of the paper's own program (`published_variant`)."""
+        return replace(self, network=published_variant(self.network))
 
     @property
     def n_periods(self) -> int:
@@ -461,18 +453,3 @@ class Day:
         """The day `days` times over, one after the other."""
         load, reactive = (np.tile(a, (days, 1)) for a in (self.load_p_mw, self.load_q_mvar))
         return replace(self, load_p_mw=load, load_q_mvar=reactive)
-
-
-@cache
-def reference_load_factor() -> FloatArray:
-    """Load factor of the reference day by period, read-only. (T,)"""
-    return read_only(data.read_table("load/profile.csv")["load_factor"].to_numpy(float))
-
-
-def reference_day(as_published: bool = False, *, network: Network | None = None) -> Day:
-    """The reference day of the study: its load factors on the IEEE 14-bus system, or on `network`.
-
-    `as_published` takes the network of the paper's own program, see `published_variant`.
-    """
-    net, factor = network or ieee14(as_published), reference_load_factor()
-    return Day.scaled(net, factor, HOURS_OF_A_DAY / factor.size)

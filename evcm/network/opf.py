@@ -19,7 +19,7 @@ import pandas as pd
 from evcm.arrays import BoolArray, FloatArray, IntArray, freeze
 from evcm.errors import Checks, SolverError
 from evcm.network import injections
-from evcm.network.case import Day, Network, reference_day
+from evcm.network.case import Day, Network
 from evcm.network.injections import Injections, Part
 from evcm.network.interior import solve
 from evcm.network.interior.solve import State
@@ -288,24 +288,6 @@ def solve_injections(
         state.status[list(found)] = Status.INFEASIBLE
         state.nearest.update(found)
     return state
-
-
-def study_day(
-    ev_mw: FloatArray | None = None,
-    as_published: bool = False,
-    *,
-    method: Method = "fast",
-    network: Network | None = None,
-) -> OpfDay:
-    """The reference day of the study with the aggregators' power `ev_mw` (48, 11) on top of it.
-
-    See Also
-    --------
-    evcm.network.case.reference_day : the other networks it can be of.
-    solve_day : any day, and the errors it raises.
-    """
-    day = reference_day(as_published, network=network)
-    return solve_day(day if ev_mw is None else day.with_cars(ev_mw), method=method)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from evcm import data, reinforcement
 from evcm.feeder import synthesis
 from evcm.feeder.states import far_nodes
 from evcm.network import opf
+from evcm.network.case import Day
 from evcm.study.tables import energy_by_bus
 
 NONE_MWH = 1e-3
@@ -45,13 +46,14 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Tables of the study that claims are judged by.
+    """The day without cars, and tables of the study, that claims are judged by.
 
     `summary` of `evcm.study.tables.system_summary`, `aggregators` and `gchr` of the study,
     `regimes` of the comparison, `quality` of `evcm.study.feeder_days.supply_quality`, `curve` of
     the synthesis.
     """
 
+    day: Day
     summary: pd.DataFrame
     aggregators: pd.DataFrame
     gchr: pd.DataFrame
@@ -88,7 +90,7 @@ def judge(evidence: Evidence) -> list[Claim]:
 
 
 def _inputs(e: Evidence) -> list[Claim]:
-    base, printed = opf.study_day(as_published=True), _published("table3").iloc[0]
+    base, printed = opf.solve_day(e.day.as_published), _published("table3").iloc[0]
     same = (
         abs(base.generation_mwh - printed["supplied_mwh"]) < 0.005
         and abs(base.losses_mwh - printed["losses_mwh"]) < 0.01

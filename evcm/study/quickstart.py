@@ -20,7 +20,6 @@ from evcm.coordination.regimes import Case
 from evcm.inputs.study import Inputs
 from evcm.network import caps as operator_caps
 from evcm.network import opf, tables
-from evcm.network.case import reference_day
 from evcm.network.opf import OpfDay
 from evcm.network.readers import from_case
 from evcm.store import files
@@ -96,11 +95,11 @@ def of_scenario(
         return _written(out, numbers, days, "uncontrolled", ["ev.csv", instance])
 
 
-def of_case(name: str, out: Path, progress: Progress) -> FirstAnswer:
-    """The reference day on another network without cars, and the most that cars may buy there."""
+def of_case(inputs: Inputs, name: str, out: Path, progress: Progress) -> FirstAnswer:
+    """The inputs' day on another network without cars, and the most that cars may buy there."""
     network = from_case(name)
     with Store(out).locked("evcm quickstart"):
-        asked = reference_day(network=network)
+        asked = inputs.day_on(network)
         progress("Operator's days", 0, 2)
         day = opf.solve_day(asked)
         progress("Operator's days", 1, 2)
