@@ -23,7 +23,7 @@ from evcm.store import measured
 from evcm.store.results import Store
 from evcm.study.tables import system_summary
 
-CARS = {"case30": 400, "case57": 4_000, "case118": 20_000, "case300": 200}
+CARS = {"case30": 400, "case57": 4_000, "case118": 20_000, "case300": 20_000}
 COMMANDS = {"study": [], "compare": [], "hosting": ["--seeds", 1, "--days", 2]}
 
 
