@@ -47,7 +47,7 @@ MOST_NODES, MOST_WITHOUT_PLAN = 400, 40
 MOST_ENTRIES = 5_000_000
 """Periods of all visits up to which each may have a chain of its own (2 GB)."""
 
-COARSE = 0.15
+COARSE = 0.5
 """Share of the gap asked for that classes of like visits may cost a program (`likes`)."""
 
 CUTS = (False, False, True)
