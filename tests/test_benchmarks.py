@@ -10,7 +10,7 @@ from evcm.store import measured
 
 def test_parts_are_kept_side_by_side(tmp_path):
     measured.store("some", "a", [{"cars": 1, "gap": 0.5}], tmp_path)
-    measured.store("some", "b", [{"cars": 2, "gap": None}], tmp_path)
+    measured.store("some", "b", [{"cars": 2, "gap": None, "first_cars": float("inf")}], tmp_path)
     measured.store("some", "a", [{"cars": 3, "gap": 0.25}], tmp_path)
     assert measured.load("some", "a", tmp_path).table.to_dict("records") == [
         {"cars": 3, "gap": 0.25}
@@ -18,6 +18,8 @@ def test_parts_are_kept_side_by_side(tmp_path):
     found = measured.load("some", "b", tmp_path)
     assert found.table["cars"].tolist() == [2]
     assert found.table["gap"].isna().all()
+    assert found.table["first_cars"].isna().all()
+    assert "Infinity" not in (tmp_path / "some.json").read_text("utf-8")
     assert found.machine["processor"] in str(found)
 
 

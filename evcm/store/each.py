@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
@@ -215,6 +216,8 @@ def _hands(jobs: Jobs) -> Iterator[tuple[Callable[..., futures.Future[Any]], int
         return
     from joblib.externals.loky import get_reusable_executor
 
+    # a worker that has grown, as by compiled kernels, is replaced by a new one: nothing is lost
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     pool = get_reusable_executor(
         jobs, timeout=60, initializer=_start_worker, initargs=(os.getpid(),), env=ONE_THREAD
     )

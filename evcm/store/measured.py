@@ -8,6 +8,7 @@ book shows them with that origin.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -82,10 +83,17 @@ def load(name: str, part: str, folder: str | Path = FOLDER) -> Benchmark:
 def store(
     name: str, part: str, rows: Sequence[Mapping[str, Any]], folder: str | Path = FOLDER
 ) -> None:
-    """Keep the rows of one part; other parts of the same benchmark keep theirs."""
+    """Keep the rows of one part; other parts of the same benchmark keep theirs.
+
+    A number that is not finite is kept as null: JSON has no other.
+    """
     path = Path(folder) / f"{name}.json"
     content = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    content[part] = {"machine": _machine(), "rows": [dict(row) for row in rows]}
+    kept = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in rows
+    ]
+    content[part] = {"machine": _machine(), "rows": kept}
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_json(path, content)
 
