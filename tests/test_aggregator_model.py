@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -249,7 +250,6 @@ def brute_force_usd(problem: AggregatorProblem) -> float:
     import cvxpy as cp
 
     from evcm.aggregator.model import build_model
-    from evcm.aggregator.steps import StepChoices
 
     choices = reachable_steps(problem)
     T, N = problem.periods, problem.samples
@@ -261,10 +261,7 @@ def brute_force_usd(problem: AggregatorProblem) -> float:
         a[np.arange(T), pick[:T]] = True
         b = np.zeros_like(choices.real_time).reshape(T * N, -1)
         b[np.arange(T * N), pick[T:]] = True
-        fixed = StepChoices(
-            a, b.reshape(choices.real_time.shape), choices.low_mw, choices.high_mw, choices.range,
-            choices.lift_usd,
-        )  # fmt: skip
+        fixed = replace(choices, day_ahead=a, real_time=b.reshape(choices.real_time.shape))
         model = build_model(problem, fixed, np.ones(T, bool), relaxed=True)
         value = model.cvxpy.solve(solver=cp.HIGHS)
         if np.isfinite(value):
@@ -333,7 +330,7 @@ def test_energy_balance_and_bound(seed: int, cap: str, always: bool, forced: boo
     # visit ends above the contract.
     gained = (EFFICIENCY * plan.charge_kw - plan.discharge_kw).sum(axis=0) * p.period_h
     assert (gained >= lacking_kwh(p) - 1e-6).all()
-    low, high = power_range(p).day_ahead_low, power_range(p).day_ahead_high
+    low, high, _, _ = power_range(p)
     assert (plan.day_ahead_mw >= low - 1e-9).all()
     assert (plan.day_ahead_mw <= high + 1e-9).all()
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from instances import random_problem
 
-from evcm.aggregator import load_problem, methods, save_problem
+from evcm.aggregator import load_problem, methods, save_problem, visits
 from evcm.aggregator.infeasible import require_reachable
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.visits import _count, _fill, find_visits
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs import Battery, Charger
 from evcm.inputs.prices import PriceSeries
@@ -80,7 +79,10 @@ def test_arrays_are_read_only() -> None:
         p.available[0, 0, 0] = False
 
 
-def test_visits_wrap_around_midnight_and_start_with_the_trip_driven() -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_visits_wrap_around_midnight_and_start_with_the_trip_driven(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     available = np.zeros((6, 2, 1), bool)
     travelling = np.zeros((6, 2, 1), bool)
     energy = np.zeros((6, 2, 1))
@@ -88,25 +90,14 @@ def test_visits_wrap_around_midnight_and_start_with_the_trip_driven() -> None:
     travelling[[3, 4], 0, 0] = True
     energy[[3, 4], 0, 0] = 4.0, 2.5
     available[:, 1, 0] = True
-    for find in (find_visits, _in_python):
-        v = find(available, travelling, energy, 60.0)
-        assert v.vehicle.tolist() == [0, 1]
-        assert v.start.tolist() == [5, 0]
-        assert v.length.tolist() == [3, 6]
-        assert v.arrival_soc_kwh[0] == 53.5
-        assert v.always_plugged.tolist() == [False, True]
-
-
-def _in_python(available, travelling, energy, departure):  # type: ignore[no-untyped-def]
-    from evcm.aggregator.visits import Visits
-
-    total = int(_count.py_func(available).sum())
-    ints = [np.empty(total, np.int32) for _ in range(4)]
-    arrival = np.empty(total)
-    _fill.py_func(
-        available, travelling, energy, np.full(available.shape[1], departure), *ints, arrival
-    )
-    return Visits(*ints, arrival)
+    if not compiled:
+        monkeypatch.setattr(visits, "_fill", visits._fill.py_func)
+    v = visits.find_visits(available, travelling, energy, 60.0)
+    assert v.vehicle.tolist() == [0, 1]
+    assert v.start.tolist() == [5, 0]
+    assert v.length.tolist() == [3, 6]
+    assert v.arrival_soc_kwh[0] == 53.5
+    assert v.always_plugged.tolist() == [False, True]
 
 
 def test_a_visit_too_short_says_which_car_and_by_how_much() -> None:

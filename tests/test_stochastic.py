@@ -19,6 +19,7 @@ from evcm.aggregator.value import (
 )
 from evcm.errors import InputError
 from evcm.inputs import PriceSteps
+from evcm.inputs.prices import PriceSeries
 
 
 def identical(problem: AggregatorProblem) -> AggregatorProblem:
@@ -78,6 +79,31 @@ def test_taking_samples() -> None:
     np.testing.assert_allclose(part.probability, [0.4, 0.6])
     with pytest.raises(InputError, match="samples"):
         take_samples(problem, [3])
+
+
+def test_samples_keep_their_own_prices() -> None:
+    buy = np.random.default_rng(1).uniform(0.005, 0.02, (12, 3))
+    price = PriceSeries(buy.mean(axis=1), buy, 0.9 * buy)
+    problem = random_problem(5, samples=3).with_options(price=price)
+    last_first = take_samples(problem, [2, 0])
+    assert isinstance(last_first.price, PriceSeries)
+    for found, of_all in zip(
+        last_first.price.real_time_usd_per_kwh(2), (buy, 0.9 * buy), strict=True
+    ):
+        np.testing.assert_array_equal(found, of_all[:, [2, 0]])
+    whole = operate_fresh_days(np.zeros(12), problem)
+    part = operate_fresh_days(np.zeros(12), last_first)
+    np.testing.assert_array_equal(part.cost_usd, whole.cost_usd[[2, 0]])
+
+
+def test_a_fresh_day_without_cars_costs_its_energy_alone() -> None:
+    problem = random_problem(5, samples=2)
+    available = problem.available.copy()
+    available[:, :, 0] = False
+    days = operate_fresh_days(np.zeros(12), problem.with_options(available=available))
+    assert days.cost_usd[0] == days.penalized_kwh[0] == 0
+    parts = days.real_time_usd + days.wear_usd + days.penalty_usd
+    np.testing.assert_allclose(days.cost_usd, parts)
 
 
 def test_known_days_cost_no_more_than_the_plan_for_them() -> None:

@@ -86,12 +86,12 @@ def check_plan(problem: AggregatorProblem, plan: AggregatorPlan) -> PlanCertific
         for name, size in residuals.items()
         if not size < TOLERANCE
     ]
-    for name, stated, true in (
-        ("cost", plan.cost_usd, cost),
-        ("objective", plan.objective_usd, objective),
-    ):
-        if not abs(stated - true) < 1e-3 * max(1.0, abs(true)):
-            faults.append(f"the plan states a {name} of {stated:.6f} USD, its schedules {true:.6f}")
+    told = {"cost": (plan.cost_usd, cost), "objective": (plan.objective_usd, objective)}
+    faults += [
+        f"the plan states a {name} of {stated:.6f} USD, its schedules {true:.6f}"
+        for name, (stated, true) in told.items()
+        if not abs(stated - true) < 1e-3 * max(1.0, abs(true))
+    ]
     if not plan.bound_usd <= objective + 1e-6:
         faults.append(f"the bound {plan.bound_usd:.6f} exceeds the objective {objective:.6f} USD")
     return PlanCertificate(

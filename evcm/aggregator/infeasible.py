@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 import numpy as np
-import scipy.sparse as sp
 
-from evcm.aggregator.plugged import car_rows, diagonal, list_plugged
+from evcm.aggregator.plugged import list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import InfeasibleError, SolverError
-from evcm.highs import LP
 
 LIMIT_S = 1800.0
 """Longest that one of the two linear programs may take."""
+
+UNLIMITED_MW = 1e6
+"""A cap that binds nobody."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +55,11 @@ def least_cap(problem: AggregatorProblem) -> LeastCap:
     InfeasibleError
         No plan exists under any cap.
     """
-    T = problem.periods
     scale = problem.trading_cap_mw
     if scale is None:
-        scale = np.full(T, problem.system_cap_mw)
+        scale = np.full(problem.periods, problem.system_cap_mw)
     share = _least(problem, np.asarray(scale)[:, None])
-    raised = _least(problem, np.eye(T))
+    raised = _least(problem, np.eye(problem.periods))
     if raised is None:
         raise InfeasibleError(
             f"{problem.label}: no plan exists, whatever the caps: the cars' schedules and the "
@@ -80,49 +80,25 @@ def least_cap(problem: AggregatorProblem) -> LeastCap:
 
 
 def _least(problem: AggregatorProblem, columns: FloatArray) -> FloatArray | None:
-    """Least sum of w >= 0 such that caps + columns @ w admit a plan; None where none does.
+    """Least sum of w >= 0 such that caps + columns @ w admit a plan; None where none does."""
+    import cvxpy as cp  # it takes a second to load, and few problems come here
 
-    Columns: the cars' x (3 K), P (T), w. Rows: cars; |E - P| <= limit; mean; caps on E, both ways.
-    """
-    T, N, count = problem.periods, problem.samples, columns.shape[1]
+    from evcm.aggregator import model as m
+
     cars = list_plugged(problem)
-    k = car_rows(problem, cars)
-    feeding = diagonal(problem.figures.discharge_efficiency[cars.vehicle])
-    fed = cars.total @ feeding @ k.discharge_kw
-    power = cars.total @ k.charge_kw - fed
-    given = cars.total @ k.offset_kw
-    each = sp.kron(sp.eye_array(T), np.ones((N, 1)))
-    mean = sp.kron(sp.eye_array(T), problem.probability[None])
-    v2g = float(problem.real_time_limit == "v2g")
-    plug = (1 - v2g) * problem.plugged_mw.ravel()
-    wide = sp.csr_array(np.repeat(columns, N, axis=0))
-    matrix = sp.block_array(
-        [
-            [k.rows, None, None],
-            [power + v2g * fed, -each, None],
-            [power - v2g * fed, -each, None],
-            [mean @ power, -sp.eye_array(T), None],
-            [power, None, -wide],
-            [power, None, None],
-        ]
+    x, w = m.variables(problem, cars), cp.Variable(columns.shape[1], nonneg=True)
+    free = problem.with_options(
+        system_cap_mw=None, trading_cap_mw=np.full(problem.periods, UNLIMITED_MW)
     )
-    none, free = np.full(T * N, -np.inf), np.full(T, np.inf)
-    program = LP(
-        sp.csc_matrix(matrix),
-        np.concatenate([np.zeros(3 * cars.size + T), np.ones(count)]),
-        np.concatenate([k.low, -free, np.zeros(count)]),
-        np.concatenate([k.high, free, np.full(count, np.inf)]),
-        np.concatenate([k.row_low, given - plug, none, mean @ given, none,
-                        np.repeat(problem.floor_mw, N) + given]),
-        np.concatenate([k.row_high, -none, given + plug, mean @ given,
-                        np.repeat(problem.cap_mw, N) + given, -none]),
-    )  # fmt: skip
-    answer = program.solve("ipm", LIMIT_S)
-    if answer.status == "infeasible":
+    cap = cp.reshape(problem.cap_mw + columns @ w, (problem.periods, 1), order="C")
+    within = m.traded_mw(problem, x) <= cap @ np.ones((1, problem.samples))
+    program = cp.Problem(cp.Minimize(cp.sum(w)), [*m.rules(free, cars, x), within])
+    outcome = m.run_highs(program, 0.0, LIMIT_S)
+    if outcome.infeasible:
         return None
-    if answer.status != "optimal":
+    if not outcome.solved or not np.isfinite(outcome.bound_usd):
         raise SolverError(f"{problem.label}: the least caps were not found in {LIMIT_S:g} s")
-    return np.maximum(answer.column[-count:], 0.0)
+    return np.asarray(np.maximum(w.value, 0.0))
 
 
 def raise_infeasible(problem: AggregatorProblem) -> NoReturn:
@@ -186,15 +162,14 @@ def require_reachable(problem: AggregatorProblem) -> None:
     """
     visits, k = problem.visits, problem.figures
     step = problem.charge_step_kwh[visits.vehicle]
-    departure = k.departure_soc_kwh[visits.vehicle]
-    arrival = visits.arrival_soc_kwh
+    departure, arrival = k.departure_soc_kwh[visits.vehicle], visits.arrival_soc_kwh
     # Soc bounds bind from the first period on; the contract at the end of the visit.
     need_first = k.soc_min_kwh[visits.vehicle] - (arrival + step)
     need_last = departure - (arrival + step * visits.length)
-    lacking = np.where(visits.always_plugged, 0.0, np.maximum(need_first, need_last))
-    lacking = np.maximum(lacking, np.where(visits.always_plugged, 0.0, -arrival))
+    lacking = np.maximum(np.maximum(need_first, need_last), -arrival)
     if problem.midnight_soc_kwh is not None:
-        lacking = np.maximum(lacking, _lacking_at_midnight(problem))
+        lacking = np.maximum(lacking, _lacking_at_midnight(problem, problem.midnight_soc_kwh))
+    lacking = np.where(visits.always_plugged, 0.0, lacking)
     if not lacking.size or lacking.max() <= 1e-6:
         return
     worst = int(np.argmax(lacking))
@@ -213,20 +188,14 @@ def require_reachable(problem: AggregatorProblem) -> None:
     )  # fmt: skip
 
 
-def _lacking_at_midnight(problem: AggregatorProblem) -> FloatArray:
+def _lacking_at_midnight(problem: AggregatorProblem, midnight_kwh: FloatArray) -> FloatArray:
     """Energy that visits over midnight lack for the given charge after period 1 (20)."""
-    visits = problem.visits
-    assert problem.midnight_soc_kwh is not None
-    departure = problem.figures.departure_soc_kwh[visits.vehicle]
-    up, down = (
-        problem.charge_step_kwh[visits.vehicle],
-        problem.discharge_step_kwh[visits.vehicle],
-    )
-    given = np.asarray(problem.midnight_soc_kwh, float)[visits.vehicle, visits.sample]
+    visits, arrival = problem.visits, problem.visits.arrival_soc_kwh
+    up, down = problem.charge_step_kwh[visits.vehicle], problem.discharge_step_kwh[visits.vehicle]
+    given = midnight_kwh[visits.vehicle, visits.sample]
     before = (-visits.start) % problem.periods + 1  # periods up to and with period 1
     after = visits.length - before
-    over = (before <= visits.length) & ~visits.always_plugged
-    lacking = np.maximum(given - (visits.arrival_soc_kwh + up * before), 0.0)
-    lacking = np.maximum(lacking, visits.arrival_soc_kwh - down * before - given)
-    lacking = np.maximum(lacking, departure - (given + up * after))
-    return np.where(over, lacking, 0.0)
+    departure = problem.figures.departure_soc_kwh[visits.vehicle]
+    short = np.maximum(given - (arrival + up * before), arrival - down * before - given)
+    lacking = np.maximum(short, departure - (given + up * after))
+    return np.where(after >= 0, lacking, 0.0)

@@ -16,6 +16,8 @@ import inspect
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
+
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
@@ -36,12 +38,8 @@ stored plans of the others valid (see `code`)."""
 AUTO: tuple[Method, ...] = ("interior",)
 """Methods that ``auto`` chooses from."""
 
-NEXT: dict[Method, Method] = {"interior": "model"}
-"""Who solves what a method gives up: every plan that `solve` returns is certified."""
-
-
 NEXT_S = 1200.0
-"""Most seconds of the method that takes over, where no limit was asked for."""
+"""Most seconds of the model where it takes over from a method that gave up without a limit."""
 
 
 def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
@@ -49,10 +47,9 @@ def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
     if method == "model":
         return []
     k, price = problem.figures, problem.price
-    pairs = {*zip(k.charge_efficiency[k.feeds_in], k.discharge_efficiency[k.feeds_in],
-                  strict=True)}  # fmt: skip
+    pairs = np.stack([k.charge_efficiency, k.discharge_efficiency])[:, k.feeds_in]
     lacking = {
-        "feeding cars of different efficiencies": len(pairs) > 1,
+        "feeding cars of different efficiencies": bool((pairs != pairs[:, :1]).any()),
         "real-time prices of their own": isinstance(price, PriceSeries) and not price.one_price,
     }
     return [name for name, asked in lacking.items() if asked]
@@ -124,28 +121,23 @@ def solve(
     if start is not None:
         certify_plan(problem, start)
     chosen, reason = choose_method(problem, method)
-    asked: dict[str, object] = {
-        "gap": gap,
-        "time_limit_s": time_limit_s,
-        "progress": progress,
-        "threads": threads,
-        "start": start,
-    }
     try:
-        plan = _run(chosen, problem, asked)
+        plan = _run(
+            chosen, problem, gap=gap, time_limit_s=time_limit_s, progress=progress,
+            threads=threads, start=start,
+        )  # fmt: skip
         certify_plan(problem, plan)
     except SolverError as error:
-        if chosen not in NEXT:
+        if chosen == "model":
             raise
         reason = f"{chosen}: {error}"
-        limit_s = time_limit_s or NEXT_S
-        plan = solve(problem, NEXT[chosen], gap, limit_s, progress, threads, start)
+        plan = solve(problem, "model", gap, time_limit_s or NEXT_S, progress, threads, start)
     if reason:
         plan = plan.finished(plan.bound_usd, plan.seconds, f"{plan.status} ({reason})")
     return plan
 
 
-def _run(method: Method, problem: AggregatorProblem, asked: dict[str, object]) -> AggregatorPlan:
+def _run(method: Method, problem: AggregatorProblem, **asked: object) -> AggregatorPlan:
     """Load a method and solve with what it takes of the arguments."""
     module, _, name = SOLVERS[method].partition(":")
     run = getattr(importlib.import_module(module), name)

@@ -18,6 +18,7 @@ without losing a valid bound (`exact_periods`).
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import cvxpy as cp
@@ -26,7 +27,7 @@ import scipy.sparse as sp
 
 from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.steps import StepChoices, clipped, real_time_interval, real_time_pairs
+from evcm.aggregator.steps import StepChoices, real_time_pairs
 from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.inputs.prices import PriceSeries
 from evcm.paper import implements
@@ -59,6 +60,15 @@ def variables(problem: AggregatorProblem, cars: Plugged) -> Variables:
         cp.Variable((T, N), name="P_plus"),
         cp.Variable((T, N), name="P_minus"),
     )
+
+
+def schedules(problem: AggregatorProblem, cars: Plugged, x: Variables) -> dict[str, FloatArray]:
+    """The cars' schedules in a solved model (T, V, N), 0 where no car is plugged in."""
+    found = {}
+    for name in ("charge_kw", "discharge_kw", "soc_kwh"):
+        found[name] = np.zeros(problem.available.shape)
+        found[name][cars.period, cars.vehicle, cars.sample] = getattr(x, name).value
+    return found
 
 
 @implements("14", "16")
@@ -189,8 +199,8 @@ class DayAheadSteps:
     chosen: cp.Variable
     power_mw: cp.Variable
     constraints: Constraints
-    sums_to_power: cp.Constraint
     not_negative: cp.Constraint
+    sums_to_power: cp.Constraint
 
 
 @implements("22", "25", "26", "31", "32", "34", "35")
@@ -199,8 +209,8 @@ def day_ahead_steps(
 ) -> DayAheadSteps:
     """One price step per period: lo_b z_b <= p_b <= hi_b z_b, Σ z_b = 1, Σ p_b = P^EM."""
     period, step = np.nonzero(choices.day_ahead)
-    low, high = clipped(choices, choices.range.day_ahead_low, choices.range.day_ahead_high)
-    return steps_between(problem, period, step, low[period, step], high[period, step], x, relaxed)
+    low, high = choices.day_ahead_low_mw[period, step], choices.day_ahead_high_mw[period, step]
+    return steps_between(problem, period, step, low, high, x, relaxed)
 
 
 def steps_between(
@@ -209,10 +219,10 @@ def steps_between(
     relaxed: bool,
 ) -> DayAheadSteps:  # fmt: skip
     """The choice of a step, for (period, step) pairs and the power (MW) between which each lies."""
-    z, p = _choice(period.size, relaxed, "z"), cp.Variable(period.size, name="p")
-    each = _sums(period, problem.periods)
+    z = _choice(period.size, relaxed, "z")
+    p = cp.Variable(period.size, name="p")
+    each, not_negative = sums(period, problem.periods), z >= 0
     sums_to_power = each @ p == x.day_ahead_mw
-    not_negative = z >= 0
     constraints = [
         not_negative,
         cp.multiply(low_mw, z) <= p,
@@ -220,17 +230,18 @@ def steps_between(
         each @ z == 1,
         sums_to_power,
     ]
-    return DayAheadSteps(period, step, z, p, constraints, sums_to_power, not_negative)
+    return DayAheadSteps(period, step, z, p, constraints, not_negative, sums_to_power)
 
 
 @dataclass(frozen=True, eq=False)
 class RealTimeSteps:
-    """Open (period, sample, day-ahead step a, real-time step b) and the power at each pair."""
+    """What real-time trade pays in each sample (N,), in all and above the day-ahead price.
 
-    sample: IntArray
-    day_ahead_price: FloatArray
-    real_time_price: FloatArray
-    trade_mw: cp.Expression
+    In MW USD/kWh, to be multiplied by 1000 Δt.
+    """
+
+    paid: cp.Expression
+    extra: cp.Expression
     constraints: Constraints
 
 
@@ -248,61 +259,54 @@ def real_time_steps(
     Σ_b z_ab = z_a, Σ_b p_ab = p_a, Σ_ab y_ab = power of the cars; p_ab lies in step a and y_ab in
     step b where z_ab = 1.
     """
-    if isinstance(problem.price, PriceSeries):
-        return _real_time_series(problem, problem.price, x)
+    if isinstance(problem.price, PriceSeries):  # given: no step is chosen
+        buy, sell = problem.price.real_time_usd_per_kwh(problem.samples)
+        paid, extra = (
+            cp.sum(cp.multiply(buy - at, x.deficit_mw) - cp.multiply(sell - at, x.surplus_mw), 0)
+            for at in (0.0, problem.price.day_ahead_usd_per_kwh[:, None])
+        )
+        return RealTimeSteps(paid, extra, [])
     pair, sample, b = real_time_pairs(problem, choices, day.period, day.step, exact_periods)
     if not pair.size:
         return None
     N, period, a = problem.samples, day.period[pair], day.step[pair]
-    low_a, high_a = clipped(choices, choices.range.day_ahead_low, choices.range.day_ahead_high)
-    low_b, high_b = real_time_interval(choices, period, sample, b)
     z = _choice(pair.size, relaxed, "z_n")
     p, y = cp.Variable(pair.size, name="p_n"), cp.Variable(pair.size, name="y_n")
     exact = np.flatnonzero(exact_periods[day.period])
-    per_a = _sums(np.searchsorted(exact, pair) * N + sample, exact.size * N)
+    per_a = sums(np.searchsorted(exact, pair) * N + sample, exact.size * N)
     cells, cell_of = np.unique(period * N + sample, return_inverse=True)
-    per_cell = _sums(cell_of, cells.size)
+    per_cell = sums(cell_of, cells.size)
     constraints = [
         per_a @ z == day.chosen[np.repeat(exact, N)],
         per_a @ p == day.power_mw[np.repeat(exact, N)],
         per_cell @ y == cp.vec(traded_mw(problem, x), order="C")[cells],
-        cp.multiply(low_a[period, a], z) <= p,
-        p <= cp.multiply(high_a[period, a], z),
-        cp.multiply(low_b, z) <= y,
-        y <= cp.multiply(high_b, z),
+        cp.multiply(choices.day_ahead_low_mw[period, a], z) <= p,
+        p <= cp.multiply(choices.day_ahead_high_mw[period, a], z),
+        cp.multiply(choices.real_time_low_mw[period, sample, b], z) <= y,
+        y <= cp.multiply(choices.real_time_high_mw[period, sample, b], z),
     ]
-    price = problem.step_price_usd_per_kwh
-    return RealTimeSteps(sample, price[period, a], price[period, b], y - p, constraints)
-
-
-def _real_time_series(
-    problem: AggregatorProblem, price: PriceSeries, x: Variables
-) -> RealTimeSteps:
-    """Given prices: a deficit pays one, a surplus earns the other; no step is chosen."""
-    T, N = problem.periods, problem.samples
-    buy, sell = price.real_time_usd_per_kwh(N)
-    day_ahead = np.broadcast_to(price.day_ahead_usd_per_kwh[:, None], (T, N)).ravel()
-    return RealTimeSteps(
-        np.tile(np.arange(N), 2 * T),
-        np.concatenate([day_ahead, day_ahead]),
-        np.concatenate([buy.ravel(), sell.ravel()]),
-        cp.hstack([cp.vec(x.deficit_mw, order="C"), -cp.vec(x.surplus_mw, order="C")]),
-        [],
-    )
+    step_price = problem.step_price_usd_per_kwh
+    price, at_a = step_price[period, b], step_price[period, a]
+    paid, extra = (sums(sample, N, each) @ (y - p) for each in (price, price - at_a))
+    return RealTimeSteps(paid, extra, constraints)
 
 
 def _choice(size: int, relaxed: bool, name: str) -> cp.Variable:
-    return (
-        cp.Variable(size, name=name, bounds=[0, 1])
-        if relaxed
-        else cp.Variable(size, name=name, boolean=True)
-    )
+    """Which of several are chosen, or by what share."""
+    return cp.Variable(size, name=name, **({"bounds": [0, 1]} if relaxed else {"boolean": True}))
 
 
-def _sums(group_of: IntArray, groups: int) -> sp.csr_array:
-    """Matrix that adds up the entries of each group."""
+def sums(group_of: IntArray, groups: int, weight: FloatArray | float = 1.0) -> sp.csr_array:
+    """Matrix that adds up the entries of each group, each times its weight."""
     size = group_of.size
-    return sp.csr_array((np.ones(size), (group_of, np.arange(size))), shape=(groups, size))
+    each = np.broadcast_to(weight, size).astype(float)
+    return sp.csr_array((each, (group_of, np.arange(size))), shape=(groups, size))
+
+
+def _day_ahead_usd(problem: AggregatorProblem, day: DayAheadSteps) -> cp.Expression:
+    """Cost of day-ahead power at the price of its steps."""
+    price = problem.step_price_usd_per_kwh[day.period, day.step]
+    return 1000.0 * problem.period_h * (price @ day.power_mw)
 
 
 @implements("5", "6", "7", "8", "9")
@@ -314,14 +318,12 @@ def expected_cost_usd(
 
     Where (11) does not hold (`zero_mean=False`), trade costs its whole price.
     """
-    mwh = 1000.0 * problem.period_h
-    day_ahead = mwh * (problem.step_price_usd_per_kwh[day.period, day.step] @ day.power_mw)
     wear = (problem.wear_usd_per_kwh[cars.vehicle] * problem.probability[cars.sample]) @ x.worn_kwh
+    cost = _day_ahead_usd(problem, day) + wear
     if real is None:
-        return day_ahead + wear
-    extra = real.real_time_price - real.day_ahead_price * float(zero_mean)
-    weight = mwh * problem.probability[real.sample] * extra
-    return day_ahead + wear + weight @ real.trade_mw
+        return cost
+    weight = 1000.0 * problem.period_h * problem.probability
+    return cost + weight @ (real.extra if zero_mean else real.paid)
 
 
 def conditional_value_at_risk_usd(
@@ -329,24 +331,12 @@ def conditional_value_at_risk_usd(
     real: RealTimeSteps | None,
 ) -> tuple[cp.Expression, Constraints]:  # fmt: skip
     """CVaR_α of the cost of a day: min over η of η + E[(C_n - η)+] / (1 - α)."""
-    mwh = 1000.0 * problem.period_h
-    every = np.ones((problem.samples, 1))
-    cost = every @ cp.reshape(
-        mwh * (problem.step_price_usd_per_kwh[day.period, day.step] @ day.power_mw), (1,), order="C"
-    )
-    wear = sp.csr_array(
-        (problem.wear_usd_per_kwh[cars.vehicle], (cars.sample, np.arange(cars.size))),
-        shape=(problem.samples, cars.size),
-    )
-    cost = cost + wear @ x.worn_kwh
+    N = problem.samples
+    wear = sums(cars.sample, N, problem.wear_usd_per_kwh[cars.vehicle])
+    cost = _day_ahead_usd(problem, day) + wear @ x.worn_kwh
     if real is not None:
-        size = real.sample.size
-        paid = sp.csr_array(
-            (mwh * real.real_time_price, (real.sample, np.arange(size))),
-            shape=(problem.samples, size),
-        )
-        cost = cost + paid @ real.trade_mw
-    eta, excess = cp.Variable(name="eta"), cp.Variable(problem.samples, name="excess")
+        cost = cost + 1000.0 * problem.period_h * real.paid
+    eta, excess = cp.Variable(name="eta"), cp.Variable(N, name="excess")
     cvar = eta + problem.probability @ excess / (1 - problem.risk_alpha)
     return cvar, [excess >= 0, excess >= cost - eta]
 
@@ -378,6 +368,25 @@ class Model:
     day: DayAheadSteps
 
 
+def rules(
+    problem: AggregatorProblem, cars: Plugged, x: Variables, zero_mean: bool = True
+) -> Constraints:
+    """What cars and trade must keep, whatever power costs; (11) unless `zero_mean` is False."""
+    return [
+        *charger_limit(problem, cars, x),
+        *soc_balance(problem, cars, x),
+        *soc_limits(problem, cars, x),
+        *departure_contract(problem, cars, x),
+        *midnight_soc(problem, cars, x),
+        *degradation(cars, x),
+        *real_time_limit(problem, cars, x),
+        *(real_time_mean(problem, x) if zero_mean else []),
+        *power_balance(problem, cars, x),
+        *system_cap(problem, x),
+        *trading_cap(problem, x),
+    ]
+
+
 def build_model(
     problem: AggregatorProblem,
     choices: StepChoices,
@@ -407,17 +416,7 @@ def build_model(
     day = day_ahead_steps(problem, choices, x, relaxed)
     real = real_time_steps(problem, choices, x, day, exact_periods, relaxed)
     constraints = [
-        *charger_limit(problem, cars, x),
-        *soc_balance(problem, cars, x),
-        *soc_limits(problem, cars, x),
-        *departure_contract(problem, cars, x),
-        *midnight_soc(problem, cars, x),
-        *degradation(cars, x),
-        *real_time_limit(problem, cars, x),
-        *(real_time_mean(problem, x) if variant.zero_mean else []),
-        *power_balance(problem, cars, x),
-        *system_cap(problem, x),
-        *trading_cap(problem, x),
+        *rules(problem, cars, x, variant.zero_mean),
         *day.constraints,
         *(real.constraints if real is not None else []),
     ]
@@ -430,3 +429,49 @@ def build_model(
         objective = (1 - problem.risk_weight) * objective + problem.risk_weight * cvar
         constraints += more
     return Model(cp.Problem(cp.Minimize(objective), constraints), cars, x, day)
+
+
+_FEASIBLE = 2  # HiGHS: kSolutionStatusFeasible
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How HiGHS ended: whether with a solution, its bound (USD), and its own word."""
+
+    solved: bool
+    infeasible: bool
+    bound_usd: float
+    status: str
+
+
+def run_highs(model: cp.Problem, gap_usd: float, seconds: float, **options: object) -> Outcome:
+    """Give a CVXPY problem to HiGHS on one thread."""
+    if seconds <= 0:
+        return Outcome(False, False, -np.inf, "no time left")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # CVXPY warns of limits; the status says the same
+        try:
+            model.solve(
+                solver=cp.HIGHS,
+                highs_options={
+                    "time_limit": float(seconds),
+                    "mip_rel_gap": 0.0,
+                    "mip_abs_gap": float(gap_usd),
+                    "threads": 1,
+                    # Its simplex takes ten times as long on these storage problems.
+                    "mip_lp_solver" if model.is_mixed_integer() else "solver": "ipm",
+                    **options,
+                },
+            )
+        except cp.error.SolverError as error:
+            return Outcome(False, False, -np.inf, f"HiGHS failed: {error}")
+    # No cost falls without limit: prices and chargers are bounded.
+    none = (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE, "infeasible_or_unbounded")
+    info = getattr(model.solver_stats, "extra_stats", None)
+    # A stopped solver may hand back a point that is not feasible.
+    feasible = info is not None and info.primal_solution_status == _FEASIBLE
+    solved = bool(feasible and model.value is not None and np.isfinite(model.value))
+    bound = float(model.value) if solved and model.status == cp.OPTIMAL else -np.inf
+    if model.is_mixed_integer() and info is not None:
+        bound = float(info.mip_dual_bound)
+    return Outcome(solved, model.status in none, bound, f"HiGHS: {model.status}")

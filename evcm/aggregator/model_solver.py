@@ -14,86 +14,29 @@ The bound is valid at every moment, so a time limit leaves the best plan with it
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import cvxpy as cp
 import numpy as np
 
 from evcm.aggregator.infeasible import raise_infeasible, require_reachable
-from evcm.aggregator.model import Model, Variant, build_model
+from evcm.aggregator.model import Model, Outcome, Variant, build_model, run_highs, schedules
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.plugged import list_plugged
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.steps import (
-    StepChoices,
-    drop_by_reduced_cost,
-    drop_steps,
-    reachable_steps,
-    read_steps,
-)
-from evcm.arrays import BoolArray
+from evcm.aggregator.steps import StepChoices, drop_steps, lifts_usd, reachable_steps, read_steps
+from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import SolverError
 from evcm.inputs.prices import PriceSeries
 
 Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
 
-Narrow = Callable[[StepChoices, float], StepChoices]
-"""Drops the steps that no plan below an objective (USD) uses."""
-
-METHOD = "model"
-
-_FEASIBLE = 2  # HiGHS: kSolutionStatusFeasible
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How HiGHS ended: whether with a solution, its bound (USD), and its own word."""
-
-    solved: bool
-    infeasible: bool
-    bound_usd: float
-    status: str
-
-
-def run_highs(model: cp.Problem, gap_usd: float, seconds: float, **options: object) -> Outcome:
-    """Give a CVXPY problem to HiGHS on one thread."""
-    if seconds <= 0:
-        return Outcome(False, False, -np.inf, "no time left")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # CVXPY warns of limits; the status says the same
-        try:
-            model.solve(
-                solver=cp.HIGHS,
-                highs_options={
-                    "time_limit": float(seconds),
-                    "mip_rel_gap": 0.0,
-                    "mip_abs_gap": float(gap_usd),
-                    "threads": 1,
-                    # Its simplex takes ten times as long on these storage problems.
-                    "mip_lp_solver" if model.is_mixed_integer() else "solver": "ipm",
-                    **options,
-                },
-            )
-        except cp.error.SolverError as error:
-            return Outcome(False, False, -np.inf, f"HiGHS failed: {error}")
-    infeasible = model.status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE)
-    if model.status == "infeasible_or_unbounded":
-        infeasible = True  # no cost falls without limit: prices and chargers are bounded
-    info = getattr(model.solver_stats, "extra_stats", None)
-    # A stopped solver may hand back a point that is not feasible.
-    feasible = info is not None and info.primal_solution_status == _FEASIBLE
-    solved = bool(feasible and model.value is not None and np.isfinite(model.value))
-    bound = float(model.value) if solved and model.status == cp.OPTIMAL else -np.inf
-    if model.is_mixed_integer() and info is not None:
-        bound = float(info.mip_dual_bound)
-    return Outcome(solved, infeasible, bound, f"HiGHS: {model.status}")
-
 
 class _Search:
-    """State of one solution: best plan, best bound, clock."""
+    """State of one solution: best plan (none before the first is offered), best bound, clock."""
+
+    plan: AggregatorPlan
 
     def __init__(
         self, problem: AggregatorProblem, gap: float, limit_s: float | None,
@@ -104,8 +47,7 @@ class _Search:
         self.began = time.perf_counter()
         self.limit_s = np.inf if limit_s is None else limit_s
         self.cars = list_plugged(problem)
-        self.bound_usd = -np.inf
-        self.plan: AggregatorPlan | None = None
+        self.best_usd, self.bound_usd = np.inf, -np.inf
 
     @property
     def seconds(self) -> float:
@@ -116,58 +58,49 @@ class _Search:
         return max(0.0, self.limit_s - self.seconds)
 
     @property
-    def done(self) -> bool:
-        return self.plan is not None and self.gap_now <= self.gap
+    def gap_usd(self) -> float:
+        return self.gap * self.plan.cost.turnover_usd
 
     @property
     def gap_now(self) -> float:
-        if self.plan is None:
-            return np.inf
-        return (self.plan.objective_usd - self.bound_usd) / self.plan.cost.turnover_usd
+        return (self.best_usd - self.bound_usd) / self.plan.cost.turnover_usd
 
     @property
-    def gap_usd(self) -> float:
-        return 0.0 if self.plan is None else self.gap * self.plan.cost.turnover_usd
-
-    def raise_bound(self, bound_usd: float) -> None:
-        if np.isfinite(bound_usd):
-            self.bound_usd = max(self.bound_usd, bound_usd)
-            self._tell()
-
-    def offer(self, plan: AggregatorPlan) -> None:
-        if self.plan is None or plan.objective_usd < self.plan.objective_usd:
-            self.plan = plan
-            self._tell()
+    def done(self) -> bool:
+        return self.gap_now <= self.gap
 
     def _tell(self) -> None:
         if self.progress is not None:
-            cost = np.inf if self.plan is None else self.plan.objective_usd
-            self.progress(cost, self.bound_usd, self.seconds)
+            self.progress(self.best_usd, self.bound_usd, self.seconds)
 
-    def build(self, choices: StepChoices, exact: BoolArray, relaxed: bool) -> Model:
-        return build_model(self.problem, choices, exact, relaxed, self.cars, self.variant)
+    def run(
+        self, choices: StepChoices, exact: BoolArray, relaxed: bool, gap_usd: float, limit_s: float
+    ) -> tuple[Model, Outcome]:
+        """Build the model and give it to HiGHS."""
+        model = build_model(self.problem, choices, exact, relaxed, self.cars, self.variant)
+        return model, run_highs(model.cvxpy, gap_usd, limit_s)
 
-    def read(self, model: Model) -> AggregatorPlan:
-        """Plan in a solved model, at the true prices."""
-        spread = self.cars.spread
+    def raise_bound(self, bound_usd: float) -> None:
+        """A bound on plans that use the steps left: others cost no less than the best plan."""
+        bound = min(bound_usd, self.best_usd)
+        if np.isfinite(bound):
+            self.bound_usd = max(self.bound_usd, bound)
+            self._tell()
+
+    def offer(self, model: Model) -> AggregatorPlan:
+        """Plan in a solved model, at the true prices; with what moving a bought schedule costs."""
         plan = plan_from_cars(
-            self.problem,
-            charge_kw=spread(self.problem, model.x.charge_kw.value),
-            discharge_kw=spread(self.problem, model.x.discharge_kw.value),
-            soc_kwh=spread(self.problem, model.x.soc_kwh.value),
-            bound_usd=self.bound_usd,
-            seconds=self.seconds,
-            method=METHOD,
-            status="",
-        )
-        return replace(plan, objective_usd=plan.objective_usd + self._repair_usd(plan))
-
-    def _repair_usd(self, plan: AggregatorPlan) -> float:
-        """Cost of moving the day-ahead schedule away from one already bought."""
-        if self.variant.pinned_mw is None:
-            return 0.0
-        moved = float(np.abs(plan.day_ahead_mw - self.variant.pinned_mw).sum())
-        return 1000.0 * self.problem.period_h * self.variant.repair_usd_per_kwh * moved
+            self.problem, **schedules(self.problem, model.cars, model.x), method="model",
+            bound_usd=self.bound_usd, seconds=self.seconds, status="",
+        )  # fmt: skip
+        if self.variant.pinned_mw is not None:
+            moved = float(np.abs(plan.day_ahead_mw - self.variant.pinned_mw).sum())
+            repair = 1000.0 * self.problem.period_h * self.variant.repair_usd_per_kwh * moved
+            plan = replace(plan, objective_usd=plan.objective_usd + repair)
+        if plan.objective_usd < self.best_usd:
+            self.plan, self.best_usd = plan, plan.objective_usd
+            self._tell()
+        return plan
 
 
 def solve_model(
@@ -202,94 +135,61 @@ def solve_model(
     """
     require_reachable(problem)
     search = _Search(problem, gap, time_limit_s, progress, variant or Variant())
-    choices = reachable_steps(problem)
-    exact = np.full(problem.periods, problem.risk_weight > 0)
-    narrow, evaded = _relaxation(search, choices, exact)
-    exact = exact | evaded
-    relaxed = True
-    while not search.done and search.left_s > 0:
-        if search.plan is not None:
-            choices = narrow(choices, search.plan.objective_usd)
-        more = _exact_prices(search, choices, exact, relaxed)
-        if not more.any():
-            if not relaxed:
-                break
-            relaxed = False
-        exact = exact | more
-    return _finish(search)
-
-
-def _relaxation(
-    search: _Search, choices: StepChoices, exact: BoolArray
-) -> tuple[Narrow, BoolArray]:
-    """First bound and first plans.
-
-    Returns how to drop the steps that no plan below an objective uses, and the periods whose
-    real-time prices the relaxation evades.
-    """
-    problem = search.problem
-    model = search.build(choices, exact, relaxed=True)
+    every = choices = reachable_steps(problem)
+    exact, relaxed = np.full(problem.periods, problem.risk_weight > 0), True
     # Waited for, whatever the time limit: there is no plan before it.
-    outcome = run_highs(model.cvxpy, 0.0, np.inf)
+    model, outcome = search.run(choices, exact, relaxed, 0.0, np.inf)
     if outcome.infeasible:
         raise_infeasible(problem)
     if not outcome.solved:
         raise SolverError(f"{problem.label}: no bound and no plan found ({outcome.status})")
-    relaxed_usd, day = outcome.bound_usd, model.day
-    search.raise_bound(relaxed_usd)
-    # CVXPY's dual of G p - P = 0 adds dual (G p - P) to the cost: a MW more is worth -dual.
-    value, reduced = day.sums_to_power.dual_value, day.not_negative.dual_value
+    first, relaxed_usd, lift = model, outcome.bound_usd, _lift(problem, choices, model)
+    while True:
+        # No step that a better plan could use may be left: then the plan is optimal.
+        search.raise_bound(np.inf if outcome.infeasible else outcome.bound_usd)
+        evaded = np.zeros_like(exact)
+        if outcome.solved:
+            plan = search.offer(model)
+            _polish(search, choices, plan)
+            evaded = _evaded(search, plan, exact)
+        if search.done or search.left_s <= 0 or not (relaxed or evaded.any()):
+            return _finish(search)
+        relaxed = relaxed and (model is first or bool(evaded.any()))
+        exact = exact | evaded
+        choices = drop_steps(every, lift, search.best_usd - relaxed_usd)
+        model, outcome = search.run(choices, exact, relaxed, 0.5 * search.gap_usd, search.left_s)
 
-    def narrow(choices: StepChoices, objective_usd: float) -> StepChoices:
-        if problem.risk_weight > 0:
-            slack = objective_usd - relaxed_usd
-            return drop_by_reduced_cost(choices, day.period, day.step, reduced, slack)
-        return drop_steps(problem, choices, -value, relaxed_usd, objective_usd)
 
-    plan = search.read(model)
-    _polish(search, choices, plan)
-    return narrow, _evaded(search, plan, exact)
+def _lift(problem: AggregatorProblem, choices: StepChoices, model: Model) -> FloatArray:
+    """How far forcing each day-ahead step (T, B) lifts the bound of the solved first relaxation.
+
+    Reduced costs of the choices say it for any objective; the stronger `lifts_usd` needs real-time
+    costs that are not negative.
+    """
+    day = model.day
+    if problem.risk_weight == 0:
+        # CVXPY's dual of G p - P = 0 adds dual (G p - P) to the cost: a MW more is worth -dual.
+        return lifts_usd(problem, choices, -day.sums_to_power.dual_value)
+    lift = np.full(choices.day_ahead.shape, np.inf)
+    lift[day.period, day.step] = day.not_negative.dual_value
+    return lift
 
 
 def _polish(search: _Search, choices: StepChoices, plan: AggregatorPlan, rounds: int = 4) -> None:
     """Fix the steps in which a plan lies, solve what remains, and again from there."""
-    search.offer(plan)
     exact = np.ones(search.problem.periods, bool)
     for _ in range(rounds):
         if search.done or search.left_s <= 0:
             return
         cars_mw = plan.day_ahead_mw[:, None] + plan.real_time_mw
-        fixed = read_steps(search.problem, choices, plan.day_ahead_mw, cars_mw)
-        model = search.build(fixed, exact, relaxed=True)
-        outcome = run_highs(model.cvxpy, 0.0, search.left_s)
+        fixed = read_steps(choices, plan.day_ahead_mw, cars_mw)
+        model, outcome = search.run(fixed, exact, True, 0.0, search.left_s)
         if not outcome.solved:
             return
-        before = search.plan.objective_usd if search.plan else np.inf
-        plan = search.read(model)
-        search.offer(plan)
+        before = search.best_usd
+        plan = search.offer(model)
         if before - plan.objective_usd < 0.1 * search.gap_usd:
             return
-
-
-def _exact_prices(
-    search: _Search, choices: StepChoices, exact: BoolArray, relaxed: bool
-) -> BoolArray:
-    """One solve, linear or mixed-integer; the periods whose real-time prices it evades."""
-    problem = search.problem
-    model = search.build(choices, exact, relaxed)
-    outcome = run_highs(model.cvxpy, 0.5 * search.gap_usd, search.left_s)
-    if outcome.infeasible:
-        # Every step that a better plan could use has been dropped: the plan is optimal.
-        search.raise_bound(search.plan.objective_usd if search.plan else -np.inf)
-        return np.zeros(problem.periods, bool)
-    # Steps were dropped because no plan below the known objective uses them.
-    best = search.plan.objective_usd if search.plan else np.inf
-    search.raise_bound(min(outcome.bound_usd, best))
-    if not outcome.solved:
-        return np.zeros(problem.periods, bool)
-    plan = search.read(model)
-    _polish(search, choices, plan)
-    return _evaded(search, plan, exact)
 
 
 def _evaded(search: _Search, plan: AggregatorPlan, exact: BoolArray) -> BoolArray:
@@ -304,17 +204,13 @@ def _evaded(search: _Search, plan: AggregatorPlan, exact: BoolArray) -> BoolArra
 
 def _finish(search: _Search) -> AggregatorPlan:
     """The best plan with its bound and a true sentence about how it ended."""
-    assert search.plan is not None
+    asked = f"{100 * search.gap:g} %"
+    proven = f"{100 * search.gap_now:.3g} % of turnover"
     if search.done:
-        ended = f"proven within the asked gap of {100 * search.gap:g} % of turnover"
+        ended = f"proven within the asked gap of {asked} of turnover"
     elif search.left_s <= 0:
-        ended = (
-            f"stopped at the time limit of {search.limit_s:g} s with a proven gap of "
-            f"{100 * search.gap_now:.3g} % of turnover; {100 * search.gap:g} % was asked"
-        )
+        stopped = f"stopped at the time limit of {search.limit_s:g} s"
+        ended = f"{stopped} with a proven gap of {proven}; {asked} was asked"
     else:
-        ended = (
-            f"the solver could not close the gap: {100 * search.gap_now:.3g} % of turnover is "
-            f"proven; {100 * search.gap:g} % was asked"
-        )
+        ended = f"the solver could not close the gap: {proven} is proven; {asked} was asked"
     return search.plan.finished(search.bound_usd, search.seconds, ended)

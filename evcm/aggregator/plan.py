@@ -54,7 +54,8 @@ class AggregatorPlan:
         Parts of the cost, at the true prices.
     objective_usd, bound_usd : float
         What was minimised (the expected cost, unless a risk weight is set) and a proven lower
-        bound on it.
+        bound on it. A bound that exceeds the objective by no more than rounding (1e-7 of turnover)
+        is set to the objective; the certificate refuses one that exceeds it by more.
     seconds : float
         Wall-clock time of the solution.
     method, status : str
@@ -74,6 +75,10 @@ class AggregatorPlan:
     method: str
     status: str
 
+    def __post_init__(self) -> None:
+        if 0 < self.bound_usd - self.objective_usd <= 1e-7 * self.cost.turnover_usd:
+            object.__setattr__(self, "bound_usd", self.objective_usd)
+
     @property
     def cost_usd(self) -> float:
         """Expected cost of the day."""
@@ -91,8 +96,7 @@ class AggregatorPlan:
 
     def finished(self, bound_usd: float, seconds: float, status: str) -> AggregatorPlan:
         """A copy with the final bound, time and status sentence."""
-        bound = _rounded_bound(bound_usd, self.objective_usd, self.cost)
-        return replace(self, bound_usd=bound, seconds=seconds, status=status)
+        return replace(self, bound_usd=bound_usd, seconds=seconds, status=status)
 
 
 @nb.njit(cache=True)
@@ -105,15 +109,10 @@ def _wear_kernel(
         v, n = vehicle[i], sample[i]
         before = soc[periods - 1, v, n] if np.isnan(arrival[i]) else arrival[i]
         drawn = 0.0
-        t = start[i]
-        for _ in range(length[i]):
-            now = soc[t, v, n]
-            if before > now:
-                drawn += before - now
+        for j in range(length[i]):
+            now = soc[start[i] + j - periods, v, n]  # below 0 it counts from the day's end
+            drawn += max(before - now, 0.0)
             before = now
-            t += 1
-            if t == periods:
-                t = 0
         out[n] += wear[v] * drawn
 
 
@@ -127,13 +126,10 @@ def _soc_kernel(
     for i in range(vehicle.size):
         v, n = vehicle[i], sample[i]
         now = soc[periods - 1, v, n] if np.isnan(arrival[i]) else arrival[i]
-        t = start[i]
-        for _ in range(length[i]):
+        for j in range(length[i]):
+            t = start[i] + j - periods
             now += dt * (efficiency[v] * charge[t, v, n] - discharge[t, v, n])
             soc[t, v, n] = now
-            t += 1
-            if t == periods:
-                t = 0
 
 
 @implements("6", "22")
@@ -215,40 +211,23 @@ def make_plan(
     day_ahead_mw: FloatArray,
     surplus_mw: FloatArray,
     deficit_mw: FloatArray,
-    charge_kw: FloatArray,
-    discharge_kw: FloatArray,
     soc_kwh: FloatArray,
-    bound_usd: float,
-    seconds: float,
-    method: str,
-    status: str,
+    **rest: Any,
 ) -> AggregatorPlan:
     """Price a schedule at the true prices and wrap it as a plan.
 
-    A bound that exceeds the objective by no more than rounding (1e-7 of turnover) is set to the
-    objective; the certificate refuses one that exceeds it by more.
+    `rest` are charge_kw, discharge_kw, bound_usd, seconds, method and status of the plan.
     """
     cost = plan_cost(problem, day_ahead_mw, deficit_mw - surplus_mw, soc_kwh)
-    objective = objective_usd(problem, cost)
     return AggregatorPlan(
         day_ahead_mw=np.asarray(day_ahead_mw, float),
         surplus_mw=np.asarray(surplus_mw, float),
         deficit_mw=np.asarray(deficit_mw, float),
-        charge_kw=charge_kw,
-        discharge_kw=discharge_kw,
         soc_kwh=soc_kwh,
         cost=cost,
-        objective_usd=objective,
-        bound_usd=_rounded_bound(bound_usd, objective, cost),
-        seconds=float(seconds),
-        method=method,
-        status=status,
+        objective_usd=objective_usd(problem, cost),
+        **rest,
     )
-
-
-def _rounded_bound(bound_usd: float, objective: float, cost: PlanCost) -> float:
-    over = bound_usd - objective
-    return float(objective if 0 < over <= 1e-7 * cost.turnover_usd else bound_usd)
 
 
 def plan_from_cars(
@@ -257,12 +236,9 @@ def plan_from_cars(
     charge_kw: FloatArray,
     discharge_kw: FloatArray,
     soc_kwh: FloatArray,
-    bound_usd: float,
-    seconds: float,
-    method: str,
-    status: str,
+    **told: Any,
 ) -> AggregatorPlan:
-    """A plan from the cars' schedules alone: trade follows from them.
+    """A plan from the cars' schedules alone: trade follows from them; `told` is for `make_plan`.
 
     Given the cars' power D (T, N), (12) and (11) leave one choice: P^EM = Σ_n π_n D_n and
     P- - P+ = D - P^EM. Rounding below zero is cut off and states of charge are added up again, so
@@ -275,13 +251,9 @@ def plan_from_cars(
         charge_kw, discharge_kw, soc_kwh, v.vehicle, v.sample, v.start, v.length,
         v.arrival_soc_kwh, problem.period_h, k.charge_efficiency,
     )  # fmt: skip
-    weight = problem.group_size / 1000.0
-    cars_mw = np.stack(
-        [
-            weight @ (charge_kw[t] - k.discharge_efficiency[:, None] * discharge_kw[t])
-            for t in range(problem.periods)
-        ]
-    )
+    weight, feeding = problem.group_size / 1000.0, k.discharge_efficiency[:, None]
+    net_mw = [weight @ (charge_kw[t] - feeding * discharge_kw[t]) for t in range(problem.periods)]
+    cars_mw = np.stack(net_mw)
     day_ahead = cars_mw @ problem.probability
     trade = cars_mw - day_ahead[:, None]
     return make_plan(
@@ -292,10 +264,7 @@ def plan_from_cars(
         charge_kw=charge_kw,
         discharge_kw=discharge_kw,
         soc_kwh=soc_kwh,
-        bound_usd=bound_usd,
-        seconds=seconds,
-        method=method,
-        status=status,
+        **told,
     )
 
 

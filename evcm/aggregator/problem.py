@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,25 +18,23 @@ from evcm.inputs.prices import PriceSeries
 from evcm.inputs.values import Battery, Charger, PriceSteps
 from evcm.store import files, fingerprint
 
-VECTORS = (
-    ("probability", ("N",)),
-    ("available", ("T", "V", "N")),
-    ("travelling", ("T", "V", "N")),
-    ("trip_energy_kwh", ("T", "V", "N")),
-    ("group_size", ("V",)),
-    ("storage_cost_usd_per_kwh", ("V",)),
-    ("degradation_slope", ("V",)),
-    ("system_load_mw", ("T",)),
-    ("trading_cap_mw", ("T",)),
-    ("export_cap_mw", ("T",)),
-    ("midnight_soc_kwh", ("V", "N")),
-    ("feeds_in", ("V",)),
-)
+AXES = {
+    "available": "TVN", "travelling": "TVN", "trip_energy_kwh": "TVN", "feeds_in": "V",
+    "midnight_soc_kwh": "VN", "probability": "N", "group_size": "V",
+    "storage_cost_usd_per_kwh": "V", "degradation_slope": "V", "system_load_mw": "T",
+    "trading_cap_mw": "T", "export_cap_mw": "T",
+}  # fmt: skip
+"""Arrays of a problem, and along what each of them lies."""
 
-FIGURES = (
-    "soc_min_kwh", "soc_max_kwh", "departure_soc_kwh",
-    "power_kw", "charge_efficiency", "discharge_efficiency",
-)  # fmt: skip
+BATTERY = {
+    "battery_kwh": "capacity_kwh", "soc_min_kwh": "soc_min_kwh", "soc_max_kwh": "soc_max_kwh",
+    "departure_soc_kwh": "departure_soc_kwh",
+}  # fmt: skip
+CHARGER = {
+    "charger_kw": "power_kw", "charge_efficiency": "charge_efficiency",
+    "discharge_efficiency": "discharge_efficiency",
+}  # fmt: skip
+"""Figures of the two, by the name that an instance gives them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,122 +55,98 @@ class VehicleFigures:
 
 def check_scalars(p: AggregatorProblem, c: Checks) -> None:
     """Report scalars out of range, and neither or both caps."""
+    system = p.system_cap_mw
+    given = (system is not None, p.trading_cap_mw is not None)
     c.require(
-        bool(np.isfinite(p.period_h)) and 0 < p.period_h <= 24, "period_h", p.period_h, "0..24"
-    )
-    both = (p.system_cap_mw is None, p.trading_cap_mw is None)
-    c.require(
-        sum(both) == 1, "system_cap_mw, trading_cap_mw",
-        "neither" if all(both) else "both" if not any(both) else "one", "exactly one of the two",
+        sum(given) == 1, "system_cap_mw, trading_cap_mw", "both" if all(given) else "neither",
+        "exactly one of the two",
     )  # fmt: skip
-    if p.system_cap_mw is not None:
-        c.require(
-            bool(np.isfinite(p.system_cap_mw)), "system_cap_mw", p.system_cap_mw, "a finite number"
-        )
-    c.require(
-        p.real_time_limit in ("v2g", "plug"), "real_time_limit", p.real_time_limit, "v2g or plug"
-    )
-    c.require(0 <= p.risk_alpha < 1, "risk_alpha", p.risk_alpha, "0 <= value < 1")
-    c.require(0 <= p.risk_weight <= 1, "risk_weight", p.risk_weight, "0..1")
+    for name, good, allowed in (
+        ("period_h", 0 < p.period_h <= 24, "0..24"),
+        ("system_cap_mw", system is None or np.isfinite(system), "a finite number"),
+        ("real_time_limit", p.real_time_limit in ("v2g", "plug"), "v2g or plug"),
+        ("risk_alpha", 0 <= p.risk_alpha < 1, "0 <= value < 1"),
+        ("risk_weight", 0 <= p.risk_weight <= 1, "0..1"),
+    ):
+        c.require(bool(good), name, getattr(p, name), allowed)
 
 
-def check_shapes(p: AggregatorProblem, c: Checks) -> tuple[int, int, int] | None:
-    """Turn every array field into its dtype; report shapes that do not fit one another."""
+def check_shapes(p: AggregatorProblem, c: Checks) -> None:
+    """Make an array of every array field; report shapes that do not fit one another."""
     sizes: dict[str, int] = {}
     before = len(c.faults)
-    for name, dims in sorted(VECTORS, key=lambda item: -len(item[1])):
+    for name, axes in AXES.items():
         value = getattr(p, name)
         if value is None:
             continue
         array = np.asarray(value)
         if not c.require(
-            array.ndim == len(dims) and array.size > 0 and array.dtype.kind in "biuf",
+            array.ndim == len(axes) and array.size > 0 and array.dtype.kind in "biuf",
             name, f"shape {array.shape}, type {array.dtype}",
-            f"numbers of shape ({', '.join(dims)})",
+            f"numbers of shape ({', '.join(axes)})",
         ):  # fmt: skip
             continue
-        for dim, size in zip(dims, array.shape, strict=True):
-            known = sizes.setdefault(dim, size)
+        for axis, size in zip(axes, array.shape, strict=True):
+            known = sizes.setdefault(axis, size)
             c.require(
-                size == known, name, f"shape {array.shape}", f"{dim} = {known} as in other arrays"
+                size == known, name, f"shape {array.shape}", f"{axis} = {known} as in other arrays"
             )
         object.__setattr__(p, name, array)
     if len(c.faults) > before:
-        return None
-    names = {"power_kw": "charger_kw", "capacity_kwh": "battery_kwh"}
-    for part in (p.battery, p.charger):
-        for f in fields(part):
-            shape = np.shape(getattr(part, f.name))
+        return
+    for part, names in ((p.battery, BATTERY), (p.charger, CHARGER)):
+        for name, own in names.items():
+            shape = np.shape(getattr(part, own))
             c.require(
-                shape in ((), (sizes["V"],)), names.get(f.name, f.name), f"shape {shape}",
+                shape in ((), (sizes["V"],)), name, f"shape {shape}",
                 f"one number, or V = {sizes['V']} numbers",
             )  # fmt: skip
     if isinstance(p.price, PriceSeries):
-        series = p.price
-        c.require(
-            series.periods == sizes["T"], "price", f"{series.periods} periods",
-            f"T = {sizes['T']} as in other arrays",
-        )  # fmt: skip
-        c.require(
-            series.samples in (1, sizes["N"]), "price", f"{series.samples} samples",
-            f"N = {sizes['N']} as in other arrays",
-        )  # fmt: skip
-    if len(c.faults) > before:
-        return None
-    return sizes["T"], sizes["V"], sizes["N"]
+        for axis, count, word in (("T", p.price.periods, "periods"),
+                                  ("N", p.price.samples, "samples")):  # fmt: skip
+            c.require(
+                count == sizes[axis] or (axis == "N" and count == 1), "price", f"{count} {word}",
+                f"{axis} = {sizes[axis]} as in other arrays",
+            )  # fmt: skip
 
 
 def check_values(p: AggregatorProblem, c: Checks) -> None:
-    """Report the first bad entry of every array; bring arrays to their types."""
-    for name in ("available", "travelling", "feeds_in"):
+    """Report the first bad entry of every array, by its 1-based indices; bring it to its type."""
+
+    def require(name: str, good: NDArray[np.bool_], allowed: str) -> None:
+        if not good.all():
+            index = np.unravel_index(int(np.argmin(good)), good.shape)
+            where = ", ".join(str(i + 1) for i in index)
+            c.require(False, f"{name}[{where}]", getattr(p, name)[index].item(), allowed)
+
+    for name in AXES:
         array = getattr(p, name)
-        if array is not None and array.dtype != bool:
-            bad = ~np.isin(array, (0, 1)) if array.dtype.kind == "f" else (array > 1) | (array < 0)
-            _first(c, name, array, bad, "0 or 1")
-            object.__setattr__(p, name, array.astype(bool))
-    if p.trip_energy_kwh.dtype not in (np.float32, np.float64):
-        object.__setattr__(p, "trip_energy_kwh", p.trip_energy_kwh.astype(float))
-    energy = p.trip_energy_kwh
-    _first(c, "trip_energy_kwh", energy, ~(np.isfinite(energy) & (energy >= 0)), "a number >= 0")
-    _first(
-        c,
-        "trip_energy_kwh",
-        energy,
-        (energy > 0) & ~p.travelling,
-        "0 where the car does not travel",
-    )
-    for name, _ in VECTORS:
-        array = getattr(p, name)
-        if array is None or array.ndim == 3 or name == "feeds_in":
+        if array is None:
             continue
-        array = array.astype(float)
-        object.__setattr__(p, name, array)
+        if name in ("available", "travelling", "feeds_in"):
+            if array.dtype != bool:
+                flags = array.astype(bool)
+                require(name, array == flags, "0 or 1")
+                object.__setattr__(p, name, flags)
+            continue
+        if name != "trip_energy_kwh" or array.dtype not in (np.float32, np.float64):
+            array = array.astype(float)
+            object.__setattr__(p, name, array)
+        finite = np.isfinite(array)
         if name in ("trading_cap_mw", "system_load_mw"):  # others may feed in more than loads take
-            _first(c, name, array, ~np.isfinite(array), "a finite number")
+            require(name, finite, "a finite number")
         elif name == "group_size":
-            bad = ~(np.isfinite(array) & (array >= 1) & (array == np.floor(array)))
-            _first(c, name, array, bad, "a whole number >= 1")
+            require(name, finite & (array >= 1) & (array == np.floor(array)), "a whole number >= 1")
         elif name == "midnight_soc_kwh":
-            k = p.figures
-            bad = ~(
-                (array >= k.soc_min_kwh[:, None] - 1e-6) & (array <= k.soc_max_kwh[:, None] + 1e-6)
-            )
-            _first(
-                c, name, array, bad, f"{k.soc_min_kwh.min():g}..{k.soc_max_kwh.max():g}, the "
-                "car's soc_min_kwh..soc_max_kwh",
-            )  # fmt: skip
+            low, high = p.figures.soc_min_kwh[:, None], p.figures.soc_max_kwh[:, None]
+            allowed = f"{low.min():g}..{high.max():g}, the car's soc_min_kwh..soc_max_kwh"
+            require(name, (array >= low - 1e-6) & (array <= high + 1e-6), allowed)
         else:
-            _first(c, name, array, ~(np.isfinite(array) & (array >= 0)), "a number >= 0")
+            require(name, finite & (array >= 0), "a number >= 0")
+    still = (p.trip_energy_kwh > 0) <= p.travelling
+    require("trip_energy_kwh", still, "0 where the car does not travel")
     total = float(p.probability.sum())
     c.require(abs(total - 1) < 1e-6, "probability", f"sum {total:g}", "probabilities that sum to 1")
-
-
-def _first(c: Checks, name: str, array: NDArray[Any], bad: NDArray[np.bool_], allowed: str) -> None:
-    """Report the first bad entry, by its 1-based indices."""
-    if bad.any():
-        index = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        where = ", ".join(str(i + 1) for i in index)
-        c.require(False, f"{name}[{where}]", array[index].item(), allowed)
 
 
 RealTimeLimit = Literal["v2g", "plug"]
@@ -256,8 +230,9 @@ class AggregatorProblem:
     def __post_init__(self) -> None:
         c = Checks(self.label)
         check_scalars(self, c)
-        shape = check_shapes(self, c)
-        if shape is not None:
+        scalars = len(c.faults)
+        check_shapes(self, c)
+        if len(c.faults) == scalars:
             check_values(self, c)
         c.done()
         for f in fields(self):
@@ -303,9 +278,9 @@ class AggregatorProblem:
     @cached_property
     def figures(self) -> VehicleFigures:
         """Battery and charger of every group, (V,) each."""
-        parts = {f.name: getattr(part, f.name) for part in (self.battery, self.charger)
-                 for f in fields(part)}  # fmt: skip
-        whole = {name: np.array(np.broadcast_to(parts[name], self.vehicles)) for name in FIGURES}
+        parts = vars(self.battery) | vars(self.charger)
+        names = [f.name for f in fields(VehicleFigures) if f.name != "feeds_in"]
+        whole = {name: np.array(np.broadcast_to(parts[name], self.vehicles)) for name in names}
         feeds = np.ones(self.vehicles, bool) if self.feeds_in is None else self.feeds_in
         return VehicleFigures(**whole, feeds_in=feeds & self.allow_v2g)
 
@@ -381,10 +356,7 @@ class AggregatorProblem:
 
     def sum_plugged(self, weight: FloatArray) -> FloatArray:
         """Sum of a weight (V,) over the cars plugged in (T, N)."""
-        total = np.empty((self.periods, self.samples))
-        for t in range(self.periods):
-            total[t] = weight @ self.available[t]
-        return total
+        return np.stack([weight @ plugged for plugged in self.available])
 
     @cached_property
     def visits(self) -> Visits:
@@ -412,14 +384,9 @@ class AggregatorProblem:
         return replace(self, **changes)
 
 
-_REQUIRED = [
-    "period_h", "probability", "available", "travelling", "trip_energy_kwh", "group_size",
-    "storage_cost_usd_per_kwh", "degradation_slope", "system_load_mw", "departure_soc_kwh",
-    "battery_kwh", "soc_min_kwh", "soc_max_kwh", "charger_kw", "charge_efficiency",
-    "discharge_efficiency",
-]  # fmt: skip
-
-
+_REQUIRED = ["period_h", *BATTERY, *CHARGER] + [
+    f.name for f in fields(AggregatorProblem) if f.name in AXES and f.default is MISSING
+]
 _STEPS = ("price_edge_mw", "price_usd_per_kwh")
 _SERIES = ("day_ahead_usd_per_kwh", "buy_usd_per_kwh", "sell_usd_per_kwh")
 """Arrays of prices in an instance: steps, or series per period."""
@@ -459,19 +426,15 @@ def load_problem(path: str | Path, midnight_soc: bool = False, **options: Any) -
     def figure(name: str) -> Any:
         return a[name] if a[name].ndim == 1 and a[name].size > 1 else scalar(name)
 
-    def make(kind: Any, *values: Any) -> Any:
+    def make(kind: Any, *values: Any, **named: Any) -> Any:
         try:
-            return kind(*values)
+            return kind(*values, **named)
         except InputError as error:
             faults.extend(error.faults)
             return None
 
-    battery = make(
-        Battery, *map(figure, ("battery_kwh", "soc_min_kwh", "soc_max_kwh", "departure_soc_kwh"))
-    )
-    charger = make(
-        Charger, *map(figure, ("charger_kw", "charge_efficiency", "discharge_efficiency"))
-    )
+    battery = make(Battery, *map(figure, BATTERY))
+    charger = make(Charger, *map(figure, CHARGER))
     price = (
         make(PriceSteps, *(a[name] for name in _STEPS))
         if kind is _STEPS
@@ -479,21 +442,19 @@ def load_problem(path: str | Path, midnight_soc: bool = False, **options: Any) -
     )
     content: dict[str, Any] = {
         "period_h": scalar("period_h"),
-        **{name: a[name] for name, _ in VECTORS if name in a and name != "midnight_soc_kwh"},
+        **{name: a[name] for name in AXES if name in a and name != "midnight_soc_kwh"},
         "midnight_soc_kwh": a["midnight_soc_kwh"] if midnight_soc else None,
         "system_cap_mw": scalar("system_cap_mw") if "system_cap_mw" in a else None,
         "bus": int(number[1]) if number else None,
         "name": path.stem,
     } | options
-    try:
-        problem = AggregatorProblem(
-            **content,
-            price=price or PriceSteps(np.ones(1), np.zeros(1)),
-            battery=battery or Battery(2.0, 0.0, 1.0, 1.0),
-            charger=charger or Charger(1.0, 1.0, 1.0),
-        )
-    except InputError as error:
-        faults.extend(error.faults)
+    problem: AggregatorProblem = make(
+        AggregatorProblem,
+        **content,
+        price=price or PriceSteps(np.ones(1), np.zeros(1)),
+        battery=battery or Battery(2.0, 0.0, 1.0, 1.0),
+        charger=charger or Charger(1.0, 1.0, 1.0),
+    )
     if faults:
         raise InputError(str(path), faults)
     return problem
@@ -502,40 +463,13 @@ def load_problem(path: str | Path, midnight_soc: bool = False, **options: Any) -
 def save_problem(path: str | Path, problem: AggregatorProblem) -> None:
     """Write an instance (.npz), whole or not at all. Options other than (20) are not stored."""
     p = problem
-    optional = {
-        name: getattr(p, name)
-        for name in (
-            "system_cap_mw",
-            "trading_cap_mw",
-            "export_cap_mw",
-            "midnight_soc_kwh",
-            "feeds_in",
-        )
-        if getattr(p, name) is not None
-    }
+    told = {name: getattr(p, name) for name in ("period_h", "system_cap_mw", *AXES)}
+    told |= {name: getattr(p.battery, own) for name, own in BATTERY.items()}
+    told |= {name: getattr(p.charger, own) for name, own in CHARGER.items()}
     if isinstance(p.price, PriceSeries):
-        optional |= {
-            name: value for name in _SERIES if (value := getattr(p.price, name)) is not None
-        }
+        told |= {name: getattr(p.price, name) for name in _SERIES}
     else:
-        optional |= dict(zip(_STEPS, (p.price.edge_mw, p.price.price_usd_per_kwh), strict=True))
-    files.write_npz(
-        path,
-        period_h=p.period_h,
-        probability=p.probability,
-        available=p.available.astype(np.uint8),
-        travelling=p.travelling.astype(np.uint8),
-        trip_energy_kwh=p.trip_energy_kwh,
-        group_size=p.group_size.astype(np.int32),
-        storage_cost_usd_per_kwh=p.storage_cost_usd_per_kwh,
-        degradation_slope=p.degradation_slope,
-        system_load_mw=p.system_load_mw,
-        battery_kwh=p.battery.capacity_kwh,
-        soc_min_kwh=p.battery.soc_min_kwh,
-        soc_max_kwh=p.battery.soc_max_kwh,
-        departure_soc_kwh=p.battery.departure_soc_kwh,
-        charger_kw=p.charger.power_kw,
-        charge_efficiency=p.charger.charge_efficiency,
-        discharge_efficiency=p.charger.discharge_efficiency,
-        **optional,
-    )
+        told |= dict(zip(_STEPS, (p.price.edge_mw, p.price.price_usd_per_kwh), strict=True))
+    told |= {name: told[name].astype(np.uint8) for name in ("available", "travelling")}
+    told["group_size"] = p.group_size.astype(np.int32)
+    files.write_npz(path, **{name: value for name, value in told.items() if value is not None})

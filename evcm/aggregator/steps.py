@@ -18,47 +18,46 @@ from evcm.errors import InfeasibleError
 EDGE_TOLERANCE_MW = 1e-7
 
 
-@dataclass(frozen=True, eq=False)
-class PowerRange:
+def power_range(
+    problem: AggregatorProblem,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Range of the aggregator's own power in MW, from plugs and caps alone.
 
-    Attributes
-    ----------
+    Under the limit (10) trade moves power by no more than the cars feed back: with charging power
+    G and feeding power F the cars take D = G - F and P^EM lies in G - 2F..G.
+
+    Returns
+    -------
     day_ahead_low, day_ahead_high : (T,)
         Range of P^EM.
     real_time_low, real_time_high : (T, N)
         Range of the power of the cars, P^EM + P- - P+.
+
+    Raises
+    ------
+    InfeasibleError
+        A cap lies below what the cars can feed back at most.
     """
-
-    day_ahead_low: FloatArray
-    day_ahead_high: FloatArray
-    real_time_low: FloatArray
-    real_time_high: FloatArray
-
-
-def power_range(problem: AggregatorProblem) -> PowerRange:
-    """Range of power in each period and sample.
-
-    Under the limit (10) trade moves power by no more than the cars feed back: with charging power
-    G and feeding power F the cars take D = G - F and P^EM lies in G - 2F..G.
-    """
-    plugged = problem.plugged_mw
-    k = problem.figures
-    fed = problem.sum_plugged(
-        problem.group_size * k.power_kw / 1000.0 * k.discharge_efficiency * k.feeds_in
-    )
+    k, plugged = problem.figures, problem.plugged_mw
+    feeding = problem.group_size * k.power_kw / 1000.0 * k.discharge_efficiency * k.feeds_in
+    fed = problem.sum_plugged(feeding)
     low = np.maximum(-fed, problem.floor_mw[:, None])
     high = np.minimum(plugged, problem.cap_mw[:, None])
-    if problem.real_time_limit == "v2g":
-        day_low, day_high = low - fed, plugged
-    else:
-        day_low, day_high = low - plugged, high + plugged
-    return PowerRange(
-        day_ahead_low=day_low.max(axis=1),
-        day_ahead_high=np.minimum(day_high.min(axis=1), problem.cap_mw),
-        real_time_low=low,
-        real_time_high=high,
-    )
+    v2g = problem.real_time_limit == "v2g"
+    least, most = (low - fed, plugged) if v2g else (low - plugged, high + plugged)
+    day_low, day_high = least.max(axis=1), np.minimum(most.min(axis=1), problem.cap_mw)
+    room = np.minimum(day_high - day_low, (high - low).min(axis=1))
+    short = np.flatnonzero(room < -1e-9)
+    if short.size:
+        named = ", ".join(f"{t + 1} ({-1000 * room[t]:.1f} kW)" for t in short)
+        raise InfeasibleError(
+            f"{problem.label}: the cap lies below the most that plugged-in cars can feed in, "
+            f"in periods {named}",
+            bus=problem.bus,
+            periods=[int(t) + 1 for t in short],
+            shortfall_mw=(-room[short]).tolist(),
+        )
+    return day_low, day_high, low, high
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +71,11 @@ class StepChoices:
     real_time : (T, N, B) bool
         Steps open to the power of the cars in sample n.
     low_mw, high_mw : (T, B)
-        Own power that lies in step b, before it is cut to the power range.
-    range : PowerRange
+        Own power that lies in step b, before it is cut to a range.
+    day_ahead_low_mw, day_ahead_high_mw : (T, B)
+        P^EM that lies in step b, cut to its range; an empty interval shrinks to a point.
+    real_time_low_mw, real_time_high_mw : (T, N, B)
+        The same of the power of the cars.
     lift_usd : (T, B)
         How far forcing a day-ahead step lifts a known bound.
     slack_usd : float
@@ -84,7 +86,10 @@ class StepChoices:
     real_time: BoolArray
     low_mw: FloatArray
     high_mw: FloatArray
-    range: PowerRange
+    day_ahead_low_mw: FloatArray
+    day_ahead_high_mw: FloatArray
+    real_time_low_mw: FloatArray
+    real_time_high_mw: FloatArray
     lift_usd: FloatArray
     slack_usd: float = np.inf
 
@@ -102,131 +107,62 @@ def reachable_steps(problem: AggregatorProblem) -> StepChoices:
     InfeasibleError
         A cap lies below what the cars can feed back at most.
     """
-    reach = power_range(problem)
-    _require_room(problem, reach)
-    edge = problem.step_edge_mw
-    load = problem.system_load_mw[:, None]
-    low = np.concatenate([np.full((len(load), 1), -np.inf), edge[None] - load], axis=1)
-    high = np.concatenate([edge[None] - load, np.full((len(load), 1), np.inf)], axis=1)
-    tol = EDGE_TOLERANCE_MW
-    day_ahead = (low <= reach.day_ahead_high[:, None] + tol) & (
-        high >= reach.day_ahead_low[:, None] - tol
+    ranges = power_range(problem)
+    day_low, day_high, real_low, real_high = (limit[..., None] for limit in ranges)
+    edge = np.concatenate([[-np.inf], problem.step_edge_mw, [np.inf]])
+    own = edge - problem.system_load_mw[:, None]
+    low, high, tol = own[:, :-1], own[:, 1:], EDGE_TOLERANCE_MW
+    return StepChoices(
+        day_ahead=(low <= day_high + tol) & (high >= day_low - tol),
+        real_time=(low[:, None] <= real_high + tol) & (high[:, None] >= real_low - tol),
+        low_mw=low,
+        high_mw=high,
+        day_ahead_low_mw=np.clip(low, day_low, day_high),
+        day_ahead_high_mw=np.clip(high, day_low, day_high),
+        real_time_low_mw=np.clip(low[:, None], real_low, real_high),
+        real_time_high_mw=np.clip(high[:, None], real_low, real_high),
+        lift_usd=np.zeros_like(low),
     )
-    real_time = (low[:, None] <= reach.real_time_high[:, :, None] + tol) & (
-        high[:, None] >= reach.real_time_low[:, :, None] - tol
-    )
-    return StepChoices(day_ahead, real_time, low, high, reach, np.zeros_like(low))
 
 
-def _require_room(problem: AggregatorProblem, reach: PowerRange) -> None:
-    room = np.minimum(
-        reach.day_ahead_high - reach.day_ahead_low,
-        (reach.real_time_high - reach.real_time_low).min(axis=1),
-    )
-    short = np.flatnonzero(room < -1e-9)
-    if short.size:
-        named = ", ".join(f"{t + 1} ({-1000 * room[t]:.1f} kW)" for t in short)
-        raise InfeasibleError(
-            f"{problem.label}: the cap lies below the most that plugged-in cars can feed in, "
-            f"in periods {named}",
-            bus=problem.bus,
-            periods=[int(t) + 1 for t in short],
-            shortfall_mw=(-room[short]).tolist(),
-        )
-
-
-def read_steps(
-    problem: AggregatorProblem,
-    choices: StepChoices,
-    day_ahead_mw: FloatArray,
-    cars_mw: FloatArray,
-    prefer: IntArray | None = None,
-) -> StepChoices:
+def read_steps(choices: StepChoices, day_ahead_mw: FloatArray, cars_mw: FloatArray) -> StepChoices:
     """Choices narrowed to the one step in which a solution lies, in each period and sample.
 
-    At an edge the buyer's neighbour is the lower step and the seller's the higher; `prefer` (T,)
-    overrides it day-ahead where that step holds the power too.
+    At an edge the buyer's neighbour is the lower step and the seller's the higher.
     """
-    day = np.zeros_like(choices.day_ahead)
-    real = np.zeros_like(choices.real_time)
-    T, N = cars_mw.shape
-    for t in range(T):
-        b = _step_of(choices, t, day_ahead_mw[t], day_ahead_mw[t] >= 0)
-        if prefer is not None:
-            low, high = choices.low_mw[t, prefer[t]], choices.high_mw[t, prefer[t]]
-            if low - 1e-6 <= day_ahead_mw[t] <= high + 1e-6:
-                b = int(prefer[t])
-        day[t, b] = True
-        for n in range(N):
-            buys = cars_mw[t, n] >= day_ahead_mw[t] - 1e-9
-            real[t, n, _step_of(choices, t, cars_mw[t, n], buys)] = True
-    return replace(choices, day_ahead=day, real_time=real, slack_usd=np.inf)
+    steps = choices.high_mw.shape[1]
 
+    def of(power_mw: FloatArray, buys: BoolArray) -> BoolArray:
+        shifted = np.where(buys, power_mw - 1e-6, power_mw + 1e-6)[..., None]
+        step = (choices.high_mw[:, None, :-1] < shifted).sum(axis=2)
+        return np.asarray(step[..., None] == np.arange(steps))
 
-def _step_of(choices: StepChoices, t: int, power_mw: float, buys: bool) -> int:
-    high = choices.high_mw[t]
-    shifted = power_mw - 1e-6 if buys else power_mw + 1e-6
-    return min(int(np.searchsorted(high, shifted, side="left")), len(high) - 1)
-
-
-def drop_steps(
-    problem: AggregatorProblem,
-    choices: StepChoices,
-    value_usd_per_mw: FloatArray,
-    bound_usd: float,
-    objective_usd: float,
-) -> StepChoices:
-    """Day-ahead steps that a plan better than `objective_usd` may still use.
-
-    With the multiplier μ_t of Σ_b p_{t,b} = P^EM_t the relaxation splits into one choice per
-    period. Forcing step b in period t raises its bound by the difference of two one-period
-    minima; a step that lifts the bound above a known plan's cost can be left out.
-    """
-    low, high = clipped(choices, choices.range.day_ahead_low, choices.range.day_ahead_high)
-    slope = 1000.0 * problem.period_h * problem.step_price_usd_per_kwh - value_usd_per_mw[:, None]
-    least = np.where(choices.day_ahead, np.minimum(slope * low, slope * high), np.inf)
-    lift = least - least.min(axis=1, keepdims=True)
-    slack = objective_usd - bound_usd + 1e-9
-    keep = choices.day_ahead & (lift <= slack)
-    lift = np.where(choices.day_ahead, lift, np.inf)
-    return replace(choices, day_ahead=keep, lift_usd=lift, slack_usd=slack)
-
-
-def drop_by_reduced_cost(
-    choices: StepChoices,
-    period: IntArray,
-    step: IntArray,
-    reduced_cost_usd: FloatArray,
-    slack_usd: float,
-) -> StepChoices:
-    """Day-ahead steps whose reduced cost in a relaxation is within the slack to a known plan.
-
-    The argument for any objective, where `drop_steps` needs real-time costs that are not negative.
-    """
-    keep = np.zeros_like(choices.day_ahead)
-    keep[period, step] = reduced_cost_usd <= slack_usd + 1e-9
-    return replace(choices, day_ahead=choices.day_ahead & keep)
-
-
-def clipped(
-    choices: StepChoices, low_mw: FloatArray, high_mw: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Steps as intervals cut to a range (T,), each (T, B); empty ones shrink to a point."""
-    low = np.clip(choices.low_mw, low_mw[:, None], high_mw[:, None])
-    high = np.clip(choices.high_mw, low_mw[:, None], high_mw[:, None])
-    return low, high
-
-
-def real_time_interval(
-    choices: StepChoices, period: IntArray, sample: IntArray, step: IntArray
-) -> tuple[FloatArray, FloatArray]:
-    """Power of the cars that lies in a step, for flat (period, sample, step), cut to its range."""
-    least = choices.range.real_time_low[period, sample]
-    most = choices.range.real_time_high[period, sample]
-    return (
-        np.clip(choices.low_mw[period, step], least, most),
-        np.clip(choices.high_mw[period, step], least, most),
+    day = day_ahead_mw[:, None]
+    real_time = of(cars_mw, cars_mw >= day - 1e-9)
+    return replace(
+        choices, day_ahead=of(day, day >= 0)[:, 0], real_time=real_time, slack_usd=np.inf
     )
+
+
+def lifts_usd(
+    problem: AggregatorProblem, choices: StepChoices, value_usd_per_mw: FloatArray
+) -> FloatArray:
+    """How far forcing each day-ahead step (T, B) lifts the bound of a relaxation.
+
+    With the multiplier μ_t of Σ_b p_{t,b} = P^EM_t the relaxation without real-time prices splits
+    into one choice per period. Forcing step b raises its bound by the difference of two one-period
+    minima.
+    """
+    slope = 1000.0 * problem.period_h * problem.step_price_usd_per_kwh - value_usd_per_mw[:, None]
+    least = np.minimum(slope * choices.day_ahead_low_mw, slope * choices.day_ahead_high_mw)
+    least = np.where(choices.day_ahead, least, np.inf)
+    return np.asarray(least - least.min(axis=1, keepdims=True))
+
+
+def drop_steps(choices: StepChoices, lift_usd: FloatArray, slack_usd: float) -> StepChoices:
+    """Day-ahead steps that a plan may still use which lies `slack_usd` above a known bound."""
+    keep = choices.day_ahead & (lift_usd <= slack_usd + 1e-9)
+    return replace(choices, day_ahead=keep, lift_usd=lift_usd, slack_usd=slack_usd + 1e-9)
 
 
 def real_time_pairs(
@@ -239,7 +175,8 @@ def real_time_pairs(
     """Real-time steps b beside each open day-ahead pair (period, step a), as flat indices.
 
     Power in step b instead of a means a trade of at least the distance between the two, and so a
-    least extra cost. Pairs whose extra cost lifts the bound above a known plan are left out.
+    least extra cost. Pairs whose extra cost lifts the bound above a known plan are left out. (With
+    a risk weight the known bound holds real-time costs already, and nothing is left out.)
 
     Returns
     -------
@@ -247,7 +184,7 @@ def real_time_pairs(
         Index of the day-ahead pair, sample, and real-time step.
     """
     pair, sample, b = np.nonzero(choices.real_time[period] & exact_periods[period, None, None])
-    if not np.isfinite(choices.slack_usd):
+    if problem.risk_weight > 0:
         return pair, sample, b
     t, a = period[pair], step[pair]
     low, high = choices.low_mw, choices.high_mw

@@ -59,16 +59,12 @@ def walk_free(
     for i in range(length):
         t = (first + i) % T
         b, s = -buy[t], -(sell[t] - wear)
-        y = x
-        if y < low:
-            y = low
-        if y > high:
-            y = high
+        y = min(max(x, low), high)
         if y < end and p[i] < b:
             y = end
         if y >= end and q[i] < b:
             y = high
-        if y == x or y < x:
+        if y <= x:
             if y > end and q[i] > s:
                 y = end
             if y <= end and y > low and p[i] > s:
@@ -129,23 +125,13 @@ def walk_limited(
                 size[i - 1, m], slope[i - 1, m] = size[i, k], slope[i, k]
                 k += 1
             m += 1
-        k = 0
-        while k < m and lo + size[i - 1, k] <= low:
-            lo += size[i - 1, k]
-            k += 1
-        j, room_left = 0, high - max(lo, low)
-        while k < m and room_left > 0:
-            piece = size[i - 1, k] - (low - lo if lo < low else 0.0)
-            lo = max(lo, low)
-            if j == 0:
-                left[i - 1] = lo
-            piece = min(piece, room_left)
-            size[i - 1, j], slope[i - 1, j] = piece, slope[i - 1, k]
-            room_left -= piece
-            j += 1
-            k += 1
-        if j == 0:
-            left[i - 1] = max(lo, low)
+        left[i - 1], j = max(lo, low), 0
+        for k in range(m):
+            begins, lo = lo, lo + size[i - 1, k]
+            piece = min(lo, high) - max(begins, low)
+            if piece > 0:
+                size[i - 1, j], slope[i - 1, j] = piece, slope[i - 1, k]
+                j += 1
         count[i - 1] = j
     x = start
     cost = 0.0
@@ -182,27 +168,30 @@ def walk_cyclic_limited(
     soc: Any,
 ) -> float:  # fmt: skip
     """Best cyclic path of a car that never leaves, under a small charger."""
+
+    def walk_from(level: float) -> float:
+        return walk_limited(
+            buy, sell, wear, 0, length, level, level, EXACT, low, high, up, down, soc
+        )
+
     a, d = low, high
     b, c = d - _GOLDEN * (d - a), a + _GOLDEN * (d - a)
-    at_b = walk_limited(buy, sell, wear, 0, length, b, b, EXACT, low, high, up, down, soc)
-    at_c = walk_limited(buy, sell, wear, 0, length, c, c, EXACT, low, high, up, down, soc)
+    at_b, at_c = walk_from(b), walk_from(c)
     while d - a > 1e-9:
         if at_b <= at_c:
             d, c, at_c = c, b, at_b
             b = d - _GOLDEN * (d - a)
-            at_b = walk_limited(buy, sell, wear, 0, length, b, b, EXACT, low, high, up, down, soc)
+            at_b = walk_from(b)
         else:
             a, b, at_b = b, c, at_c
             c = a + _GOLDEN * (d - a)
-            at_c = walk_limited(buy, sell, wear, 0, length, c, c, EXACT, low, high, up, down, soc)
+            at_c = walk_from(c)
     best = 0.5 * (a + d)
     for level in (low, high):
-        edge = walk_limited(
-            buy, sell, wear, 0, length, level, level, EXACT, low, high, up, down, soc
-        )
+        edge = walk_from(level)
         if edge <= min(at_b, at_c):
             best, at_b = level, edge
-    return walk_limited(buy, sell, wear, 0, length, best, best, EXACT, low, high, up, down, soc)
+    return walk_from(best)
 
 
 @njit(cache=True, nogil=True)

@@ -25,11 +25,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from evcm.aggregator import model as m
 from evcm.aggregator.methods import solve
-from evcm.aggregator.model import Variant, build_model
-from evcm.aggregator.model_solver import run_highs, solve_model
+from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import AggregatorPlan, value_at_risk
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.recourse import operate_day
@@ -107,15 +106,25 @@ def take_samples(problem: AggregatorProblem, samples: Iterable[int]) -> Aggregat
         "samples", at.tolist(), f"at least one of 0..{problem.samples - 1}",
     )  # fmt: skip
     checks.done()
-    probability = problem.probability[at]
-    midnight = problem.midnight_soc_kwh
-    return problem.with_options(
-        probability=probability / probability.sum(),
-        available=problem.available[:, :, at],
-        travelling=problem.travelling[:, :, at],
-        trip_energy_kwh=problem.trip_energy_kwh[:, :, at],
-        midnight_soc_kwh=None if midnight is None else midnight[:, at],
-    )
+    probability, price = problem.probability[at], problem.price
+    if isinstance(price, PriceSeries) and price.samples > 1:
+        buy, sell = price.real_time_usd_per_kwh(problem.samples)
+        price = PriceSeries(price.day_ahead_usd_per_kwh, buy[:, at], sell[:, at])
+    each = np.broadcast_to(at, (problem.vehicles, at.size))
+    return _days(problem, each, probability / probability.sum(), price=price)
+
+
+def _days(
+    problem: AggregatorProblem, at: IntArray, probability: FloatArray, **options: Any
+) -> AggregatorProblem:
+    """The problem over other samples (S,): the s-th has car v's day of sample ``at[v, s]``."""
+    arrays = ("available", "travelling", "trip_energy_kwh")
+    picked: dict[str, Any] = {
+        name: np.take_along_axis(getattr(problem, name), at[None], axis=2) for name in arrays
+    }
+    if problem.midnight_soc_kwh is not None:
+        picked["midnight_soc_kwh"] = np.take_along_axis(problem.midnight_soc_kwh, at, axis=1)
+    return problem.with_options(probability=probability, **(picked | options))
 
 
 def nearest_to_mean(problem: AggregatorProblem) -> IntArray:
@@ -137,20 +146,7 @@ def nearest_to_mean(problem: AggregatorProblem) -> IntArray:
 
 def mean_day(problem: AggregatorProblem) -> AggregatorProblem:
     """The problem with one sample: each car's day nearest to its mean."""
-    at = nearest_to_mean(problem)[None, :, None]
-
-    def pick(array: NDArray[Any]) -> NDArray[Any]:
-        return np.take_along_axis(array, at, axis=2)
-
-    midnight = problem.midnight_soc_kwh
-    return problem.with_options(
-        probability=np.ones(1),
-        available=pick(problem.available),
-        travelling=pick(problem.travelling),
-        trip_energy_kwh=pick(problem.trip_energy_kwh),
-        midnight_soc_kwh=None if midnight is None else np.take_along_axis(midnight, at[0], axis=1),
-        risk_weight=0.0,
-    )
+    return _days(problem, nearest_to_mean(problem)[:, None], np.ones(1), risk_weight=0.0)
 
 
 def stochastic_value(
@@ -185,7 +181,7 @@ def stochastic_value(
     recourse = solve(problem, gap=gap, time_limit_s=time_limit_s)
     mean_plan = solve(mean_day(problem), gap=gap, time_limit_s=time_limit_s)
     repaired = solve_model(
-        problem, gap, time_limit_s, variant=Variant(True, mean_plan.day_ahead_mw, repair)
+        problem, gap, time_limit_s, variant=m.Variant(True, mean_plan.day_ahead_mw, repair)
     )
     moved = np.abs(repaired.day_ahead_mw - mean_plan.day_ahead_mw).sum() * problem.period_h
     each = [
@@ -195,37 +191,38 @@ def stochastic_value(
         float(problem.probability @ [getattr(b, name) for b in each])
         for name in ("bound_usd", "cost_usd")
     )
-    value = StochasticValue(
-        wait_and_see=Bracket(low, high),
-        recourse=Bracket(recourse.bound_usd, recourse.objective_usd),
-        mean_value=Bracket(repaired.bound_usd, repaired.objective_usd),
+    ws, rp, eev = (
+        Bracket(low, high),
+        Bracket(recourse.bound_usd, recourse.objective_usd),
+        Bracket(repaired.bound_usd, repaired.objective_usd),
+    )
+    slack = 1e-6 * recourse.cost.turnover_usd
+    if ws.bound_usd > rp.cost_usd + slack or rp.bound_usd > eev.cost_usd + slack:
+        raise SolverError(f"WS <= RP <= EEV fails: {ws}, {rp}, {eev}")
+    return StochasticValue(
+        wait_and_see=ws,
+        recourse=rp,
+        mean_value=eev,
         repaired_mwh=float(moved),
         mean_plan=mean_plan,
         recourse_plan=recourse,
     )
-    _require_order(value)
-    return value
 
 
 def _wait_and_see(problem: AggregatorProblem, gap: float, time_limit_s: float) -> Bracket:
     """Least cost of one known day, buying in both markets."""
     every = np.ones(problem.periods, bool)
-    model = build_model(problem, reachable_steps(problem), every, variant=Variant(zero_mean=False))
+    model = m.build_model(
+        problem, reachable_steps(problem), every, variant=m.Variant(zero_mean=False)
+    )
     known = solve(problem, gap=gap, time_limit_s=time_limit_s)  # all day-ahead: one such plan
     asked = gap * known.cost.turnover_usd
     # One sample is small: here the simplex method is the faster one.
-    outcome = run_highs(model.cvxpy, asked, time_limit_s, mip_lp_solver="choose")
+    outcome = m.run_highs(model.cvxpy, asked, time_limit_s, mip_lp_solver="choose")
     if not np.isfinite(outcome.bound_usd):
         raise SolverError(f"{problem.label}: wait and see: no bound ({outcome.status})")
     found = float(model.cvxpy.value) if outcome.solved else np.inf
     return Bracket(outcome.bound_usd, min(found, known.cost_usd))
-
-
-def _require_order(value: StochasticValue) -> None:
-    ws, rp, eev = value.wait_and_see, value.recourse, value.mean_value
-    slack = 1e-6 * value.recourse_plan.cost.turnover_usd
-    if ws.bound_usd > rp.cost_usd + slack or rp.bound_usd > eev.cost_usd + slack:
-        raise SolverError(f"WS <= RP <= EEV fails: {ws}, {rp}, {eev}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,12 +291,14 @@ def operate_fresh_days(
     checks.require(penalty >= 0, "penalty_usd_per_kwh", penalty, ">= 0")
     checks.require(fresh.midnight_soc_kwh is None, "midnight_soc_kwh", "given", "None")
     checks.done()
-    days = [operate_day(fresh, n, np.asarray(day_ahead_mw), penalty) for n in range(fresh.samples)]
-    day_ahead = float(fresh.day_ahead_payment_usd(np.asarray(day_ahead_mw)).sum())
-    columns = [np.array([getattr(d, name) for d in days]) for name in days[0].__slots__]
-    real_time, wear, penalty_usd, penalized, bound = columns
+    given = np.asarray(day_ahead_mw, float)
+    days = [
+        operate_day(take_samples(fresh, [n]), n + 1, given, penalty) for n in range(fresh.samples)
+    ]
+    real_time, wear, penalties, penalized, bound = np.array(days).T
+    day_ahead = float(fresh.day_ahead_payment_usd(given).sum())
     return FreshDays(
-        day_ahead + real_time + wear + penalty_usd, real_time, wear, penalty_usd, penalized,
+        day_ahead + real_time + wear + penalties, real_time, wear, penalties, penalized,
         day_ahead + bound,
     )  # fmt: skip
 
@@ -313,14 +312,8 @@ def resample_days(problem: AggregatorProblem, days: int, seed: int) -> Aggregato
     checks.require(days >= 1, "days", days, ">= 1")
     checks.done()
     rng = np.random.default_rng(seed)
-    at = rng.choice(problem.samples, size=(problem.vehicles, days), p=problem.probability)[None]
-    return problem.with_options(
-        probability=np.full(days, 1.0 / days),
-        available=np.take_along_axis(problem.available, at, axis=2),
-        travelling=np.take_along_axis(problem.travelling, at, axis=2),
-        trip_energy_kwh=np.take_along_axis(problem.trip_energy_kwh, at, axis=2),
-        midnight_soc_kwh=None,
-    )
+    at = rng.choice(problem.samples, size=(problem.vehicles, days), p=problem.probability)
+    return _days(problem, at, np.full(days, 1.0 / days), midnight_soc_kwh=None)
 
 
 def cvar_frontier(

@@ -9,7 +9,6 @@ that it has just driven.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,6 @@ from numpy.typing import NDArray
 from evcm import compiled as nb
 from evcm.arrays import BoolArray, FloatArray
 from evcm.paper import implements
-
-if TYPE_CHECKING:
-    pass
 
 Int32Array = NDArray[np.int32]
 
@@ -59,48 +55,31 @@ class Visits:
 
 
 @nb.njit(cache=True)
-def _count(available: BoolArray) -> Int32Array:
-    periods, vehicles, samples = available.shape
-    counts = np.zeros((vehicles, samples), np.int32)
-    for t in range(periods):
-        for v in range(vehicles):
-            for n in range(samples):
-                if available[t, v, n] and not available[t - 1, v, n]:
-                    counts[v, n] += 1
-    for v in range(vehicles):
-        for n in range(samples):
-            if counts[v, n] == 0 and available[0, v, n]:
-                counts[v, n] = 1
-    return counts
-
-
-@nb.njit(cache=True)
 def _fill(
     available: BoolArray, travelling: BoolArray, energy: FloatArray, departure: FloatArray,
     vehicle: Int32Array, sample: Int32Array, start: Int32Array, length: Int32Array,
     arrival: FloatArray,
 ) -> None:  # fmt: skip
+    """All visits; each arrives with the departure charge less the leg that ends where it starts."""
     periods, vehicles, samples = available.shape
     i = 0
     for v in range(vehicles):
         for n in range(samples):
-            found = False
+            before = i
             for t in range(periods):
                 if not available[t, v, n] or available[t - 1, v, n]:
                     continue
-                found = True
-                driven = 0.0
+                run, driven = 1, 0.0
+                while available[(t + run) % periods, v, n]:
+                    run += 1
                 for back in range(1, periods + 1):
                     if not travelling[t - back, v, n]:
                         break
                     driven += energy[t - back, v, n]
-                run = 1
-                while run < periods and available[(t + run) % periods, v, n]:
-                    run += 1
                 vehicle[i], sample[i], start[i], length[i] = v, n, t, run
                 arrival[i] = departure[v] - driven
                 i += 1
-            if not found and available[0, v, n]:
+            if i == before and available[0, v, n]:
                 vehicle[i], sample[i], start[i], length[i] = v, n, 0, periods
                 arrival[i] = np.nan
                 i += 1
@@ -127,7 +106,8 @@ def find_visits(
     departure_kwh : float or (V,)
         The hand-over contract S_dep of each car.
     """
-    total = int(_count(available).sum())
+    begun = (np.count_nonzero(now & ~available[t - 1]) for t, now in enumerate(available))
+    total = sum(begun) + np.count_nonzero(available.all(axis=0))
     vehicle, sample, start, length = (np.empty(total, np.int32) for _ in range(4))
     arrival = np.empty(total)
     departure = np.array(np.broadcast_to(departure_kwh, available.shape[1]), float)

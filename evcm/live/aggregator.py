@@ -16,7 +16,7 @@ from evcm.aggregator import model as m
 from evcm.aggregator.of_fleet import aggregator_problem
 from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.steps import StepChoices, clipped, reachable_steps
+from evcm.aggregator.steps import StepChoices, reachable_steps
 from evcm.arrays import FloatArray
 from evcm.inputs.folder import paper
 from evcm.inputs.values import PriceSteps, Scenario
@@ -188,7 +188,7 @@ def _within_step(
 ) -> m.Constraints:
     """With ``across`` at 0, no sample leaves the day-ahead price step: trade then costs nothing."""
     across = cp.Parameter(nonneg=True, name="across")
-    low, high = clipped(choices, choices.range.day_ahead_low, choices.range.day_ahead_high)
+    low, high = choices.day_ahead_low_mw, choices.day_ahead_high_mw
     pairs = (day.period, np.arange(day.period.size))
     every = np.ones((1, base.samples))
 
