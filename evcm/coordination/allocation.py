@@ -18,7 +18,7 @@ from evcm.network.case import Day
 from evcm.network.opf import SERVED_MW, served, shortage_mw
 
 MANY = 100
-"""Aggregators above which max-min fair sharing ends with the least cap."""
+"""Aggregators above which sharing ends with the first level, unless asked to go on."""
 
 STEP_MW = 0.01
 """Increase of a single cap that the network must refuse for the cap to count as final."""
@@ -31,14 +31,15 @@ def fill(
     weight: FloatArray,
     *,
     floor_mw: FloatArray | None = None,
-    successive: bool = True,
+    successive: bool | None = None,
     bisections: int = 22,
 ) -> FloatArray:
     """Raise caps together, in proportion to weights, until the network is full.
 
     In each period cap_k = clip(start_k + level * weight_k, floor_k, ceiling_k) with the largest
     level that the AC OPF serves. With `successive`, caps that some limit of the network holds are
-    then frozen and the others go on: the weighted max-min fair sharing.
+    then frozen and the others go on: the weighted max-min fair sharing. Left out, that is so where
+    at most `MANY` caps may rise.
 
     Caps, start, ceiling and floor (the start if left out) are (T, K), MW. A `weight` (K,) of 0
     keeps a cap at its start. 22 `bisections` of the level leave 1e-5 MW of 40.
@@ -62,6 +63,8 @@ def fill(
             periods=(bad + 1).tolist(),
         )
     active = np.broadcast_to(weight > 0, floor.shape) & (ceiling > floor)
+    if successive is None:
+        successive = bool(np.count_nonzero(weight) <= MANY)
     cap = floor.copy()
     while active.any():
         cap = _raise(site, cap, start_mw, floor, ceiling, weight, active, bisections)
@@ -151,5 +154,5 @@ def allocate(rule: Rule, cars: FloatArray, site: Day) -> FloatArray:
     by_cars = rule == "proportional"
     weight = np.asarray(cars, float) if by_cars else np.ones(floor.shape[1])
     nothing = np.zeros_like(floor)
-    further = not by_cars and weight.size <= MANY
+    further = False if by_cars else None
     return fill(site, nothing, ceiling, weight, floor_mw=floor, successive=further)

@@ -156,7 +156,8 @@ class _Loop:
         """Caps that leave everyone what they use and share the rest among `who`.
 
         First up to what each would use without a cap, then, where room is left, beyond it: a plan
-        that cannot have its first wish may want another period.
+        that cannot have its first wish may want another period. Among more than `allocation.MANY`
+        each sharing ends with its first level.
         """
         weight = np.zeros(len(self.plans))
         weight[who] = 1.0
