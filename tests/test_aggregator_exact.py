@@ -249,15 +249,13 @@ def test_cheapest_market_is_never_above_a_sampled_one(seed):
     steps, T, N = search.steps, problem.periods, problem.samples
     q, r = rng.normal(0, 5, T), rng.normal(0, 2, (T, N))
     by_a, by_b = np.empty(steps.day.shape), np.empty(steps.real.shape)
-    told = (
-        steps.price, problem.probability, steps.day_low, steps.day_high, steps.real_low,
-        steps.real_high, steps.day, steps.real, q, r,
-    )  # fmt: skip
-    least_by_step(*told, by_a, by_b)
-    again_a, again_b = np.empty_like(by_a), np.empty_like(by_b)
-    least_by_step.py_func(*told, again_a, again_b)
-    np.testing.assert_allclose(again_a, by_a)
-    np.testing.assert_allclose(again_b, by_b)
+    for limit in (np.zeros((T, 0)), np.zeros((T, N))):
+        told = steps, problem.probability, q, r, limit
+        least_by_step(*told, by_a, by_b)
+        again_a, again_b = np.empty_like(by_a), np.empty_like(by_b)
+        least_by_step.py_func(*told, again_a, again_b)
+        np.testing.assert_allclose(again_a, by_a)
+        np.testing.assert_allclose(again_b, by_b)
     low, high = (
         np.where(steps.day, a, b) for a, b in ((steps.day_low, np.inf), (steps.day_high, -np.inf))
     )

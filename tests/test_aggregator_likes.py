@@ -148,7 +148,7 @@ def test_two_cars_level_while_they_fall():
     problem = many(groups=1, cars=2, charger_kw=150.0)
     g = cut_visits(problem)
     two = g.sample == 0
-    g = type(g)(*(np.array(v)[two] for v in vars(g).values()))
+    g = type(g)(*(np.array(v)[two] for v in g))
     g.arrival_kwh[:], g.wear[:] = [50.0, 58.0], [1.0, 2.0]
     few = likes.Classes(problem, g).likes()
     assert few.segments.size == 1

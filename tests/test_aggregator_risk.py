@@ -11,7 +11,8 @@ from instances import random_problem
 from evcm import inputs
 from evcm.aggregator import of_fleet
 from evcm.aggregator.certificate import certify_plan
-from evcm.aggregator.interior.risk import RiskSearch, TradeLagrangian
+from evcm.aggregator.interior.market import Lagrangian
+from evcm.aggregator.interior.risk import RiskSearch
 from evcm.aggregator.interior.search import Search
 from evcm.aggregator.interior.solve import solve_interior
 from evcm.aggregator.methods import choose_method, solve
@@ -89,21 +90,28 @@ def test_weights_that_are_the_probabilities_change_no_bit() -> None:
     plain = Search(problem, 1e-3, np.inf, 1, None, alike=False)
     s = search(problem.with_options(risk_weight=0.5))
     s.weigh(problem.probability)
-    s.lagrangian = s.quick = plain.lagrangian
+    s.lagrangian, s.bounds = plain.lagrangian, plain.bounds
     for blocks in (set(), {1, 4, 7}):
         a = plain.relax(plain.steps.day, plain.steps.real, blocks)
         b = s.relax(s.steps.day, s.steps.real, blocks)
         assert a.bound.value == b.bound.value
         assert (a.answer.E == b.answer.E).all()
-        assert (a.answer.chains.X == b.answer.chains.X).all()
+        assert (a.answer.levels == b.answer.levels).all()
 
 
 def test_the_limit_of_trade_itself_bounds_no_less() -> None:
     problem = random_problem(6, samples=3, periods=12)
     s = Search(problem, 1e-3, np.inf, 1, None, alike=False)
     r = s.relax(s.steps.day, s.steps.real, set())
-    own = TradeLagrangian(problem, s.segments, s.rows, s.units)
+    own = Lagrangian(problem, s.segments, s.rows, s.units, of_trade=True)
     assert own.bound(*r.answer.multipliers, s.steps).value >= r.bound.value - 1e-12
+
+
+@pytest.mark.parametrize(("seed", "weight"), [(5, 0.3), (9, 0.7), (13, 0.3), (29, 0.7)])
+def test_a_bound_that_closes_every_step_proves_the_plan(seed: int, weight: float) -> None:
+    problem = random_problem(seed, samples=3, periods=8, vehicles=3)
+    plan = solve_interior(problem.with_options(risk_weight=weight, risk_alpha=0.5), 1e-2)
+    assert plan.gap <= 1e-2
 
 
 def test_progress_and_time_limits() -> None:

@@ -6,7 +6,7 @@ fleet of thousands give numbers of the same size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ Ten times as much let plans of tiny problems cost less than the optimum by a mil
 """
 
 
-@dataclass(frozen=True)
-class Units:
+class Units(NamedTuple):
     """MW of one unit of power, USD of one unit of money."""
 
     mw: float
@@ -39,13 +38,14 @@ def choose_units(problem: AggregatorProblem) -> Units:
     return Units(mw, max(price, 1e-3) * mw / 10.0)
 
 
-@dataclass(frozen=True, eq=False)
-class Segments:
+class Segments(NamedTuple):
     """Visits, cut where (20) gives the charge; sorted by sample.
 
     `kind` tells how a segment ends: at `end_kwh` or above, exactly there, or where it started.
     `arrival_kwh` is the charge before the first period (of a ring: the departure charge). `cars`
-    share it; `wear` is that of one of them (USD per MWh fed back).
+    share it; `wear` is that of one of them (USD per MWh fed back). What follows are figures of the
+    car: range of charge, most that it charges and discharges in a period, kW at the plug for a kWh
+    more and kW back for a kWh less (1 / (Δt η_chg) and η_dsg / Δt), and whether it feeds back.
     """
 
     vehicle: IntArray
@@ -57,11 +57,27 @@ class Segments:
     kind: IntArray
     cars: FloatArray
     wear: FloatArray
+    low_kwh: FloatArray
+    high_kwh: FloatArray
+    charge_kwh: FloatArray
+    discharge_kwh: FloatArray
+    up: FloatArray
+    down: FloatArray
+    feeds: BoolArray
 
     @property
     def size(self) -> int:
         """Number of segments."""
         return int(self.vehicle.size)
+
+    @property
+    def first(self) -> IntArray:
+        """Where entries of each segment begin, all entries one after another."""
+        return np.asarray(np.cumsum(self.length) - self.length)
+
+    def of_sample(self, samples: int) -> IntArray:
+        """Where segments of each sample begin (N + 1)."""
+        return np.searchsorted(self.sample, np.arange(samples + 1)).astype(np.int64)
 
 
 def cut_visits(problem: AggregatorProblem) -> Segments:
@@ -91,112 +107,86 @@ def cut_visits(problem: AggregatorProblem) -> Segments:
         ]  # fmt: skip
         columns = [np.concatenate([a, b]) for a, b in zip(first, second, strict=True)]
     order = np.lexsort((columns[2], columns[0], columns[1]))
-    wear = 1000.0 * problem.wear_usd_per_kwh / problem.group_size
-    columns += [problem.group_size[columns[0]], wear[columns[0]]]
-    return Segments(*(c[order] for c in columns))
+    k, dt = problem.figures, problem.period_h
+    of_car = (
+        problem.group_size, 1000.0 * problem.wear_usd_per_kwh / problem.group_size,
+        k.soc_min_kwh, k.soc_max_kwh, problem.charge_step_kwh, problem.discharge_step_kwh,
+        1.0 / (dt * k.charge_efficiency), k.discharge_efficiency / dt, k.feeds_in,
+    )  # fmt: skip
+    return Segments(*(c[order] for c in columns), *(f[columns[0][order]] for f in of_car))
 
 
-def make_chains(problem: AggregatorProblem, segments: Segments, units: Units) -> Chains:
+def make_chains(problem: AggregatorProblem, g: Segments, units: Units) -> Chains:
     """One chain for each segment, in units."""
-    g, k, dt = segments, problem.figures, problem.period_h
     size = g.cars / 1000.0 / units.mw
-    offset = np.concatenate([[0], np.cumsum(g.length)]).astype(np.int64)
+    offset = np.append(g.first, g.length.sum())
     of = np.repeat(np.arange(g.size), g.length)
-    car, weight = g.vehicle[of], size[of]
-    low, high = k.soc_min_kwh[car], k.soc_max_kwh[car]
+    weight, low, high = size[of], g.low_kwh[of], g.high_kwh[of]
     last = offset[1:] - 1
     open_end, exact = g.kind == OPEN, g.kind == EXACT
-    low[last[open_end]] = np.maximum(low[last[open_end]], g.end_kwh[open_end])
-    low[last[exact]] = g.end_kwh[exact] - SLACK_KWH
-    high[last[exact]] = g.end_kwh[exact] + SLACK_KWH
+    low[last[open_end]] = np.maximum(g.low_kwh, g.end_kwh)[open_end]
+    low[last[exact]], high[last[exact]] = g.end_kwh[exact] - SLACK_KWH, g.end_kwh[exact] + SLACK_KWH
     flat = high - low < 2 * SLACK_KWH  # no room for an interior
     low, high = low - SLACK_KWH * flat, high + SLACK_KWH * flat
-    up, down = problem.charge_step_kwh, problem.discharge_step_kwh
-    least = float(g.arrival_kwh.min(initial=np.inf))
-    most = k.soc_max_kwh - np.minimum(k.soc_min_kwh, least)  # a period's change, at the most
-    limited = bool((up < most).any() or (down < most).any())
+    least = np.minimum(g.low_kwh, g.arrival_kwh.min(initial=np.inf))
+    limited = bool((np.minimum(g.charge_kwh, g.discharge_kwh) < g.high_kwh - least).any())
     # Just wide enough for an interior where a charger must run at full power all the time.
-    charge_max = up[car] * (1 + SLACK_KWH) + SLACK_KWH
-    discharge_max = down[car] * (1 + SLACK_KWH) + SLACK_KWH
-    none = np.zeros(1)
+    most = ((m[of] * (1 + SLACK_KWH) + SLACK_KWH) * weight for m in (g.charge_kwh, g.discharge_kwh))
+    charge_max, discharge_max = most if limited else (np.zeros(1), np.zeros(1))
     return Chains(
-        offset=offset,
-        of_sample=np.searchsorted(g.sample, np.arange(problem.samples + 1)).astype(np.int64),
-        first=np.ascontiguousarray(g.start),
-        ring=g.kind == CYCLIC,
-        low=low * weight,
-        high=high * weight,
-        charge_max=charge_max * weight if limited else none,
-        discharge_max=discharge_max * weight if limited else none,
-        arrival=g.arrival_kwh * size,
-        wear=g.wear * problem.probability[g.sample] * units.mw / units.usd,
-        up=1.0 / (dt * k.charge_efficiency[g.vehicle]),
-        down=k.discharge_efficiency[g.vehicle] / dt,
-        limited=limited,
-    )
+        offset, g.of_sample(problem.samples), g.start, g.kind == CYCLIC, low * weight,
+        high * weight, charge_max, discharge_max, g.arrival_kwh * size,
+        g.wear * problem.probability[g.sample] * units.mw / units.usd, g.up, g.down, limited,
+    )  # fmt: skip
 
 
 @nb.njit(**JIT)
-def _price(  # pragma: no cover
-    n: int, sample: IntArray, vehicle: IntArray, first: IntArray, length: IntArray,
-    arrival: FloatArray, end: FloatArray, kind: IntArray, weight: FloatArray, wear: FloatArray,
-    up: FloatArray, down: FloatArray, low: FloatArray, high: FloatArray, step_up: FloatArray,
-    step_down: FloatArray, feeds: BoolArray, buy: FloatArray, sell: FloatArray, out: FloatArray,
-    fed: FloatArray,
-) -> None:  # fmt: skip
-    """Least cost of a sample's segments at prices of A and B into out[n], kWh fed back into fed."""
-    T = buy.shape[1]
+def least_cost(  # pragma: no cover
+    of_sample: IntArray, g: Segments, weight: FloatArray, wear: FloatArray, buy: FloatArray,
+    sell: FloatArray, fed: FloatArray,
+) -> float:  # fmt: skip
+    """Least cost of all segments at prices of A and of power fed back (N, T).
+
+    Every segment is solved exactly; it counts `weight` times, with `wear` of its own. Energy (kWh)
+    that a car of each feeds back goes into `fed`, where that has room.
+    """
+    T, all_samples = buy.shape[1], 0.0
     soc, p, q, b, s = np.empty(T), np.empty(T), np.empty(T), np.empty(T), np.empty(T)
-    total = 0.0
-    for i in range(sample[n], sample[n + 1]):
-        v = vehicle[i]
-        for j in range(length[i]):
-            t = (first[i] + j) % T
-            b[t] = up[v] * buy[n, t]
-            # A car that only charges earns nothing by discharging.
-            s[t] = down[v] * sell[n, t] if feeds[v] else min(b[t], 0.0) - 1e3 * abs(b[t]) - 1e3
-        total += weight[i] * storage.walk(
-            b, s, wear[i], first[i], length[i], arrival[i], end[i], kind[i],
-            low[v], high[v], step_up[v], step_down[v], soc, p, q,
-        )  # fmt: skip
-        if fed.size:
-            x = soc[length[i] - 1] if kind[i] == CYCLIC else arrival[i]
-            fed[i] = 0.0
-            for j in range(length[i]):
-                fed[i] += max(x - soc[j], 0.0)
-                x = soc[j]
-    out[n] = total
+    for n in range(buy.shape[0]):
+        total = 0.0
+        for i in range(of_sample[n], of_sample[n + 1]):
+            for j in range(g.length[i]):
+                t = (g.start[i] + j) % T
+                b[t] = g.up[i] * buy[n, t]
+                # A car that only charges earns nothing by discharging.
+                s[t] = g.down[i] * sell[n, t] if g.feeds[i] else (
+                    min(b[t], 0.0) - 1e3 * abs(b[t]) - 1e3
+                )  # fmt: skip
+            total += weight[i] * storage.walk(
+                b, s, wear[i], g.start[i], g.length[i], g.arrival_kwh[i], g.end_kwh[i], g.kind[i],
+                g.low_kwh[i], g.high_kwh[i], g.charge_kwh[i], g.discharge_kwh[i], soc, p, q,
+            )  # fmt: skip
+            if fed.size:
+                x = soc[g.length[i] - 1] if g.kind[i] == CYCLIC else g.arrival_kwh[i]
+                fed[i] = 0.0
+                for j in range(g.length[i]):
+                    fed[i] += max(x - soc[j], 0.0)
+                    x = soc[j]
+        all_samples += total
+    return all_samples
 
 
-class PricedVisits:
-    """The cars' part of the Lagrangian: every visit solved exactly."""
-
-    def __init__(self, problem: AggregatorProblem, segments: Segments, units: Units) -> None:
-        g, k = segments, problem.figures
-        self.samples = problem.samples
-        self.args = (
-            np.searchsorted(g.sample, np.arange(problem.samples + 1)).astype(np.int64),
-            g.vehicle, g.start, g.length, g.arrival_kwh, g.end_kwh, g.kind,
-            g.cars / 1000.0 / units.mw,
-            g.wear * problem.probability[g.sample] * units.mw / units.usd,
-            1.0 / (problem.period_h * k.charge_efficiency),
-            k.discharge_efficiency / problem.period_h,
-            k.soc_min_kwh, k.soc_max_kwh, problem.charge_step_kwh,
-            problem.period_h * k.power_kw, k.feeds_in,
-        )  # fmt: skip
-
-    def least_cost(self, buy: FloatArray, sell: FloatArray) -> float:
-        """Least cost of all cars at prices of A and of power fed back, (N, T) each."""
-        return float(self._run(buy, sell, np.zeros(0)).sum())
-
-    def fed_back(self, buy: FloatArray, sell: FloatArray) -> FloatArray:
-        """Energy (kWh) that a car of each segment feeds back at these prices."""
-        fed = np.zeros(self.args[1].size)
-        self._run(buy, sell, fed)
-        return fed
-
-    def _run(self, buy: FloatArray, sell: FloatArray, fed: FloatArray) -> FloatArray:
-        out = np.zeros(self.samples)
-        for n in range(self.samples):
-            _price(n, *self.args, buy, sell, out, fed)
-        return out
+@nb.njit(**JIT)
+def reach(g: Segments, fed: FloatArray, taken: FloatArray) -> None:  # pragma: no cover
+    """Add the most that cars can feed back and take, (T, N) MW."""
+    T = fed.shape[0]
+    for i in range(g.sample.size):
+        for j in range(g.length[i]):
+            t, n, ring = (g.start[i] + j) % T, g.sample[i], g.kind[i] == CYCLIC
+            floor = g.end_kwh[i] if j == g.length[i] - 1 and not ring else g.low_kwh[i]
+            high, low = g.high_kwh[i], g.low_kwh[i]
+            if j == 0 and not ring:
+                high = low = g.arrival_kwh[i]
+            weight = g.cars[i] / 1000.0
+            fed[t, n] += weight * g.down[i] * min(max(high - floor, 0.0), g.discharge_kwh[i])
+            taken[t, n] += weight * g.up[i] * min(max(g.high_kwh[i] - low, 0.0), g.charge_kwh[i])

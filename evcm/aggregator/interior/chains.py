@@ -16,7 +16,7 @@ on any number of threads with the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -28,7 +28,6 @@ from evcm.arrays import BoolArray, FloatArray, IntArray
 
 JIT: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 """No fast-math: it gains nothing here, and leaves the order of a sum to the compiler."""
-TINY = 1e-14
 PRIMAL = 1e-6
 """Regularisation of levels, charge and discharge: flat faces would cancel all digits."""
 
@@ -58,387 +57,304 @@ class Chains(NamedTuple):
     limited: bool
 
 
-class Levels(NamedTuple):
-    """Iterate of the chains (M,): X, c, g, multiplier nu; duals of the bounds."""
+GAP, Z, DGAP, DZ, INV, REST, SECOND = range(7)
+"""Of each bound: distance, dual, directions of both, 1 / distance, what it adds to the right side
+(or dual / distance, while a matrix is made), and the product of the predictor's directions."""
 
-    X: FloatArray
-    c: FloatArray
-    g: FloatArray
-    nu: FloatArray
-    zl: FloatArray
-    zu: FloatArray
-    zc: FloatArray
-    zg: FloatArray
-    zcu: FloatArray
-    zgu: FloatArray
+NU, DNU, PIVOT, RATIO, THETA_X, TC, TG, REST_X, RC, RG, H = range(11)
+"""Of each entry: multiplier and its direction, 1 / D and L of LDL', the inverses of X, c and g in
+it, what is left of their right sides, and M^-1 of those."""
 
 
 class Work(NamedTuple):
-    """Scratch of the kernels (M,), the response (N, 4, T, 2T) and right sides (N, 2T)."""
+    """Iterate, directions and scratch of the kernels.
 
-    inv: FloatArray
-    D: FloatArray
-    Lo: FloatArray
-    theta_x: FloatArray
-    tc: FloatArray
-    tg: FloatArray
-    rest_x: FloatArray
-    rc: FloatArray
-    rg: FloatArray
-    h: FloatArray
+    `bounds` (7, M, B) are of X from below and above, of c and g from 0 and, where limited, of c and
+    g from above (B = 4 or 6); `entry` (11, M) of levels. `cq` and `gam` close rings. `k` are right
+    sides of the totals (N, 2T), and `reach` (4, N) what kernels tell of a sample.
+    """
+
+    bounds: FloatArray
+    entry: FloatArray
     cq: FloatArray
     gam: FloatArray
-    second: FloatArray
-    S: FloatArray
     k: FloatArray
     reach: FloatArray
 
 
-def make_work(chains: Chains, periods: int) -> Work:
+def make_work(C: Chains, periods: int) -> Work:
     """Scratch for a set of chains."""
-    M, Q, N = chains.low.size, chains.first.size, chains.of_sample.size - 1
-    ring = M if chains.ring.any() else 1
-    return Work(
-        inv=np.zeros((6, M)), D=np.zeros(M), Lo=np.zeros(M), theta_x=np.zeros(M), tc=np.zeros(M),
-        tg=np.zeros(M), rest_x=np.zeros(M), rc=np.zeros(M), rg=np.zeros(M), h=np.zeros(M),
-        cq=np.zeros(ring), gam=np.zeros(Q), second=np.zeros((6, M)),
-        S=np.zeros((N, 4, periods, 2 * periods)), k=np.zeros((N, 2 * periods)),
-        reach=np.zeros((4, N)),
-    )  # fmt: skip
+    M, N, B = C.low.size, C.of_sample.size - 1, 6 if C.limited else 4
+    shapes = [(7, M, B), (11, M), (M if C.ring.any() else 1,), C.first.shape]
+    shapes += [(N, 2 * periods), (4, N)]
+    return Work(*(np.zeros(shape) for shape in shapes))
 
 
-def each_sample(
-    threads: int,
-) -> tuple[Callable[[Any, int, tuple[Any, ...]], None], ThreadPoolExecutor | None]:
+Run = Callable[..., None]
+"""Runs a kernel for so many samples, with more arguments."""
+
+
+def each_sample(threads: int) -> tuple[Run, ThreadPoolExecutor | None]:
     """How to run a kernel for all samples: at once, or cut over a pool that the caller closes."""
-    if threads == 1:
+    pool = None if threads == 1 else ThreadPoolExecutor(threads)
 
-        def in_row(kernel: Any, samples: int, args: tuple[Any, ...]) -> None:
+    def run(kernel: Callable[..., None], samples: int, *args: Any) -> None:
+        if pool is None:
             kernel(0, samples, *args)
-
-        return in_row, None
-    pool = ThreadPoolExecutor(threads)
-
-    def on_pool(kernel: Any, samples: int, args: tuple[Any, ...]) -> None:
+            return
         cuts = np.linspace(0, samples, min(threads, samples) + 1).astype(int).tolist()
-        done: Iterable[None] = pool.map(lambda cut: kernel(*cut, *args), pairwise(cuts))
-        for _ in done:
+        for _ in pool.map(lambda cut: kernel(*cut, *args), pairwise(cuts)):
             pass
 
-    return on_pool, pool
+    return run, pool
 
 
 @nb.njit(**JIT)
-def factor(  # pragma: no cover
-    lo: int, hi: int, T: int, C: Chains, s: Levels, w: Work, A: FloatArray,
-) -> None:  # fmt: skip
-    """LDL' of every chain's matrix, and the response A (N, 2T, 2T) of the totals to prices."""
+def rates(lo: int, hi: int, bounds: FloatArray) -> None:  # pragma: no cover
+    """1 / distance and dual / distance of bounds (7, M)."""
+    gap, z, inv, rest = (
+        bounds[GAP, lo:hi],
+        bounds[Z, lo:hi],
+        bounds[INV, lo:hi],
+        bounds[REST, lo:hi],
+    )
+    for i in range(hi - lo):
+        one = 1.0 / gap[i]
+        inv[i], rest[i] = one, z[i] * one
+
+
+@nb.njit(**JIT)
+def rests(lo: int, hi: int, bounds: FloatArray, sm: float) -> None:  # pragma: no cover
+    """What bounds add to the right side of products `sm`."""
+    inv, rest, second = bounds[INV, lo:hi], bounds[REST, lo:hi], bounds[SECOND, lo:hi]
+    for i in range(hi - lo):
+        rest[i] = (sm - second[i]) * inv[i]
+
+
+@nb.njit(**JIT)
+def duals(lo: int, hi: int, bounds: FloatArray) -> tuple[float, float]:  # pragma: no cover
+    """Directions of duals; the largest primal and dual steps, inverted."""
+    z, dgap, dz = bounds[Z, lo:hi], bounds[DGAP, lo:hi], bounds[DZ, lo:hi]
+    inv, rest = bounds[INV, lo:hi], bounds[REST, lo:hi]
+    rp, rd = 1e-300, 1e-300
+    for i in range(hi - lo):
+        share = dgap[i] * inv[i]
+        dz[i] = rest[i] - z[i] * share - z[i]
+        rp, rd = max(rp, -share), max(rd, -dz[i] / z[i])
+    return rp, rd
+
+
+@nb.njit(**JIT)
+def move(  # pragma: no cover
+    lo: int, hi: int, bounds: FloatArray, ap: float, ad: float, taken: bool,
+) -> float:  # fmt: skip
+    """Complementarity after a step; takes it, or keeps the products of its directions."""
+    total = 0.0
+    for i in range(lo, hi):
+        dgap, dz = bounds[DGAP, i], bounds[DZ, i]
+        gap, z = bounds[GAP, i] + ap * dgap, bounds[Z, i] + ad * dz
+        total += gap * z
+        if taken:
+            bounds[GAP, i], bounds[Z, i] = gap, z
+        else:
+            bounds[SECOND, i] = dgap * dz
+    return total
+
+
+@nb.njit(**JIT)
+def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:  # pragma: no cover
+    """LDL' of every chain's matrix, and the response A (N, 2T, 2T) of the totals to prices.
+
+    Rows and columns are A_t and B_t in turn. In `X` a chain adds each pair of periods once: from
+    the earlier to the later, which may be past midnight.
+    """
+    pivot, ratio, row, cq = w.entry[PIVOT], w.entry[RATIO], np.empty(2 * T), w.cq
+    theta_x, tc, tg, X = w.entry[THETA_X], w.entry[TC], w.entry[TG], np.empty((2 * T, 4 * T))
+    rate, B, flat = w.bounds[REST], w.bounds.shape[2], w.bounds.reshape(7, -1)
     for n in range(lo, hi):
-        S4 = w.S[n]
-        S4[:] = 0.0
-        row, cu, gu = np.empty(T), np.empty(T), np.empty(T)
-        low, high, X, c, g = C.low, C.high, s.X, s.c, s.g
-        ia, ib, ic, ig, icu, igu = w.inv[0], w.inv[1], w.inv[2], w.inv[3], w.inv[4], w.inv[5]
-        D, Lo, theta_x, tc, tg, cq = w.D, w.Lo, w.theta_x, w.tc, w.tg, w.cq
-        for i in range(C.offset[C.of_sample[n]], C.offset[C.of_sample[n + 1]]):
-            p, q = 1.0 / max(X[i] - low[i], TINY), 1.0 / max(high[i] - X[i], TINY)
-            ia[i], ib[i] = p, q
-            theta_x[i] = 1.0 / (s.zl[i] * p + s.zu[i] * q + PRIMAL)
-            ic[i], ig[i] = 1.0 / c[i], 1.0 / g[i]
+        X[:] = 0.0
+        first, end = C.offset[C.of_sample[n]], C.offset[C.of_sample[n + 1]]
+        rates(B * first, B * end, flat)
+        for i in range(first, end):
+            own, more = rate[i, 2] + PRIMAL, rate[i, 3] + PRIMAL
             if C.limited:
-                icu[i] = 1.0 / max(C.charge_max[i] - c[i], TINY)
-                igu[i] = 1.0 / max(C.discharge_max[i] - g[i], TINY)
-                tc[i] = 1.0 / (s.zc[i] * ic[i] + s.zcu[i] * icu[i] + PRIMAL)
-                tg[i] = 1.0 / (s.zg[i] * ig[i] + s.zgu[i] * igu[i] + PRIMAL)
-            else:
-                tc[i] = 1.0 / (s.zc[i] * ic[i] + PRIMAL)
-                tg[i] = 1.0 / (s.zg[i] * ig[i] + PRIMAL)
-        for k in range(C.of_sample[n], C.of_sample[n + 1]):
-            a, b = C.offset[k], C.offset[k + 1]
-            L, f, u, d = b - a, C.first[k], C.up[k], C.down[k]
-            D[a] = 1.0 / (theta_x[a] + tc[a] + tg[a])
+                own += rate[i, 4]
+                more += rate[i, 5]
+            theta_x[i], tc[i] = 1.0 / (rate[i, 0] + rate[i, 1] + PRIMAL), 1.0 / own
+            tg[i] = 1.0 / more
+        for q in range(C.of_sample[n], C.of_sample[n + 1]):
+            a, b, ring = C.offset[q], C.offset[q + 1], C.ring[q]
+            L, f, u, d = b - a, C.first[q], C.up[q], C.down[q]
+            pivot[a] = 1.0 / (theta_x[a] + tc[a] + tg[a])
             for i in range(a + 1, b):
-                ratio = -theta_x[i - 1] * D[i - 1]
-                Lo[i - 1] = ratio
-                own = 0.0 if C.ring[k] and i == b - 1 else theta_x[i]
-                D[i] = 1.0 / (own + theta_x[i - 1] + tc[i] + tg[i] + ratio * theta_x[i - 1])
-            if C.ring[k]:
-                for i in range(a, b):
-                    cq[i] = 0.0
-                cq[a], cq[b - 1] = -1.0, 1.0
+                x, own = theta_x[i - 1], 0.0 if ring and i == b - 1 else theta_x[i]
+                ratio[i - 1] = -x * pivot[i - 1]
+                pivot[i] = 1.0 / (own + x + tc[i] + tg[i] + ratio[i - 1] * x)
+            if ring:
+                cq[a:b] = 0.0
+                cq[a], cq[b - 1], w.gam[q] = -1.0, 1.0, 0.0
                 for i in range(a + 1, b):
-                    cq[i] -= Lo[i - 1] * cq[i - 1]
-                cq[b - 1] *= D[b - 1]
-                for i in range(b - 2, a - 1, -1):
-                    cq[i] = cq[i] * D[i] - Lo[i] * cq[i + 1]
-                w.gam[k] = theta_x[b - 1] / (1.0 + theta_x[b - 1] * (cq[b - 1] - cq[a]))
+                    cq[i] -= ratio[i - 1] * cq[i - 1]
+                _solve(q, a, b, ring, w, cq)
+                w.gam[q] = theta_x[b - 1] / (1.0 + theta_x[b - 1] * (cq[b - 1] - cq[a]))
                 for i in range(a, b):
                     t = (f + i - a) % T
-                    ci, gi = u * tc[i] * cq[i], -d * tg[i] * cq[i]
-                    for j in range(i, b):
-                        cj, gj = w.gam[k] * u * tc[j] * cq[j], -w.gam[k] * d * tg[j] * cq[j]
-                        v = f + j - a - (T if f + i - a >= T else 0)
-                        S4[0, t, v] += ci * cj
-                        S4[1, t, v] += ci * gj
-                        if v != t:
-                            S4[2, t, v] += gi * cj
-                        S4[3, t, v] += gi * gj
-            for j in range(L):
-                cu[j], gu[j] = u * tc[a + j], d * tg[a + j]
+                    row[2 * t], row[2 * t + 1] = u * tc[i] * cq[i], -d * tg[i] * cq[i]
+                for i in range(2 * T):
+                    for j in range(i, 2 * T):
+                        X[i, j] += w.gam[q] * row[i] * row[j]
+            # Row i of the inverse, times what a price of A and of B takes in each later period.
             diag = 0.0
             for i in range(L - 1, -1, -1):
-                if i == L - 1:
-                    diag = D[a + i]
-                else:
-                    ratio = Lo[a + i]
-                    diag = D[a + i] + ratio * ratio * diag
-                    for j in range(i + 1, L):
-                        row[j] *= -ratio
-                row[i] = diag
-                t = (f + i) % T
-                ci, gi = cu[i], gu[i]
-                s0, s1, s2, s3 = S4[0, t], S4[1, t], S4[2, t], S4[3, t]
-                s0[t] += u * ci - ci * diag * ci
-                s1[t] += ci * diag * gi
-                s3[t] += d * gi - gi * diag * gi
-                back = 0 if f + i < T else T
-                for j in range(i + 1, L):
-                    m = row[j]
-                    cj, gj, v = cu[j] * m, gu[j] * m, f + j - back
-                    s0[v] -= ci * cj
-                    s1[v] += ci * gj
-                    s2[v] += gi * cj
-                    s3[v] -= gi * gj
-        _fold(S4, A[n])
-
-
-@nb.njit(**JIT)
-def _fold(S4: FloatArray, A: FloatArray) -> None:  # pragma: no cover
-    """Symmetric A (2T, 2T), rows A_t and B_t in turn, from the parts above the diagonal."""
-    T = S4.shape[1]
-    A[:] = 0.0
-    for t in range(T):
-        A[2 * t, 2 * t] += S4[0, t, t]
-        A[2 * t, 2 * t + 1] += S4[1, t, t]
-        A[2 * t + 1, 2 * t] += S4[1, t, t]
-        A[2 * t + 1, 2 * t + 1] += S4[3, t, t]
-        for u in range(2 * T):
-            if u == t:
-                continue
-            v = u if u < T else u - T
-            x0, x1, x2, x3 = S4[0, t, u], S4[1, t, u], S4[2, t, u], S4[3, t, u]
-            A[2 * t, 2 * v] += x0
-            A[2 * v, 2 * t] += x0
-            A[2 * t, 2 * v + 1] += x1
-            A[2 * v + 1, 2 * t] += x1
-            A[2 * t + 1, 2 * v] += x2
-            A[2 * v, 2 * t + 1] += x2
-            A[2 * t + 1, 2 * v + 1] += x3
-            A[2 * v + 1, 2 * t + 1] += x3
+                back, ci, gi = ratio[a + i], u * tc[a + i], d * tg[a + i]
+                t = 2 * ((f + i) % T)
+                later, of_a, of_b = row[2 * i + 2 :], X[t, t + 2 :], X[t + 1, t + 2 :]
+                for j in range(2 * (L - 1 - i)):
+                    v = -back * later[j]
+                    of_a[j] -= ci * v
+                    of_b[j] += gi * v
+                    later[j] = v
+                diag = pivot[a + i] + back * back * diag
+                row[2 * i], row[2 * i + 1] = ci * diag, -gi * diag
+                X[t, t] += ci * (u - row[2 * i])
+                X[t, t + 1] -= ci * row[2 * i + 1]
+                X[t + 1, t + 1] += gi * (d + row[2 * i + 1])
+        for i in range(2 * T):
+            for j in range(i + 1):
+                v = X[i, j] + X[i, j + 2 * T]
+                if j < i:
+                    v += X[j, i] + X[j, i + 2 * T]
+                A[n, i, j] = A[n, j, i] = v
 
 
 @nb.njit(**JIT)
 def right_side(  # pragma: no cover
-    lo: int, hi: int, T: int, C: Chains, s: Levels, w: Work, eta: FloatArray, sm: float,
+    lo: int, hi: int, T: int, C: Chains, w: Work, eta: FloatArray, sm: float,
 ) -> None:  # fmt: skip
     """Right sides of a chain's Newton system; h = M^-1 h0, and k (N, 2T) for the totals."""
+    gap, rest, B, flat = w.bounds[GAP], w.bounds[REST], w.bounds.shape[2], w.bounds.reshape(7, -1)
+    nu, rest_x, rc, rg, h = w.entry[NU], w.entry[REST_X], w.entry[RC], w.entry[RG], w.entry[H]
+    ratio, theta_x, tc, tg = w.entry[RATIO], w.entry[THETA_X], w.entry[TC], w.entry[TG]
     for n in range(lo, hi):
-        X, c, g, nu = s.X, s.c, s.g, s.nu
-        ia, ib, ic, ig, icu, igu = w.inv[0], w.inv[1], w.inv[2], w.inv[3], w.inv[4], w.inv[5]
-        kl, ku, kc, kg = w.second[0], w.second[1], w.second[2], w.second[3]
-        rest_x, rc, rg, theta_x, tc, tg, h = w.rest_x, w.rc, w.rg, w.theta_x, w.tc, w.tg, w.h
-        out, price = w.k[n], eta[n]
+        price, out = np.concatenate((eta[n], eta[n])), w.k[n]
         out[:] = 0.0
+        rests(B * C.offset[C.of_sample[n]], B * C.offset[C.of_sample[n + 1]], flat, sm)
         for q in range(C.of_sample[n], C.of_sample[n + 1]):
-            a, b = C.offset[q], C.offset[q + 1]
+            a, b, ring = C.offset[q], C.offset[q + 1], C.ring[q]
             f, u, d, cost = C.first[q] - a, C.up[q], C.down[q], C.wear[q]
-            for i in range(a, b - 1):
-                rest_x[i] = nu[i] - nu[i + 1]
-            rest_x[b - 1] = nu[b - 1] - (nu[a] if C.ring[q] else 0.0)
             for i in range(a, b):
-                rest_x[i] += (sm - ku[i]) * ib[i] - (sm - kl[i]) * ia[i]
-                t = f + i
-                if t >= T:
-                    t -= T
-                rc[i] = u * price[2 * t] - nu[i] - (sm - kc[i]) * ic[i]
-                rg[i] = cost + d * price[2 * t + 1] + nu[i] - (sm - kg[i]) * ig[i]
-            if C.limited:
-                for i in range(a, b):
-                    rc[i] += (sm - w.second[4, i]) * icu[i]
-                    rg[i] += (sm - w.second[5, i]) * igu[i]
-            before = X[b - 1] if C.ring[q] else C.arrival[q]
-            carry = rest_x[b - 1] * theta_x[b - 1] if C.ring[q] else 0.0
+                after = nu[i + 1] if i < b - 1 else (nu[a] if ring else 0.0)
+                rest_x[i] = nu[i] - after + rest[i, 1] - rest[i, 0]
+                rc[i] = u * price[2 * (f + i)] - nu[i] - rest[i, 2]
+                rg[i] = cost + d * price[2 * (f + i) + 1] + nu[i] - rest[i, 3]
+                if C.limited:
+                    rc[i] += rest[i, 4]
+                    rg[i] += rest[i, 5]
+            before = C.low[b - 1] + gap[b - 1, 0] if ring else C.arrival[q]
+            carry = rest_x[b - 1] * theta_x[b - 1] if ring else 0.0
             for i in range(a, b):
-                own = rest_x[i] * theta_x[i]
-                v = X[i] - before - c[i] + g[i] - own + rc[i] * tc[i] - rg[i] * tg[i] + carry
+                X, own = C.low[i] + gap[i, 0], rest_x[i] * theta_x[i]
+                v = X - before - gap[i, 2] + gap[i, 3] - own + rc[i] * tc[i] - rg[i] * tg[i] + carry
                 if i > a:
-                    v -= w.Lo[i - 1] * h[i - 1]
-                h[i] = v
-                before = X[i]
-                carry = own
-            h[b - 1] *= w.D[b - 1]
-            for i in range(b - 2, a - 1, -1):
-                h[i] = h[i] * w.D[i] - w.Lo[i] * h[i + 1]
-            if C.ring[q]:
-                y = w.gam[q] * (h[b - 1] - h[a])
-                for i in range(a, b):
-                    h[i] -= y * w.cq[i]
+                    v -= ratio[i - 1] * h[i - 1]
+                h[i], before, carry = v, X, own
+            _solve(q, a, b, ring, w, h)
             for i in range(a, b):
-                t = f + i
-                if t >= T:
-                    t -= T
+                t = (f + i) % T
                 out[2 * t] += u * tc[i] * (h[i] - rc[i])
                 out[2 * t + 1] -= d * tg[i] * (rg[i] + h[i])
 
 
 @nb.njit(**JIT)
-def back(  # pragma: no cover
-    lo: int, hi: int, T: int, C: Chains, s: Levels, w: Work, deta: FloatArray, sm: float,
-    e: Levels,
-) -> None:  # fmt: skip
-    """Directions e of all chain variables; largest steps into reach[0] (primal), reach[1]."""
-    for n in range(lo, hi):
-        rp, rd = 1e-300, 1e-300
-        ia, ib, ic, ig, icu, igu = w.inv[0], w.inv[1], w.inv[2], w.inv[3], w.inv[4], w.inv[5]
-        kl, ku, kc, kg = w.second[0], w.second[1], w.second[2], w.second[3]
-        price, tc, tg = deta[n], w.tc, w.tg
-        z = np.empty(T)
-        for q in range(C.of_sample[n], C.of_sample[n + 1]):
-            a, b = C.offset[q], C.offset[q + 1]
-            f, L, u, d = C.first[q] - a, b - a, C.up[q], C.down[q]
-            for i in range(a, b):
-                t = f + i
-                if t >= T:
-                    t -= T
-                p0, p1 = u * price[2 * t], d * price[2 * t + 1]
-                e.c[i], e.g[i] = p0, p1
-                y = tc[i] * p0 - tg[i] * p1
-                if i > a:
-                    y -= w.Lo[i - 1] * z[i - a - 1]
-                z[i - a] = y
-            z[L - 1] *= w.D[b - 1]
-            for i in range(L - 2, -1, -1):
-                z[i] = z[i] * w.D[a + i] - w.Lo[a + i] * z[i + 1]
-            if C.ring[q]:
-                y = w.gam[q] * (z[L - 1] - z[0])
-                for i in range(L):
-                    z[i] -= y * w.cq[a + i]
-            for i in range(L):
-                e.nu[a + i] = z[i] + w.h[a + i]
-            for i in range(a, b - 1):
-                e.X[i] = -(w.rest_x[i] + e.nu[i] - e.nu[i + 1]) * w.theta_x[i]
-            e.X[b - 1] = (
-                -(w.rest_x[b - 1] + e.nu[b - 1] - (e.nu[a] if C.ring[q] else 0.0))
-                * w.theta_x[b - 1]
-            )
-            for i in range(a, b):
-                e.c[i] = -(w.rc[i] + e.c[i] - e.nu[i]) * tc[i]
-                e.g[i] = -(w.rg[i] + e.g[i] + e.nu[i]) * tg[i]
-        for i in range(C.offset[C.of_sample[n]], C.offset[C.of_sample[n + 1]]):
-            dx, ec, eg = e.X[i], e.c[i], e.g[i]
-            xl = (sm - kl[i] - s.zl[i] * dx) * ia[i] - s.zl[i]
-            xu = (sm - ku[i] + s.zu[i] * dx) * ib[i] - s.zu[i]
-            xc = (sm - kc[i] - s.zc[i] * ec) * ic[i] - s.zc[i]
-            xg = (sm - kg[i] - s.zg[i] * eg) * ig[i] - s.zg[i]
-            e.zl[i], e.zu[i], e.zc[i], e.zg[i] = xl, xu, xc, xg
-            rp = max(rp, max(max(-dx * ia[i], dx * ib[i]), max(-ec * ic[i], -eg * ig[i])))
-            rd = max(rd, max(max(-xl / s.zl[i], -xu / s.zu[i]), max(-xc / s.zc[i], -xg / s.zg[i])))
-            if C.limited:
-                yc = (sm - w.second[4, i] + s.zcu[i] * ec) * icu[i] - s.zcu[i]
-                yg = (sm - w.second[5, i] + s.zgu[i] * eg) * igu[i] - s.zgu[i]
-                e.zcu[i], e.zgu[i] = yc, yg
-                rp = max(rp, max(ec * icu[i], eg * igu[i]))
-                rd = max(rd, max(-yc / s.zcu[i], -yg / s.zgu[i]))
-        w.reach[0, n], w.reach[1, n] = rp, rd
+def _solve(q: int, a: int, b: int, ring: bool, w: Work, x: FloatArray) -> None:  # pragma: no cover
+    """The rest of M^-1 of chain q, after the first pass along it."""
+    pivot, ratio = w.entry[PIVOT], w.entry[RATIO]
+    x[b - 1] *= pivot[b - 1]
+    for i in range(b - 2, a - 1, -1):
+        x[i] = x[i] * pivot[i] - ratio[i] * x[i + 1]
+    if ring:
+        y = w.gam[q] * (x[b - 1] - x[a])
+        for i in range(a, b):
+            x[i] -= y * w.cq[i]
 
 
 @nb.njit(**JIT)
-def products(  # pragma: no cover
-    lo: int, hi: int, C: Chains, s: Levels, w: Work, e: Levels, ap: float, ad: float,
+def back(  # pragma: no cover
+    lo: int, hi: int, T: int, C: Chains, w: Work, deta: FloatArray,
 ) -> None:  # fmt: skip
-    """Complementarity after a trial step into reach[2]; second-order products."""
+    """Directions of all chain variables; largest steps into reach[0] (primal), reach[1]."""
+    dgap, dnu, B, h = w.bounds[DGAP], w.entry[DNU], w.bounds.shape[2], w.entry[H]
+    rest_x, rc, rg, ratio = w.entry[REST_X], w.entry[RC], w.entry[RG], w.entry[RATIO]
+    theta_x, tc, tg, flat = w.entry[THETA_X], w.entry[TC], w.entry[TG], w.bounds.reshape(7, -1)
     for n in range(lo, hi):
-        total = 0.0
-        second = w.second
-        for i in range(C.offset[C.of_sample[n]], C.offset[C.of_sample[n + 1]]):
-            x, c, g = s.X[i] + ap * e.X[i], s.c[i] + ap * e.c[i], s.g[i] + ap * e.g[i]
-            total += (x - C.low[i]) * (s.zl[i] + ad * e.zl[i])
-            total += (C.high[i] - x) * (s.zu[i] + ad * e.zu[i])
-            total += c * (s.zc[i] + ad * e.zc[i]) + g * (s.zg[i] + ad * e.zg[i])
-            second[0, i] = e.X[i] * e.zl[i]
-            second[1, i] = -e.X[i] * e.zu[i]
-            second[2, i] = e.c[i] * e.zc[i]
-            second[3, i] = e.g[i] * e.zg[i]
-            if C.limited:
-                total += (C.charge_max[i] - c) * (s.zcu[i] + ad * e.zcu[i])
-                total += (C.discharge_max[i] - g) * (s.zgu[i] + ad * e.zgu[i])
-                second[4, i] = -e.c[i] * e.zcu[i]
-                second[5, i] = -e.g[i] * e.zgu[i]
-        w.reach[2, n] = total
+        price = np.concatenate((deta[n], deta[n]))
+        for q in range(C.of_sample[n], C.of_sample[n + 1]):
+            a, b, ring = C.offset[q], C.offset[q + 1], C.ring[q]
+            f, u, d = C.first[q] - a, C.up[q], C.down[q]
+            for i in range(a, b):
+                dgap[i, 2], dgap[i, 3] = u * price[2 * (f + i)], d * price[2 * (f + i) + 1]
+                dnu[i] = tc[i] * dgap[i, 2] - tg[i] * dgap[i, 3]
+                if i > a:
+                    dnu[i] -= ratio[i - 1] * dnu[i - 1]
+            _solve(q, a, b, ring, w, dnu)
+            for i in range(a, b):
+                dnu[i] += h[i]
+            for i in range(a, b):
+                after = dnu[i + 1] if i < b - 1 else (dnu[a] if ring else 0.0)
+                dx = -(rest_x[i] + dnu[i] - after) * theta_x[i]
+                dc = -(rc[i] + dgap[i, 2] - dnu[i]) * tc[i]
+                dg = -(rg[i] + dgap[i, 3] + dnu[i]) * tg[i]
+                dgap[i, 0], dgap[i, 1], dgap[i, 2], dgap[i, 3] = dx, -dx, dc, dg
+                if C.limited:
+                    dgap[i, 4], dgap[i, 5] = -dc, -dg
+        a, b = B * C.offset[C.of_sample[n]], B * C.offset[C.of_sample[n + 1]]
+        w.reach[0, n], w.reach[1, n] = duals(a, b, flat)
 
 
 @nb.njit(**JIT)
 def step(  # pragma: no cover
-    lo: int, hi: int, T: int, C: Chains, s: Levels, w: Work, e: Levels, ap: float, ad: float,
-    total: FloatArray,
+    lo: int, hi: int, T: int, C: Chains, w: Work, ap: float, ad: float, total: FloatArray,
+    taken: bool,
 ) -> None:  # fmt: skip
-    """Take a step; totals A, B (N, 2T); complementarity into reach[2], wear into reach[3]."""
+    """Complementarity after a step into reach[2]; second-order products where it is not taken.
+
+    Else totals A, B (N, 2T), and wear into reach[3].
+    """
+    gap, B, flat = w.bounds[GAP], w.bounds.shape[2], w.bounds.reshape(7, -1)
     for n in range(lo, hi):
-        comp, worn, out = 0.0, 0.0, total[n]
+        a, b = B * C.offset[C.of_sample[n]], B * C.offset[C.of_sample[n + 1]]
+        w.reach[2, n] = move(a, b, flat, ap, ad, taken)
+        if not taken:
+            continue
+        worn, out = 0.0, total[n]
         out[:] = 0.0
         for q in range(C.of_sample[n], C.of_sample[n + 1]):
-            f, a, cost = C.first[q], C.offset[q], C.wear[q]
-            for i in range(a, C.offset[q + 1]):
-                s.X[i] += ap * e.X[i]
-                s.c[i] += ap * e.c[i]
-                s.g[i] += ap * e.g[i]
-                s.nu[i] += ad * e.nu[i]
-                s.zl[i] += ad * e.zl[i]
-                s.zu[i] += ad * e.zu[i]
-                s.zc[i] += ad * e.zc[i]
-                s.zg[i] += ad * e.zg[i]
-                comp += (s.X[i] - C.low[i]) * s.zl[i] + (C.high[i] - s.X[i]) * s.zu[i]
-                comp += s.c[i] * s.zc[i] + s.g[i] * s.zg[i]
-                if C.limited:
-                    s.zcu[i] += ad * e.zcu[i]
-                    s.zgu[i] += ad * e.zgu[i]
-                    comp += (C.charge_max[i] - s.c[i]) * s.zcu[i]
-                    comp += (C.discharge_max[i] - s.g[i]) * s.zgu[i]
-                worn += cost * s.g[i]
-                t = f + i - a
-                if t >= T:
-                    t -= T
-                out[2 * t] += C.up[q] * s.c[i]
-                out[2 * t + 1] += C.down[q] * s.g[i]
-        w.reach[2, n], w.reach[3, n] = comp, worn
+            f = C.first[q] - C.offset[q]
+            for i in range(C.offset[q], C.offset[q + 1]):
+                w.entry[NU, i] += ad * w.entry[DNU, i]
+                worn += C.wear[q] * gap[i, 3]
+                t = (f + i) % T
+                out[2 * t] += C.up[q] * gap[i, 2]
+                out[2 * t + 1] += C.down[q] * gap[i, 3]
+        w.reach[3, n] = worn
 
 
-def first_levels(chains: Chains, price: float, mu: float) -> Levels:
-    """A start inside all bounds, its multipliers near a price of energy (per unit of c)."""
-    span = chains.high - chains.low
-    X = chains.low + 0.5 * span
-    last, start = chains.offset[1:] - 1, chains.offset[:-1]
+def start(C: Chains, w: Work, price: float, mu: float) -> None:
+    """Start inside all bounds, with multipliers near a price of energy (per unit of c)."""
+    gap, z, span = w.bounds[GAP], w.bounds[Z], C.high - C.low
+    last, first = C.offset[1:] - 1, C.offset[:-1]
+    X = C.low + 0.5 * span
     before = np.concatenate([[0.0], X[:-1]])
-    before[start] = np.where(chains.ring, X[last], chains.arrival)
+    before[first] = np.where(C.ring, X[last], C.arrival)
     change, extra = X - before, np.maximum(0.15 * span, 1e-3 * span.mean())
     c, g = np.maximum(change, 0) + extra, np.maximum(-change, 0) + extra
-    if chains.limited:
-        c = np.clip(c, 0.1 * chains.charge_max, 0.9 * chains.charge_max)
-        g = np.clip(g, 0.1 * chains.discharge_max, 0.9 * chains.discharge_max)
-    nu = np.full(X.size, price)
-    zl, zu, zc, zg = mu / (X - chains.low), mu / (chains.high - X), mu / c, mu / g
-    end = last[~chains.ring]
-    zl[end] = np.maximum(zl[end], nu[end])
-    zc, zg = np.maximum(zc, 0.05 * abs(price)), np.maximum(zg, 0.05 * abs(price))
-    none = np.zeros(X.size if chains.limited else 1)
-    zcu, zgu = none, none.copy()
-    if chains.limited:
-        zcu, zgu = mu / (chains.charge_max - c), mu / (chains.discharge_max - g)
-    return Levels(X, c, g, nu, zl, zu, zc, zg, zcu, zgu)
-
-
-def zero_levels(chains: Chains) -> Levels:
-    """Room for directions."""
-    M, limited = chains.low.size, chains.low.size if chains.limited else 1
-    X, c, g, nu, zl, zu, zc, zg = (np.zeros(M) for _ in range(8))
-    return Levels(X, c, g, nu, zl, zu, zc, zg, np.zeros(limited), np.zeros(limited))
+    if C.limited:
+        c = np.clip(c, 0.1 * C.charge_max, 0.9 * C.charge_max)
+        g = np.clip(g, 0.1 * C.discharge_max, 0.9 * C.discharge_max)
+        gap[:, 4], gap[:, 5] = C.charge_max - c, C.discharge_max - g
+    gap[:, 0], gap[:, 1], gap[:, 2], gap[:, 3] = X - C.low, C.high - X, c, g
+    w.entry[NU], z[:] = price, mu / gap
+    end = last[~C.ring]
+    z[end, 0] = np.maximum(z[end, 0], price)
+    z[:, 2:4] = np.maximum(z[:, 2:4], 0.05 * abs(price))
+    w.bounds[DGAP], w.bounds[DZ], w.entry[DNU] = 0.0, 0.0, 0.0

@@ -69,7 +69,7 @@ class Likes(NamedTuple):
         change by `net` (kWh of one car).
         """
         length = self.segments.length
-        first = np.cumsum(length) - length
+        first = self.segments.first
         room = np.where(net > 0, np.repeat(self.above, length), np.repeat(self.below, length))
         step = np.where(room > SAME_KWH, np.abs(net) / np.maximum(room, SAME_KWH), 0.0)
         done = np.cumsum(step)
@@ -82,8 +82,7 @@ class Likes(NamedTuple):
     def worn_by_levelling(self, net: FloatArray) -> FloatArray:
         """Wear (USD) of each representative's cars beyond their mean wear."""
         lost = np.where(net < 0, self.levelling(net)[1], 0.0)
-        length = self.segments.length
-        return 1e-3 * self.tilt * np.add.reduceat(lost, np.cumsum(length) - length)
+        return 1e-3 * self.tilt * np.add.reduceat(lost, self.segments.first)
 
 
 class Classes:
@@ -100,11 +99,10 @@ class Classes:
         window = np.unique(key, axis=0, return_inverse=True)[1].ravel()
         self.order = np.lexsort((g.wear, window))
         self.starts: BoolArray = np.diff(window[self.order], prepend=-1) > 0
-        room = np.where(k.feeds_in, problem.discharge_step_kwh, np.inf)
-        self.room = np.minimum(problem.charge_step_kwh, room)[g.vehicle]
-        wide = (k.soc_max_kwh - k.soc_min_kwh)[g.vehicle]
+        self.room = np.minimum(g.charge_kwh, np.where(g.feeds, g.discharge_kwh, np.inf))
+        wide = g.high_kwh - g.low_kwh
         self.levels = (self.room >= wide) & (g.arrival_kwh <= g.end_kwh)
-        self.levels &= g.arrival_kwh >= k.soc_min_kwh[g.vehicle]
+        self.levels &= g.arrival_kwh >= g.low_kwh
         self.jump = JUMP * wide
 
     @property
@@ -172,17 +170,16 @@ class Classes:
             (np.bincount(node, x * (1 - share), Q) + np.bincount(after, x * share, Q)).astype(float)
             for x in (g.cars, g.cars * g.wear)
         )
-        chains = Segments(
-            g.vehicle[f], g.sample[f], g.start[f], g.length[f], np.array(arrivals), g.end_kwh[f],
-            g.kind[f], cars, worn / cars,
-        )  # fmt: skip
+        chains = Segments(*(column[f] for column in g))._replace(
+            arrival_kwh=np.array(arrivals), cars=cars, wear=worn / cars
+        )
         return Likes(chains, node, share, apart, np.array(above), np.array(below), tilt)
 
 
 def alone(segments: Segments) -> Likes:
     """Every visit its own representative."""
     none = np.zeros(segments.size)
-    return Likes(segments, np.arange(segments.size), none, none, none, none, none)
+    return Likes(segments, np.arange(none.size), none, none, none, none, none)
 
 
 def choose(problem: AggregatorProblem, segments: Segments) -> tuple[Likes, Classes | None]:

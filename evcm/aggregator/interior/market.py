@@ -26,9 +26,10 @@ from typing import NamedTuple
 import numpy as np
 
 from evcm import compiled as nb
-from evcm.aggregator.interior.cars import PricedVisits, Segments, Units
+from evcm.aggregator.interior import cars
+from evcm.aggregator.interior.cars import Segments, Units
 from evcm.aggregator.interior.chains import JIT
-from evcm.aggregator.interior.kernels import MarketData, R, Rows
+from evcm.aggregator.interior.program import MarketData, R, Rows
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray, IntArray
 
@@ -73,16 +74,8 @@ def reach(problem: AggregatorProblem, segments: Segments) -> tuple[FloatArray, .
 
     P is near every E_n by the real-time limit: where a sample has no car, it is 0.
     """
-    p, g, k, dt = problem, segments, problem.figures, problem.period_h
-    low, high = np.zeros((p.periods, p.samples)), np.zeros((p.periods, p.samples))
-    car = g.vehicle
-    weight = p.group_size[car] / 1000.0
-    _reach(
-        g.sample, g.start, g.length, g.arrival_kwh, g.end_kwh, g.kind == 2,
-        weight / (dt * k.charge_efficiency[car]), weight * k.discharge_efficiency[car] / dt,
-        k.soc_min_kwh[car], k.soc_max_kwh[car], p.charge_step_kwh[car],
-        p.discharge_step_kwh[car], low, high,
-    )  # fmt: skip
+    p, (low, high) = problem, np.zeros((2, problem.periods, problem.samples))
+    cars.reach(segments, low, high)
     h, room = _returned(problem), _feeding_room(problem)
     e_low = np.maximum(-low, problem.floor_mw[:, None])
     e_high = np.minimum(high + np.maximum(1 - h, 0.0) * room, problem.cap_mw[:, None])
@@ -104,25 +97,6 @@ def _returned(problem: AggregatorProblem) -> float:
     k = problem.figures
     at = int(np.argmax(k.feeds_in))
     return float(k.charge_efficiency[at] * k.discharge_efficiency[at])
-
-
-@nb.njit(**JIT)
-def _reach(  # pragma: no cover
-    sample: IntArray, start: IntArray, length: IntArray, arrival: FloatArray, end: FloatArray,
-    ring: BoolArray, up: FloatArray, down: FloatArray, low: FloatArray, high: FloatArray,
-    most_up: FloatArray, most_down: FloatArray, fed: FloatArray, taken: FloatArray,
-) -> None:  # fmt: skip
-    T = fed.shape[0]
-    for i in range(sample.size):
-        for j in range(length[i]):
-            t = (start[i] + j) % T
-            floor = end[i] if j == length[i] - 1 and not ring[i] else low[i]
-            first = j == 0 and not ring[i]
-            before_high = arrival[i] if first else high[i]
-            before_low = arrival[i] if first else low[i]
-            n = sample[i]
-            fed[t, n] += down[i] * min(max(before_high - floor, 0.0), most_down[i])
-            taken[t, n] += up[i] * min(max(high[i] - before_low, 0.0), most_up[i])
 
 
 def find_steps(problem: AggregatorProblem, segments: Segments, units: Units) -> Steps:
@@ -169,125 +143,81 @@ def make_rows(problem: AggregatorProblem, units: Units) -> Rows:
     if not v2g:
         limit[..., :2] = plugged[..., None]
     limit[..., 2] = plugged * (1 + 1e-9) + TIGHT
-    return Rows(
-        np.ascontiguousarray(table[:, :2]), table[:, 2].copy(), table[:, 3].copy(), limit,
-        _feeding_room(problem) / units.mw + TIGHT, problem.probability,
-    )  # fmt: skip
+    return Rows(table, limit, _feeding_room(problem) / units.mw + TIGHT, problem.probability)
 
 
 @nb.njit(**JIT)
 def _hull(  # pragma: no cover
     x: float, price_a: float, weight: float, tilt: float, toll: float, price: FloatArray,
     low: FloatArray, high: FloatArray, is_open: BoolArray, ys: FloatArray, fs: FloatArray,
+    steps: IntArray, own: int,
 ) -> int:  # fmt: skip
-    """Lower hull of (weight (λ_b - λ_a) + tilt λ_b)(y - x) + toll |y - x| over ends of open steps;
-    its size.
+    """Lower hull of (weight (λ_b - λ_a) + tilt λ_b)(y - x) + toll |y - x| over ends of open steps.
+
+    Fills ends, their values and their steps, next to `own` in a tie, from the start of arrays;
+    returns their number.
     """
     n = 0
     for b in range(price.size):
         if not is_open[b]:
             continue
-        for side in range(2):
-            y = low[b] if side == 0 else high[b]
+        for y in (low[b], high[b]):
             f = (weight * (price[b] - price_a) + tilt * price[b]) * (y - x) + toll * abs(y - x)
             if n > 0 and y <= ys[n - 1] + 1e-12:
-                if f < fs[n - 1]:
-                    n -= 1
-                else:
+                tie = f == fs[n - 1] and abs(b - own) < abs(steps[n - 1] - own)
+                if f >= fs[n - 1] and not tie:
                     continue
+                n -= 1
             while n > 1 and (fs[n - 1] - fs[n - 2]) * (y - ys[n - 2]) >= (f - fs[n - 2]) * (
                 ys[n - 1] - ys[n - 2]
             ):
                 n -= 1
-            ys[n], fs[n] = y, f
+            ys[n], fs[n], steps[n] = y, f, b
             n += 1
     return n
 
 
 @nb.njit(**JIT)
 def _corners(  # pragma: no cover
-    steps: Steps, probability: FloatArray, block: BoolArray, near: int, centre: IntArray,
-    corner: IntArray, x: FloatArray, cost: FloatArray, point: IntArray, y: FloatArray,
-    f: FloatArray, e_cost: FloatArray,
+    steps: Steps, probability: FloatArray, block: BoolArray, corner: IntArray, x: FloatArray,
+    cost: FloatArray, day: IntArray, point: IntArray, y: FloatArray, f: FloatArray, real: IntArray,
 ) -> tuple[int, int]:  # fmt: skip
     """Fill corners and points of all periods; returns their numbers."""
     T, N, S = steps.real.shape
-    ys, fs = np.empty(2 * S + 2), np.empty(2 * S + 2)
     c, k = 0, 0
     for t in range(T):
         corner[t] = c
-        if block[t]:
-            some = False
-            for a in range(S):
-                if steps.day[t, a] and abs(a - centre[t]) <= near:
-                    some = True
-            for a in range(S):
-                if not steps.day[t, a] or (some and abs(a - centre[t]) > near):
-                    continue
-                lo, hi = steps.day_low[t, a], steps.day_high[t, a]
-                for side in range(2 if hi - lo > 1e-9 else 1):
-                    x[c] = lo if side == 0 else hi
-                    cost[c] = steps.price[t, a] * x[c]
-                    for n in range(N):
-                        point[c * N + n] = k
-                        size = _hull(
-                            x[c], steps.price[t, a], probability[n], steps.tilt[n],
-                            steps.toll[t, n], steps.price[t], steps.real_low[t, n],
-                            steps.real_high[t, n], steps.real[t, n], ys, fs,
-                        )  # fmt: skip
-                        for i in range(size):
-                            y[k + i], f[k + i] = ys[i], fs[i]
-                        k += size
-                    c += 1
-            continue
-        one, a = True, -1
-        for s in range(S):
-            if steps.day[t, s]:
-                one = one and a < 0
-                a = s
-        for n in range(N):
-            count = 0
-            for s in range(S):
-                count += steps.real[t, n, s]
-            one = one and count == 1
-        if one:  # all steps fixed: real-time trade has a linear cost
-            both, price = 0.0, steps.price[t, a]
-            for n in range(N):
-                for s in range(S):
-                    if steps.real[t, n, s]:
-                        e_cost[t, n] = probability[n] * (steps.price[t, s] - price)
-                        e_cost[t, n] += steps.tilt[n] * steps.price[t, s]
-                both += e_cost[t, n]
-            lo, hi = steps.day_low[t, a], steps.day_high[t, a]
-            for side in range(2 if hi - lo > 1e-9 else 1):
-                x[c] = lo if side == 0 else hi
-                cost[c] = (price - both) * x[c]
-                for n in range(N):
-                    point[c * N + n] = k
-                c += 1
-        else:
-            size = _hull(
-                0.0, 0.0, 1.0, 0.0, 0.0, steps.price[t], steps.day_low[t], steps.day_high[t],
-                steps.day[t], ys, fs,
+        price, low, high = steps.price[t], steps.day_low[t], steps.day_high[t]
+        if not block[t]:
+            c += _hull(
+                0.0, 0.0, 1.0, 0.0, 0.0, price, low, high, steps.day[t], x[c:], cost[c:], day[c:],
+                S,
             )  # fmt: skip
-            for i in range(size):
-                x[c], cost[c] = ys[i], fs[i]
+            point[corner[t] * N : c * N] = k
+            continue
+        for a in range(S):
+            if not steps.day[t, a]:
+                continue
+            for side in range(2 if high[a] - low[a] > 1e-9 else 1):
+                x[c], day[c] = low[a] if side == 0 else high[a], a
+                cost[c] = price[a] * x[c]
                 for n in range(N):
                     point[c * N + n] = k
+                    k += _hull(
+                        x[c], price[a], probability[n], steps.tilt[n], steps.toll[t, n], price,
+                        steps.real_low[t, n], steps.real_high[t, n], steps.real[t, n],
+                        y[k:], f[k:], real[k:], a,
+                    )  # fmt: skip
                 c += 1
     corner[T] = c
     point[c * N] = k
     return c, k
 
 
-def market_data(
-    steps: Steps, probability: FloatArray, blocks: Collection[int],
-    near: int | None = None, centre: IntArray | None = None,
-) -> MarketData:  # fmt: skip
+def market_data(steps: Steps, probability: FloatArray, blocks: Collection[int]) -> MarketData:
     """Corners and points of the open steps, blocks in some periods.
 
-    Ranges without an interior are widened by `TIGHT`. `near` keeps only the day-ahead steps within
-    so many of `centre` (T,) in blocks: no relaxation then, but a smaller program that finds plans.
+    Ranges without an interior are widened by `TIGHT`.
     """
     T, N, S = steps.real.shape
     block = np.zeros(T, bool)
@@ -295,18 +225,23 @@ def market_data(
     most = int(2 * steps.day.sum()) + 1
     room = int(block.sum()) * 4 * S * S * N + 1
     corner, point = np.zeros(T + 1, np.int64), np.zeros(most * N + 1, np.int64)
-    x, cost, y, f = np.empty(most), np.empty(most), np.empty(room), np.empty(room)
-    e_cost = np.zeros((T, N))
-    reach = near if near is not None and centre is not None else S
-    middle = np.zeros(T, np.int64) if centre is None else centre
-    c, k = _corners(steps, probability, block, reach, middle, corner, x, cost, point, y, f, e_cost)
+    (x, cost), (y, f) = np.empty((2, most)), np.empty((2, room))
+    day, real = np.empty(most, np.int64), np.empty(room, np.int64)
+    c, k = _corners(steps, probability, block, corner, x, cost, day, point, y, f, real)
+    # With all steps fixed, real-time trade has a linear cost, outside of blocks too.
+    fixed = ~block & (steps.day.sum(axis=1) == 1) & (steps.real.sum(axis=2) == 1).all(axis=1)
+    mine = (steps.price * steps.day).sum(axis=1)[:, None]
+    theirs = (steps.price[:, None] * steps.real).sum(axis=2)
+    e_cost = (probability * (theirs - mine) + steps.tilt * theirs) * fixed[:, None]
+    cost[:c] -= np.repeat(e_cost.sum(axis=1), np.diff(corner)) * x[:c]
     low = np.where(steps.real, steps.real_low, np.inf).min(axis=2)
     high = np.where(steps.real, steps.real_high, -np.inf).max(axis=2)
     low, high = np.where(block[:, None], -1e5, low), np.where(block[:, None], 1e5, high)
     wider = TIGHT * (high - low < 2 * TIGHT)
     return MarketData(
-        corner, x[:c].copy(), cost[:c].copy(), block, point[: c * N + 1].copy(), y[:k].copy(),
-        f[:k].copy(), low - wider, high + wider, e_cost, 0.5 * steps.toll * block[:, None],
+        corner, x[:c].copy(), cost[:c].copy(), day[:c].copy(), block, point[: c * N + 1].copy(),
+        y[:k].copy(), f[:k].copy(), real[:k].copy(), low - wider, high + wider, e_cost,
+        0.5 * steps.toll * block[:, None],
     )  # fmt: skip
 
 
@@ -323,23 +258,16 @@ def read(
     steps: Steps, probability: FloatArray, P: FloatArray, E: FloatArray, tolerance: float
 ) -> Reading:
     """Cheapest steps that hold P (T,) and E (T, N) within a tolerance; ties to the step of P."""
-    lo, hi, price = steps.day_low, steps.day_high, steps.price
-    T, S = price.shape
-    each = np.arange(T)
-    x = np.clip(P[:, None], lo, np.maximum(lo, hi))
-    near = np.abs(x - P[:, None])
-    fits = (near <= np.maximum(tolerance, near.min(axis=1, keepdims=True, where=lo <= hi,
-                                                   initial=np.inf))) & (lo <= hi)  # fmt: skip
+    price, each = steps.price, np.arange(P.size)
+    x, fits = _holds(steps.day_low, steps.day_high, P[:, None], tolerance)
     cost = np.where(fits, price * x, np.inf)
     a = np.argmin(cost, axis=1)
     x, price_a = x[each, a][:, None, None], price[each, a][:, None, None]
-    lo, hi = steps.real_low, steps.real_high
-    y = np.clip(E[..., None], lo, np.maximum(lo, hi))
-    near = np.abs(y - E[..., None])
-    fits = (near <= np.maximum(tolerance, near.min(axis=2, keepdims=True, where=lo <= hi,
-                                                   initial=np.inf))) & (lo <= hi)  # fmt: skip
+    y, fits = _holds(steps.real_low, steps.real_high, E[..., None], tolerance)
     extra = np.maximum((price[:, None] - price_a) * (y - x), 0.0)
-    extra = np.where(fits, extra + 1e-12 * np.abs(np.arange(S) - a[:, None, None]), np.inf)
+    extra = np.where(
+        fits, extra + 1e-12 * np.abs(np.arange(price.shape[1]) - a[:, None, None]), np.inf
+    )
     b = np.argmin(extra, axis=2)
     real = np.take_along_axis(extra, b[..., None], 2)[..., 0] @ probability
     if steps.tilt.any():
@@ -348,49 +276,70 @@ def read(
     return Reading(a, b, cost[each, a], real)
 
 
-@nb.njit(cache=True)
-def least_by_step(  # pragma: no cover
-    price: FloatArray, probability: FloatArray, a_low: FloatArray, a_high: FloatArray,
-    b_low: FloatArray, b_high: FloatArray, a_ok: BoolArray, b_ok: BoolArray, q: FloatArray,
-    r: FloatArray, value_a: FloatArray, value_b: FloatArray,
-) -> None:  # fmt: skip
-    """Least of cost + q P + Σ_n r_n E_n in each period, with each step enforced in turn.
+def _holds(
+    low: FloatArray, high: FloatArray, power: FloatArray, tolerance: float
+) -> tuple[FloatArray, BoolArray]:
+    """Power moved into each step (..., S), and which steps hold it, or are the nearest to it."""
+    there = low <= high
+    x = np.clip(power, low, np.maximum(low, high))
+    near = np.where(there, np.abs(x - power), np.inf)
+    return x, there & (near <= np.maximum(tolerance, near.min(axis=-1, keepdims=True)))
 
-    With the steps given, the expression is linear in every E_n, and after minimising over E_n it is
-    concave in P, so the ends of the ranges suffice. Fills `value_a` (T, S) for P in step a and
-    `value_b` (T, N, S) for E_n in step b; infinite where a step is closed.
+
+@nb.njit(**JIT)
+def least_by_step(  # pragma: no cover
+    steps: Steps, probability: FloatArray, q: FloatArray, r: FloatArray, limit: FloatArray,
+    value_a: FloatArray, value_b: FloatArray,
+) -> None:  # fmt: skip
+    """Least of cost + q P + Σ_n (r_n E_n + limit_n |E_n - P|) per period, each step enforced.
+
+    With the steps given, the least over E_n is at an end of its step or at P, so that it is concave
+    in P between any ends of steps, and these suffice: without limits those of its own step. Fills
+    `value_a` (T, S) for P in step a and `value_b` (T, N, S) for E_n in step b; infinite where a
+    step is closed. `limit` is (T, N), or (T, 0) for none.
     """
-    T, S = a_low.shape
-    N = r.shape[1]
-    best = np.empty(N)
+    T, S = steps.price.shape
+    N, limited = r.shape[1], limit.shape[1] > 0
+    value_a[:] = np.inf
+    value_b[:] = np.inf
+    best, each, kinks = np.empty(N), np.empty((N, S)), np.empty(2 + 2 * N * S)
     for t in range(T):
+        price = steps.price[t]
         for a in range(S):
-            value_a[t, a] = np.inf
-            for n in range(N):
-                value_b[t, n, a] = np.inf
-        for a in range(S):
-            if not a_ok[t, a]:
+            if not steps.day[t, a]:
                 continue
-            for side in range(2):
-                p = a_low[t, a] if side == 0 else a_high[t, a]
-                total = (price[t, a] + q[t]) * p
+            low, high = steps.day_low[t, a], steps.day_high[t, a]
+            kinks[0], kinks[1] = low, high
+            count = 2
+            for n in range(N if limited else 0):
+                for b in range(S):
+                    for e in (steps.real_low[t, n, b], steps.real_high[t, n, b]):
+                        if steps.real[t, n, b] and low < e < high:
+                            kinks[count] = e
+                            count += 1
+            for k in range(count):
+                x = kinks[k]
+                total = (price[a] + q[t]) * x
                 for n in range(N):
                     best[n] = np.inf
                     for b in range(S):
-                        if b_ok[t, n, b]:
-                            up = probability[n] * (price[t, b] - price[t, a])
-                            c = up + r[t, n]
-                            v = min(c * b_low[t, n, b], c * b_high[t, n, b]) - up * p
-                            best[n] = min(best[n], v)
+                        each[n, b] = np.inf
+                        if steps.real[t, n, b]:
+                            up = probability[n] * (price[b] - price[a]) + steps.tilt[n] * price[b]
+                            lo, hi = steps.real_low[t, n, b], steps.real_high[t, n, b]
+                            slope = up + r[t, n]
+                            least = min(slope * lo, slope * hi)
+                            if limited:
+                                least = np.inf
+                                for e in (lo, hi, min(max(x, lo), hi)):
+                                    least = min(least, slope * e + limit[t, n] * abs(e - x))
+                            each[n, b] = least - up * x
+                            best[n] = min(best[n], each[n, b])
                     total += best[n]
                 value_a[t, a] = min(value_a[t, a], total)
                 for n in range(N):
                     for b in range(S):
-                        if b_ok[t, n, b]:
-                            up = probability[n] * (price[t, b] - price[t, a])
-                            c = up + r[t, n]
-                            v = min(c * b_low[t, n, b], c * b_high[t, n, b]) - up * p
-                            value_b[t, n, b] = min(value_b[t, n, b], total - best[n] + v)
+                        value_b[t, n, b] = min(value_b[t, n, b], total - best[n] + each[n, b])
 
 
 class Bound(NamedTuple):
@@ -402,60 +351,56 @@ class Bound(NamedTuple):
 
 
 class Lagrangian:
-    """Lower bounds from any multipliers: real cars, true price steps; no tolerance enters."""
+    """Lower bounds from any multipliers: real cars, true price steps; no tolerance enters.
+
+    `of_trade`: (10) limits |E - P|, instead of E - P and P - E apart. No bound is lower for that.
+    """
 
     def __init__(
-        self, problem: AggregatorProblem, segments: Segments, rows: Rows, units: Units
-    ) -> None:
-        self.rows = rows
-        self.cars = PricedVisits(problem, segments, units)
-        k = problem.figures
-        self.feeding = problem.sum_plugged(k.feeds_in.astype(float)) > 0
+        self, problem: AggregatorProblem, segments: Segments, rows: Rows, units: Units,
+        of_trade: bool = False,
+    ) -> None:  # fmt: skip
+        self.rows, self.of_trade = rows, of_trade
+        wear = segments.wear * problem.probability[segments.sample] * units.mw / units.usd
+        weight = segments.cars / 1000.0 / units.mw
+        self.cars = segments.of_sample(problem.samples), segments, weight, wear
+        self.feeding = problem.sum_plugged(problem.figures.feeds_in.astype(float)) > 0
 
-    def _prices(self, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Multipliers of legal sign, and the prices of A and of power fed back (N, T) in them."""
-        w = self.rows
-        y = np.array(y)
+    def _prices(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Multipliers of legal sign, and what a unit of A, B, W and P costs in them (4, T, N)."""
+        table, y = self.rows.table, np.array(y)
         y[..., : R - 1] = np.maximum(y[..., : R - 1], 0.0)
         # Charging and feeding back at once must not pay where cars can do both: else the
         # cost of a car's visit is not convex.
-        lack = np.maximum(1e-13 - y @ w.w, 0.0) * self.feeding
-        y[..., 2] += lack / w.w[2]
-        buy = np.ascontiguousarray((y @ w.ab[:, 0]).T)
-        sell = np.ascontiguousarray(-(y @ w.ab[:, 1]).T)
-        return y, buy, sell
+        lack = np.maximum(1e-13 - y @ table[:, 2], 0.0) * self.feeding
+        y[..., 2] += lack / table[2, 2]
+        return y, np.moveaxis(y @ table, 2, 0)
+
+    def _cars(self, prices: FloatArray, fed: FloatArray) -> float:
+        """Least cost of the cars at prices of A and B."""
+        buy, sell = (np.ascontiguousarray(price.T) for price in (prices[0], -prices[1]))
+        return float(cars.least_cost(*self.cars, buy, sell, fed))
 
     def fed_back(self, y: FloatArray) -> FloatArray:
         """Energy (kWh) that a car of each segment feeds back at the prices of multipliers y."""
-        return self.cars.fed_back(*self._prices(y)[1:])
-
-    def without_trade(self, y: FloatArray) -> tuple[FloatArray, float]:
-        """Multipliers y (T, N, R) of legal sign, and the bound's part of cars, W and limits."""
-        w = self.rows
-        y, buy, sell = self._prices(y)
-        fixed = float(np.minimum(y @ w.w, 0.0).ravel() @ w.w_max.ravel())
-        fixed -= float((y * w.limit).sum())
-        fixed += self.cars.least_cost(buy, sell)
-        return y, fixed
+        fed = np.zeros(self.cars[1].size)
+        self._cars(self._prices(y)[1], fed)
+        return fed
 
     def bound(self, y: FloatArray, y4: FloatArray, steps: Steps) -> Bound:
         """The bound at multipliers y (T, N, R) and y4 (T,), over the open steps."""
         w, pi = self.rows, self.rows.probability
-        y, fixed = self.without_trade(y)
-        q = (y @ w.p).sum(axis=1) - y4
-        r = -y[..., R - 1] + pi * y4[:, None]
+        y, prices = self._prices(y)
+        fixed = float((np.minimum(prices[2], 0.0) * w.w_max).sum())
+        fixed += self._cars(prices, np.zeros(0)) - float((y * w.limit).sum())
+        apart = (y[..., 0] - y[..., 1]) * self.of_trade
+        limit = (y[..., 0] + y[..., 1])[:, : None if self.of_trade else 0]
+        q = (prices[3] + apart).sum(axis=1) - y4
+        r = -y[..., R - 1] - apart + pi * y4[:, None]
         day, real = np.empty(steps.day.shape), np.empty(steps.real.shape)
-        least_by_step(
-            steps.price, pi, steps.day_low, steps.day_high, steps.real_low, steps.real_high,
-            steps.day, steps.real, q, r, day, real,
-        )  # fmt: skip
-        return bound_of(fixed, day, real)
-
-
-def bound_of(fixed: float, day: FloatArray, real: FloatArray) -> Bound:
-    """A bound of its fixed part and of the least of each period with each step enforced."""
-    least = day.min(axis=1)
-    total = fixed + float(least.sum())
-    if not np.isfinite(total):
-        return Bound(-np.inf, day, real)
-    return Bound(total, day - least[:, None] + total, real - least[:, None, None] + total)
+        least_by_step(steps, pi, q, r, limit, day, real)
+        least = day.min(axis=1)
+        total = fixed + float(least.sum())
+        if not np.isfinite(total):
+            return Bound(-np.inf, day, real)
+        return Bound(total, day - least[:, None] + total, real - least[:, None, None] + total)

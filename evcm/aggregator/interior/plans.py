@@ -9,9 +9,8 @@ import numpy as np
 from evcm import compiled as nb
 from evcm.aggregator.interior.cars import Segments, Units
 from evcm.aggregator.interior.chains import JIT, Chains
-from evcm.aggregator.interior.kernels import R, Rows
 from evcm.aggregator.interior.likes import Likes
-from evcm.aggregator.interior.program import Answer
+from evcm.aggregator.interior.program import Answer, Rows
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.storage import CYCLIC
@@ -40,12 +39,12 @@ class Candidate(NamedTuple):
 
 @nb.njit(**JIT)
 def _walk(  # pragma: no cover
-    n: int, T: int, C: Chains, X: FloatArray, c: FloatArray, g: FloatArray, power: FloatArray,
-    feeds: BoolArray, x: FloatArray, A: FloatArray, B: FloatArray, both: FloatArray,
-    spare: FloatArray, worn: FloatArray,
+    n: int, C: Chains, levels: FloatArray, power: FloatArray, feeds: BoolArray, per_h: float,
+    x: FloatArray, A: FloatArray, B: FloatArray, both: FloatArray, spare: FloatArray,
+    worn: FloatArray,
 ) -> None:  # fmt: skip
     """Levels kept to their bounds; totals of net changes, of what is done at once, plug room."""
-    total = 0.0
+    total, T, (X, charge, discharge) = 0.0, A.shape[1], (levels[0], levels[1], levels[2])
     for q in range(C.of_sample[n], C.of_sample[n + 1]):
         a, b = C.offset[q], C.offset[q + 1]
         before = min(max(X[b - 1], C.low[b - 1]), C.high[b - 1]) if C.ring[q] else C.arrival[q]
@@ -55,7 +54,7 @@ def _walk(  # pragma: no cover
                 y = min(max(y, before - C.discharge_max[i]), before + C.charge_max[i])
             net = y - before
             t = (C.first[q] + i - a) % T
-            twice = max(min(c[i] - max(net, 0.0), g[i] - max(-net, 0.0)), 0.0)
+            twice = max(min(charge[i] - max(net, 0.0), discharge[i] - max(-net, 0.0)), 0.0)
             both[n, t] += C.up[q] * twice
             used = 0.0
             if net > 0:
@@ -63,10 +62,10 @@ def _walk(  # pragma: no cover
                 A[n, t] += used
             else:
                 B[n, t] -= C.down[q] * net
-                used = -net * power[q, 1]
+                used = -net * per_h
                 total -= C.wear[q] * net
             if feeds[q]:
-                spare[n, t] += max(power[q, 0] - used, 0.0)
+                spare[n, t] += max(power[q] - used, 0.0)
             x[i] = y
             before = y
     worn[n] = total
@@ -78,30 +77,26 @@ def recover(
 ) -> Candidate:  # fmt: skip
     """Net changes become charging or discharging, the rest W; P and trade follow by definition."""
     T, N = answer.E.shape
-    k, s = problem.figures, answer.chains
-    segments = likes.segments
-    car = segments.vehicle
-    size = segments.cars / 1000.0 / units.mw
-    power = np.stack([size * k.power_kw[car], np.full(car.size, 1.0 / problem.period_h)], axis=1)
-    x = np.zeros(s.X.size)
+    k, levels, g = problem.figures, answer.levels, likes.segments
+    power = g.cars / 1000.0 / units.mw * k.power_kw[g.vehicle]
+    x = np.zeros(levels.shape[1])
     A, B, both, spare = (np.zeros((N, T)) for _ in range(4))
-    worn, feeds = np.zeros(N), k.feeds_in[car]
+    worn = np.zeros(N)
     for n in range(N):
-        _walk(n, T, chains, s.X, s.c, s.g, power, feeds, x, A, B, both, spare, worn)
+        _walk(n, chains, levels, power, g.feeds, 1.0 / problem.period_h, x, A, B, both, spare, worn)
     wear = float(worn.sum())
     if likes.tilt.any():
         more = likes.worn_by_levelling(changes(likes, units, x)[1])
-        wear += float(more @ problem.probability[segments.sample]) / units.usd
-    one = int(np.argmax(k.feeds_in))
-    h = float(k.charge_efficiency[one] * k.discharge_efficiency[one])
-    room = spare.T / (1 + k.charge_efficiency[one])
+        wear += float(more @ problem.probability[g.sample]) / units.usd
+    used, lost = rows.table[2:, 2]  # of a plug and of power, for a unit of W
+    room = spare.T / used
     W = np.clip(answer.W + both.T, 0.0, room)
     v2g = problem.real_time_limit == "v2g"
 
     def powers(W: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        E = A.T - B.T + (1 - h) * W
+        E = A.T - B.T + lost * W
         P = E @ problem.probability
-        limit = B.T + h * W if v2g else rows.limit[..., 0]
+        limit = B.T + (1 - lost) * W if v2g else rows.limit[..., 0]
         return E, P, np.maximum(np.abs(E - P[:, None]) - limit, 0.0)
 
     E, P, short = powers(W)
@@ -118,7 +113,7 @@ def recover(
 def changes(likes: Likes, units: Units, X: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Level of one car of each representative, and its change in each period (M,), kWh."""
     r = likes.segments
-    first = np.cumsum(r.length) - r.length
+    first = r.first
     level = X / np.repeat(r.cars / 1000.0 / units.mw, r.length)
     before = np.concatenate([[0.0], level[:-1]])
     before[first] = np.where(r.kind == CYCLIC, level[first + r.length - 1], r.arrival_kwh)
@@ -135,7 +130,6 @@ def make_plan(
     """
     T, V, N = problem.available.shape
     k, dt, g, r = problem.figures, problem.period_h, segments, likes.segments
-    offset = np.cumsum(r.length) - r.length
     level, net = changes(likes, units, candidate.X)
     charge, discharge, soc = (np.zeros((T, V, N)) for _ in range(3))
     left, lost = likes.levelling(net)
@@ -151,7 +145,7 @@ def make_plan(
         j = np.arange(of.size) - np.repeat(np.cumsum(length) - length, length)
         entry = (g.start[mine][of] + j) % T, g.vehicle[mine][of], g.sample[mine][of]
         share = likes.share[mine][of]
-        first = offset[likes.node[mine]][of] + j
+        first = r.first[likes.node[mine]][of] + j
         second = np.where(share > 0, first + length[of], first)  # the next node is as long
         apart = likes.apart[mine][of]
         for array, path, distance in paths:
@@ -173,6 +167,3 @@ def make_plan(
         problem, charge_kw=charge, discharge_kw=discharge, soc_kwh=soc, bound_usd=bound_usd,
         seconds=seconds, method=method, status="",
     )  # fmt: skip
-
-
-__all__ = ["SHORT_MW", "Candidate", "R", "make_plan", "recover"]

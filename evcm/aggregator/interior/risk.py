@@ -20,22 +20,18 @@ A small linear program finds the best mixture, and its multipliers are the next 
 from __future__ import annotations
 
 import heapq
-import time
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from evcm import compiled as nb
 from evcm import highs
-from evcm.aggregator.interior.chains import JIT, Levels
-from evcm.aggregator.interior.kernels import R
 from evcm.aggregator.interior.likes import alone
-from evcm.aggregator.interior.market import Bound, Lagrangian, Steps, bound_of
+from evcm.aggregator.interior.market import Lagrangian
 from evcm.aggregator.interior.plans import SHORT_MW, Candidate, changes, recover
 from evcm.aggregator.interior.program import Answer, Middle
-from evcm.aggregator.interior.search import Progress, Relaxed, Search, halves
+from evcm.aggregator.interior.search import Progress, Relaxed, Search, halves, middle_step
 from evcm.aggregator.plan import real_time_cost_by_sample_usd, value_at_risk
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray
@@ -102,10 +98,10 @@ class RiskSearch(Search):
         """Whether the gap is closed, or time is up with a plan."""
         return self.late or self.proven_usd >= self.goal * self.units.usd
 
-    def tell(self) -> None:
-        """Report objective and bound."""
-        if self.progress is not None:
-            self.progress(self.risk_usd, self.proven_usd, time.perf_counter() - self.began)
+    @property
+    def known_usd(self) -> tuple[float, float]:
+        """Objective and bound."""
+        return self.risk_usd, self.proven_usd
 
     def prove(self) -> None:
         """Keep the bound of these weights."""
@@ -151,10 +147,11 @@ class RiskSearch(Search):
         q = q + max(LIGHTEST - (1 - w), 0.0) * (p.probability - q)  # in Q, as both are
         self.q, self.rho = q, (1 - w) * p.probability + w * q
         share = np.divide(self.rho, p.probability, out=np.zeros(q.size), where=p.probability > 0)
-        self.segments = replace(g, wear=g.wear * share[g.sample])
+        self.segments = g._replace(wear=g.wear * share[g.sample])
         self.likes = alone(self.segments)
         self.chains = self.chains._replace(wear=self.plain_wear * share[g.sample])
-        self.lagrangian = self.quick = TradeLagrangian(p, self.segments, self.rows, self.units)
+        self.lagrangian = Lagrangian(p, self.segments, self.rows, self.units, of_trade=True)
+        self.bounds = [self.lagrangian]
         self.steps = self.steps._replace(
             tilt=self.rho - p.probability, toll=np.zeros_like(self.steps.toll)
         )
@@ -215,10 +212,9 @@ class RiskSearch(Search):
                 break
             self.weigh(0.5 * (centre + q))
         if len(answers) > 1:
-            columns = zip(*(a.chains for a in answers), strict=True)
-            levels = Levels(*(np.tensordot(share, np.array(x), 1) for x in columns))
+            levels = np.tensordot(share, np.array([a.levels for a in answers]), 1)
             W = np.tensordot(share, np.array([a.W for a in answers]), 1)
-            self.offer(self.recovered(replace(answers[-1], chains=levels, W=W)))
+            self.offer(self.recovered(replace(answers[-1], levels=levels, W=W)))
 
     def recovered(self, answer: Answer) -> Candidate:
         """The plan of a program's answer."""
@@ -228,12 +224,12 @@ class RiskSearch(Search):
 
     def trade(self, r: Relaxed) -> tuple[FloatArray, FloatArray]:
         """|E - P| of all points, and as much as (10) allows on the whole, (T, N) each."""
-        d, s = r.data, r.answer.state
+        d, s = r.data, r.answer
         T, N = r.answer.E.shape
         at = np.repeat(np.arange(d.x.size * N), np.diff(d.point))
         t = np.repeat(np.arange(T), np.diff(d.corner))[at // N]
         used = np.bincount(t * N + at % N, np.abs(d.y - d.x[at // N]) * s.v, T * N).astype(float)
-        return used.reshape(T, N), 0.5 * (s.s[..., 0] + s.s[..., 1])
+        return used.reshape(T, N), 0.5 * s.s[..., :2].sum(axis=2)
 
     def next_toll(self, toll: FloatArray, r: Relaxed, aim: float, length: float) -> FloatArray:
         """Tolls after a subgradient step towards a bound."""
@@ -259,11 +255,13 @@ class RiskSearch(Search):
         T, S = self.steps.day.shape
         day, real = self.of_plan(c)
         answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
-        toll = np.maximum(answer.state.y[..., :2].sum(axis=2), 0.0)
+        toll = np.maximum(answer.multipliers[0][..., :2].sum(axis=2), 0.0)
         near = np.abs(np.arange(S) - np.argmax(day, axis=1)[:, None]) <= NEAR
         kept, none = toll, np.zeros(T)
         for _ in range(TOLLS):
             self.steps = s = self.steps._replace(toll=toll)
+            if not s.only(near & s.day, s.real).open:
+                break  # all of them dropped
             answer, data = self.program(near & s.day, s.real, set(range(T)), 0.15)
             bound = self.lagrangian.bound(*answer.multipliers, s)
             if bound.value > self.lower:
@@ -272,7 +270,8 @@ class RiskSearch(Search):
             self.steps = s.only(s.day & (bound.day < self.goal), s.real & (bound.real < self.goal))
             r = Relaxed(answer, data, bound, self.loose(c.P, c.E), none)
             toll = self.next_toll(toll, r, self.risk_usd / self.units.usd, 1.0)
-        return Node(self.lower, 0, self.steps.day, self.steps.real, kept, None)
+        known = self.lower if self.steps.open else np.inf
+        return Node(known, 0, self.steps.day, self.steps.real, kept, None)
 
     def tighten(self, node: Node, times: int) -> tuple[Node, Relaxed]:
         """A node with a better bound: tolls that bring it up, and fewer steps."""
@@ -335,9 +334,9 @@ class RiskSearch(Search):
         if not several.size:
             return self.branch(r, node.day, node.real)
         t = several[np.argmax(r.gaps[several])]
-        at = self._middle(self.day_weights(r, t), node.day[t])
+        at = middle_step(self.day_weights(r, t), node.day[t])
         if at is None:
-            at = int(np.flatnonzero(node.day[t])[(node.day[t].sum() - 1) // 2])
+            at = middle_step(node.day[t], node.day[t])
         return [(half, node.real) for half in halves(node.day, (t,), at)]
 
     def _run(self) -> None:
@@ -354,69 +353,3 @@ class RiskSearch(Search):
             self.explore()
             self.prove()
         self.lower = self.proven_usd / self.units.usd
-
-
-class TradeLagrangian(Lagrangian):
-    """The exact Lagrangian with (10) as a limit on |E - P|, instead of on E - P and on P - E."""
-
-    def bound(self, y: FloatArray, y4: FloatArray, steps: Steps) -> Bound:
-        """The bound at multipliers y (T, N, R) and y4 (T,), over the open steps."""
-        w, pi = self.rows, self.rows.probability
-        y, fixed = self.without_trade(y)
-        apart = y[..., 0] - y[..., 1]
-        q = (y @ w.p + apart).sum(axis=1) - y4
-        r = -y[..., R - 1] - apart + pi * y4[:, None]
-        day, real = np.empty(steps.day.shape), np.empty(steps.real.shape)
-        least_with_trade(steps, pi, q, r, y[..., 0] + y[..., 1], day, real)
-        return bound_of(fixed, day, real)
-
-
-@nb.njit(**JIT)
-def least_with_trade(  # pragma: no cover
-    steps: Steps, probability: FloatArray, q: FloatArray, r: FloatArray, limit: FloatArray,
-    value_a: FloatArray, value_b: FloatArray,
-) -> None:  # fmt: skip
-    """Least of cost + q P + Σ_n (r_n E_n + limit_n |E_n - P|) per period, each step enforced.
-
-    With the steps given, the least over E_n is at an end of its step or at P, so that it is concave
-    in P between any ends of steps, and these suffice.
-    """
-    T, S = steps.price.shape
-    N = r.shape[1]
-    value_a[:] = np.inf
-    value_b[:] = np.inf
-    best, each, kinks = np.empty(N), np.empty((N, S)), np.empty(2 + 2 * N * S)
-    for t in range(T):
-        price = steps.price[t]
-        for a in range(S):
-            if not steps.day[t, a]:
-                continue
-            low, high = steps.day_low[t, a], steps.day_high[t, a]
-            kinks[0], kinks[1] = low, high
-            count = 2
-            for n in range(N):
-                for b in range(S):
-                    for side in range(2):
-                        e = steps.real_low[t, n, b] if side == 0 else steps.real_high[t, n, b]
-                        if steps.real[t, n, b] and low < e < high:
-                            kinks[count] = e
-                            count += 1
-            for k in range(count):
-                x = kinks[k]
-                total = (price[a] + q[t]) * x
-                for n in range(N):
-                    best[n] = np.inf
-                    for b in range(S):
-                        each[n, b] = np.inf
-                        if steps.real[t, n, b]:
-                            up = probability[n] * (price[b] - price[a]) + steps.tilt[n] * price[b]
-                            lo, hi = steps.real_low[t, n, b], steps.real_high[t, n, b]
-                            for e in (lo, hi, min(max(x, lo), hi)):
-                                v = up * (e - x) + r[t, n] * e + limit[t, n] * abs(e - x)
-                                each[n, b] = min(each[n, b], v)
-                            best[n] = min(best[n], each[n, b])
-                    total += best[n]
-                value_a[t, a] = min(value_a[t, a], total)
-                for n in range(N):
-                    for b in range(S):
-                        value_b[t, n, b] = min(value_b[t, n, b], total - best[n] + each[n, b])

@@ -15,29 +15,29 @@ import heapq
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from evcm.aggregator.interior import chains as ch
 from evcm.aggregator.interior.cars import choose_units, cut_visits, make_chains
-from evcm.aggregator.interior.kernels import MarketData
 from evcm.aggregator.interior.likes import Likes, alone, choose
 from evcm.aggregator.interior.market import (
     EDGE_MW,
     Bound,
     Lagrangian,
     Reading,
-    Steps,
     find_steps,
     make_rows,
     market_data,
     read,
 )
 from evcm.aggregator.interior.plans import SHORT_MW, Candidate, recover
-from evcm.aggregator.interior.program import Answer, Middle, solve_program
+from evcm.aggregator.interior.program import Answer, MarketData, Middle, solve_program
+from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.arrays import BoolArray, FloatArray, IntArray
+from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import SolverError
 
 Progress = Callable[[float, float, float], None]
@@ -56,9 +56,6 @@ which the chains stay those of the answer."""
 
 WARM = 4.0
 """Complementarity, as a multiple of turnover, at which an iterate is kept for like programs."""
-
-NEAR = 3
-"""Day-ahead steps on either side of the root's that a first dive looks at."""
 
 
 @dataclass(frozen=True)
@@ -117,21 +114,13 @@ class Search:
         """The best plan found here; None where a plan told at the start is better than all."""
         self.lower = -np.inf
         self.turnover = 1.0 / self.units.usd
-        self.programs, self.iterations, self.nodes = 0, 0, 0
+        self.programs, self.nodes = 0, 0
         self.tried: set[bytes] = set()
         self.last: Middle | None = None
-        self.centre: IntArray | None = None
         self.blocks: set[int] = set()
         self.trace: list[Event] = []
-        middle = self.steps.price * np.where(self.steps.day, 1.0, np.nan)
-        self.price = np.nan_to_num(np.nanmean(middle, axis=1), nan=10.0) if (
-            self.steps.open
-        ) else np.zeros(problem.periods)  # fmt: skip
-
-    def hold(self, cost_usd: float, turnover_usd: float) -> None:
-        """A plan of this cost is known: look only for better ones."""
-        self.upper = cost_usd / self.units.usd
-        self.turnover = max(1.0, turnover_usd) / self.units.usd
+        day = self.steps.day
+        self.price = (self.steps.price * day).sum(axis=1) / np.maximum(day.sum(axis=1), 1)
 
     # --- what is known -------------------------------------------------------------------
 
@@ -161,6 +150,11 @@ class Search:
         return self.planned and (self.lower >= self.cutoff or self.late)
 
     @property
+    def known_usd(self) -> tuple[float, float]:
+        """Objective and bound."""
+        return self.upper * self.units.usd, self.lower * self.units.usd
+
+    @property
     def may_be_finer(self) -> bool:
         """Whether representatives stand for visits that could have chains of their own."""
         return self.classes is not None and int(self.segments.length.sum()) <= MOST_ENTRIES
@@ -168,9 +162,8 @@ class Search:
     def tell(self) -> None:
         """Report objective and bound."""
         if self.progress is not None:
-            usd = self.units.usd
-            now = time.perf_counter() - self.began
-            self.progress(self.upper * usd, self.lower * usd, now)
+            best, proven = self.known_usd
+            self.progress(best, proven, time.perf_counter() - self.began)
 
     def note(self, action: str, bound: float = np.nan, blocks: int = 0) -> None:
         """Keep what happened."""
@@ -203,64 +196,39 @@ class Search:
     # --- programs ------------------------------------------------------------------------
 
     def _represent(self) -> None:
-        """Chains of the representatives, and their bound, which tells when the exact one is due."""
-        chains = self.likes.segments
-        self.chains = make_chains(self.problem, chains, self.units)
-        self.quick = (
-            self.lagrangian if self.classes is None
-            else Lagrangian(self.problem, chains, self.rows, self.units)
-        )  # fmt: skip
-
-    def _reaches(self, level: float, y: FloatArray, y4: FloatArray, steps: Steps) -> bool:
-        """Whether the exact bound at multipliers reaches a level."""
-        if self.quick.bound(y, y4, steps).value < level:
-            return False
-        return self.classes is None or self.lagrangian.bound(y, y4, steps).value >= level
+        """Chains of the representatives; their bound tells when the exact one is due."""
+        few = self.likes.segments
+        self.chains, self.bounds = make_chains(self.problem, few, self.units), [self.lagrangian]
+        if self.classes is not None:
+            self.bounds.insert(0, Lagrangian(self.problem, few, self.rows, self.units))
 
     def program(
         self, day: BoolArray, real: BoolArray, blocks: set[int], share: float,
-        watch: bool = False, near: bool = False, middle: Middle | None = None,
+        watch: bool = False, middle: Middle | None = None,
     ) -> tuple[Answer, MarketData]:  # fmt: skip
         """Solve a program to a share of the gap; `watch`: end it when its bound closes the node."""
         steps = self.steps.only(day, real)
-        data = market_data(
-            steps,
-            self.problem.probability,
-            blocks,
-            NEAR if near else None,
-            self.centre,
-        )
+        data = market_data(steps, self.problem.probability, blocks)
         cutoff, hopeless = self.cutoff, self._hopeless() if watch else np.inf
 
-        def closed(
-            it: int, comp: float, residual: float, objective: float, y: FloatArray, y4: FloatArray
-        ) -> bool:
+        def closed(it: int, comp: float, objective: float, y: FloatArray, y4: FloatArray) -> bool:
             if self.late:
                 return True
             if not watch or it < 6 or it % 3:
                 return False
-            known = np.isfinite(cutoff)
-            if known and comp <= 0.02 * self.turnover and objective >= cutoff:
-                return self._reaches(cutoff, y, y4, steps)
-            if it >= 18 and comp > self.turnover:
-                return self._reaches(min(hopeless, cutoff), y, y4, steps)
-            return False
+            level = min(hopeless, cutoff)
+            if np.isfinite(cutoff) and comp <= 0.02 * self.turnover and objective >= cutoff:
+                level = cutoff
+            elif it < 18 or comp <= self.turnover:
+                return False
+            return all(part.bound(y, y4, steps).value >= level for part in self.bounds)
 
         with np.errstate(all="ignore"):  # a program that loses its digits says so by its result
             answer = solve_program(
-                self.chains,
-                self.rows,
-                data,
-                self.price,
-                share * self.target,
-                self.allowed,
-                self.run_samples,
-                closed,
-                middle,
-                WARM * self.turnover,
-            )
+                self.chains, self.rows, data, self.price, share * self.target, self.allowed,
+                self.run_samples, closed, middle, WARM * self.turnover,
+            )  # fmt: skip
         self.programs += 1
-        self.iterations += answer.iterations
         return answer, data
 
     def _hopeless(self) -> float:
@@ -272,17 +240,12 @@ class Search:
         return 4.0 * most + wear + 1.0
 
     def relax(
-        self,
-        day: BoolArray,
-        real: BoolArray,
-        blocks: set[int],
-        share: float = 0.15,
+        self, day: BoolArray, real: BoolArray, blocks: set[int], share: float = 0.15,
         middle: Middle | None = None,
-    ) -> Relaxed:
+    ) -> Relaxed:  # fmt: skip
         """The relaxation of a node, with its exact bound."""
-        near = np.isinf(self.upper) and self.centre is not None
         for last in CUTS:
-            answer, data = self.program(day, real, blocks, share, True, near, middle)
+            answer, data = self.program(day, real, blocks, share, True, middle)
             bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
             if last or answer.ended != "optimal" or not self.cut(answer, bound.value):
                 break
@@ -296,18 +259,12 @@ class Search:
         gaps = found.day_cost + found.real_cost - answer.paid
         return Relaxed(answer, data, bound, found, gaps)
 
-    def _bound(self, answer: Answer, day: BoolArray, real: BoolArray) -> float:
-        if self.classes is None:
-            return answer.objective
-        return self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real)).value
-
     def cut(self, answer: Answer, bound: float) -> bool:
         """Cut classes that cost a program too much; whether it is to be solved again."""
-        if self.classes is None or answer.objective - bound <= COARSE * self.target:
+        good = answer.objective - bound <= COARSE * self.target or bound >= self.cutoff
+        if self.classes is None or good:
             return False
-        if bound >= self.cutoff or not self.classes.cut(
-            self.lagrangian.fed_back(answer.multipliers[0])
-        ):
+        if not self.classes.cut(self.lagrangian.fed_back(answer.multipliers[0])):
             return False
         self.likes = self.classes.likes()
         self._represent()
@@ -339,11 +296,10 @@ class Search:
             for last in CUTS:  # what is recovered below must be of the chains as they are then
                 answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
                 self.last = answer.middle
-                if (
-                    last
-                    or answer.residual > 1e-3
-                    or not self.cut(answer, self._bound(answer, day, real))
-                ):
+                if last or answer.residual > 1e-3 or self.classes is None:
+                    break
+                bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
+                if not self.cut(answer, bound.value):
                     break
             if answer.residual <= 1e-3:  # what the plan misses is told exactly by `recover`
                 c = recover(self.problem, self.likes, self.chains, self.rows, self.units, answer)
@@ -356,52 +312,27 @@ class Search:
 
     def day_weights(self, r: Relaxed, t: Any) -> FloatArray:
         """Weight of every day-ahead step in period t of a solution (S,)."""
-        d, weights = r.data, np.zeros(self.steps.day.shape[1])
-        for i in range(d.corner[t], d.corner[t + 1]):
-            weights[self._step_of(t, d.x[i], d.cost[i])] += r.answer.state.m[i]
+        at, weights = slice(*r.data.corner[t : t + 2]), np.zeros(self.steps.day.shape[1])
+        np.add.at(weights, r.data.day[at], r.answer.m[at])
         return weights
-
-    def _step_of(self, t: Any, x: float, cost: float) -> int:
-        s = self.steps
-        k = np.flatnonzero((s.day_low[t] - 1e-9 <= x) & (x <= s.day_high[t] + 1e-9))
-        prefer = 1e-9 * k * (1 if x > 0 else -1)
-        return int(k[np.argmin(np.abs(s.price[t, k] * x - cost) + prefer)])
 
     def real_weights(self, r: Relaxed, t: Any) -> tuple[FloatArray, FloatArray]:
         """Weight of every real-time step (N, S), and relaxed real-time cost (N,), in a block."""
-        s, d, N = self.steps, r.data, self.problem.samples
-        corner = np.arange(*d.corner[t : t + 2])
-        a = np.array([self._step_of(t, d.x[c], d.cost[c]) for c in corner])
-        ends = d.point[corner[0] * N : (corner[-1] + 1) * N + 1]
-        of, n = np.divmod(np.repeat(np.arange(corner.size * N), np.diff(ends)), N)
-        y, v, f = (array[ends[0] : ends[-1], None] for array in (d.y, r.answer.state.v, d.f))
-        step, own = np.arange(s.real.shape[2]), a[of][:, None]
-        near = (s.real_low[t, n] - 1e-9 <= y) & (y <= s.real_high[t, n] + 1e-9)
-        off = y - d.x[corner[of], None]
-        each = self.problem.probability[n, None] * (s.price[t] - s.price[t, own])
-        cost = (each + s.tilt[n, None] * s.price[t]) * off + s.toll[t, n, None] * np.abs(off)
-        worse = np.abs(cost - f) + 1e-9 * np.abs(step - own)
-        weights: FloatArray = np.zeros(s.real.shape[1:])
-        np.add.at(weights, (n, np.argmin(np.where(near, worse, np.inf), axis=1)), v[:, 0])
-        paid = np.asarray(np.bincount(n, (v * f)[:, 0], N), float)
-        return weights, paid
-
-    def pick(self, r: Relaxed, t: Any, day: BoolArray) -> tuple[int, float]:
-        """Step to fix in a period with a gap: heaviest if clear or expensive, else where P lies."""
-        w = np.where(day[t], self.day_weights(r, t), 0.0)
-        a = int(np.argmax(w))
-        share = float(w[a] / max(w.sum(), 1e-9))
-        at = r.reading.day[t]
-        if share < 0.85 and r.gaps[t] < 0.15 * self.target and day[t, at]:
-            a = int(at)
-        return a, share
+        d, N, weights = r.data, self.problem.samples, np.zeros(self.steps.real.shape[1:])
+        ends = d.point[d.corner[t] * N : d.corner[t + 1] * N + 1]
+        at, n = slice(ends[0], ends[-1]), np.repeat(np.arange(ends.size - 1) % N, np.diff(ends))
+        np.add.at(weights, (n, d.real[at]), r.answer.v[at])
+        return weights, np.asarray(np.bincount(n, r.answer.v[at] * d.f[at], N), float)
 
     def nearest(self, r: Relaxed, day: BoolArray) -> tuple[FloatArray, FloatArray]:
-        """P and E moved into the heavier step where true and relaxed cost differ."""
+        """P and E moved into the heaviest step where true and relaxed cost differ."""
         P, s = r.answer.P.copy(), self.steps
         off = np.flatnonzero(r.gaps > 0.02 * self.target)
         for t in off:
-            a, _ = self.pick(r, t, day)
+            w = np.where(day[t], self.day_weights(r, t), 0.0)
+            a, at = int(np.argmax(w)), int(r.reading.day[t])
+            if w[a] < 0.85 * w.sum() and r.gaps[t] < 0.15 * self.target and day[t, at]:
+                a = at  # neither clear nor expensive: where P lies
             P[t] = np.clip(P[t], s.day_low[t, a], s.day_high[t, a])
         E = r.answer.E + (P - r.answer.P)[:, None]
         for t in off:
@@ -435,52 +366,31 @@ class Search:
         self, r: Relaxed, day: BoolArray, real: BoolArray
     ) -> list[tuple[BoolArray, BoolArray]]:
         """Two parts of a node; none where nothing is left to decide."""
-        s, pi = self.steps, self.problem.probability
-        for t in np.argsort(-r.gaps):
-            if day[t].sum() > 1:
-                at = self._middle(self.day_weights(r, t), day[t])
-                if at is not None:
-                    return [(half, real) for half in halves(day, (t,), at)]
-            if not r.data.block[t]:
+        s = self.steps
+        # Where weights tell nothing, any choice of the period with the largest gap.
+        for told, t in product((True, False), np.argsort(-r.gaps)):
+            at = middle_step(self.day_weights(r, t) if told else day[t], day[t])
+            if at is not None:
+                return [(half, real) for half in halves(day, (t,), at)]
+            w, order = real[t], np.argsort(-real[t].sum(axis=1))
+            if told and not r.data.block[t]:
                 continue
-            w, paid = self.real_weights(r, t)
-            found = r.reading
-            extra = s.price[t, found.real[t]] - s.price[t, found.day[t]]
-            trade = r.answer.E[t] - r.answer.P[t]
-            true = extra * trade * pi + s.tilt * s.price[t, found.real[t]] * trade
-            for n in np.argsort(-(true - paid)):
-                at = self._middle(w[n], real[t, n])
+            if told:
+                w, paid = self.real_weights(r, t)
+                price, trade = s.price[t, r.reading.real[t]], r.answer.E[t] - r.answer.P[t]
+                extra = self.problem.probability * (price - s.price[t, r.reading.day[t]])
+                order = np.argsort(paid - (extra + s.tilt * price) * trade)
+            for n in order:
+                at = middle_step(w[n], real[t, n])
                 if at is not None:
                     return [(day, half) for half in halves(real, (t, n), at)]
-        return self._split_anything(r, day, real)
-
-    @staticmethod
-    def _middle(weights: FloatArray, is_open: BoolArray) -> int | None:
-        share = np.cumsum(weights) / max(float(weights.sum()), 1e-12)
-        inside = [
-            int(i)
-            for i in np.flatnonzero((share > 1e-2) & (share < 1 - 1e-2))
-            if is_open[: i + 1].any() and is_open[i + 1 :].any()
-        ]
-        return min(inside, key=lambda i: abs(share[i] - 0.5)) if inside else None
-
-    def _split_anything(
-        self, r: Relaxed, day: BoolArray, real: BoolArray
-    ) -> list[tuple[BoolArray, BoolArray]]:
-        """Where weights tell nothing, cut the widest choice of the period with the largest gap."""
-        for t in np.argsort(-r.gaps):
-            if day[t].sum() > 1:
-                at = int(np.flatnonzero(day[t])[(day[t].sum() - 1) // 2])
-                return [(half, real) for half in halves(day, (t,), at)]
-        for t in np.argsort(-r.gaps):
-            n = int(np.argmax(real[t].sum(axis=1)))
-            if real[t, n].sum() > 1:
-                at = int(np.flatnonzero(real[t, n])[(real[t, n].sum() - 1) // 2])
-                return [(day, half) for half in halves(real, (t, n), at)]
         return []
 
-    def run(self) -> None:
-        """Search until the gap is closed, time is up or nothing is left."""
+    def run(self, start: AggregatorPlan | None = None) -> None:
+        """Search for better plans than `start` until the gap is closed or time is up."""
+        if start is not None and self.problem.risk_weight == 0:
+            self.upper = start.objective_usd / self.units.usd
+            self.turnover = max(1.0, start.cost.turnover_usd) / self.units.usd
         try:
             self._run()
         finally:
@@ -491,7 +401,15 @@ class Search:
         if not self.steps.open:
             raise NoPlanError
         day, real = self.steps.day, self.steps.real
-        root = self._root(day, real)
+        if not self.planned:
+            self.turnover = max(1.0 / self.units.usd, 10.0)
+        root = self.relax(day, real, self.blocks, middle=self.last)
+        if not self.planned:  # the scale of money, until there is a plan
+            parts = abs(root.reading.day_cost.sum()) + abs(root.reading.real_cost.sum())
+            self.turnover = max(1.0 / self.units.usd, float(parts) + root.answer.wear)
+        self.lower = root.bound.value
+        self.note("relaxation without real-time trade", root.bound.value)
+        self.tell()
         blocks = self.blocks
         blocks |= {int(t) for t in np.flatnonzero(root.gaps > 0.03 * self.target)}
         closed = np.inf
@@ -540,23 +458,17 @@ class Search:
         self.note("the search ends", self.lower, len(blocks))
         self.tell()
 
-    def _root(self, day: BoolArray, real: BoolArray) -> Relaxed:
-        """The relaxation without real-time cost; sets the scale of money and the centre."""
-        if not self.planned:
-            self.turnover = max(1.0 / self.units.usd, 10.0)
-        root = self.relax(day, real, self.blocks, middle=self.last)
-        found = root.reading
-        if not self.planned:
-            parts = abs(found.day_cost.sum()) + abs(found.real_cost.sum()) + root.answer.wear
-            self.turnover = max(1.0 / self.units.usd, float(parts))
-        self.lower = root.bound.value
-        self.centre = found.day
-        self.note("relaxation without real-time trade", root.bound.value)
-        self.tell()
-        return root
+
+def middle_step(weights: Any, is_open: BoolArray) -> int | None:
+    """The step after which to cut, next to half of the weights; None if all are on one side."""
+    share = np.cumsum(weights) / max(float(weights.sum()), 1e-12)
+    left = np.logical_or.accumulate(is_open)
+    right = is_open.sum() > np.cumsum(is_open)
+    inside = np.flatnonzero((share > 1e-2) & (share < 1 - 1e-2) & left & right)
+    return int(inside[np.argmin(np.abs(share[inside] - 0.5))]) if inside.size else None
 
 
-def halves(mask: BoolArray, at: tuple[int, ...], last: int) -> list[BoolArray]:
+def halves(mask: BoolArray, at: tuple[int, ...], last: Any) -> list[BoolArray]:
     """A mask with the steps up to `last`, and with those above, open at one place."""
     above = np.arange(mask.shape[-1]) > last
     parts = []

@@ -88,14 +88,15 @@ def solve_interior(
     kind = Search if problem.risk_weight == 0 else RiskSearch
     search = kind(problem, gap, deadline, threads, progress)
     try:
-        try:
-            _run(search, start)
-        except SolverError:
-            if not search.may_be_finer:
-                raise
-        if search.may_be_finer and not search.done:  # representatives were too few for it
-            search = Search(problem, gap, deadline, threads, progress, alike=False)
-            _run(search, start)
+        with one_blas_thread:
+            try:
+                search.run(start)
+            except SolverError:
+                if not search.may_be_finer:
+                    raise
+            if search.may_be_finer and not search.done:  # representatives were too few for it
+                search = Search(problem, gap, deadline, threads, progress, alike=False)
+                search.run(start)
     except NoPlanError:
         raise_infeasible(problem)
     if trace is not None:
@@ -118,13 +119,12 @@ def solve_interior(
             f"{problem.label}: the interior-point method left a gap of "
             f"{100 * plan.gap:.3g} % of turnover"
         )
-    found = f"gap {100 * plan.gap:.4f} % of turnover, {nodes} nodes"
+    status = "stopped at the time limit with the best plan so far"
     if plan.gap <= gap:
-        status = f"optimal within the gap asked for: {found}"
+        status = "optimal within the gap asked for"
     elif not late:
-        status = f"not proven to the gap asked for, no better weights of samples known: {found}"
-    else:
-        status = f"stopped at the time limit with the best plan so far: {found}"
+        status = "not proven to the gap asked for, no better weights of samples known"
+    status += f": gap {100 * plan.gap:.4f} % of turnover, {nodes} nodes"
     return plan.finished(plan.bound_usd, seconds, status)
 
 
@@ -172,10 +172,3 @@ class _OneBlasThread:
 
 
 one_blas_thread = _OneBlasThread()
-
-
-def _run(search: Search, start: AggregatorPlan | None) -> None:
-    if start is not None and search.problem.risk_weight == 0:
-        search.hold(start.objective_usd, start.cost.turnover_usd)
-    with one_blas_thread:
-        search.run()
