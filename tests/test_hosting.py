@@ -205,20 +205,24 @@ def test_first_counts_name_every_regime_and_its_limit(stored):
 def test_a_first_shortage_is_a_step_between_served_and_short(stored):
     """The fleet one step smaller is served on most days, the one found is not."""
     step = 2 * SMALL.groups
-    for _, row in stored[1]["first"].iterrows():
-        first = int(row["first_cars"])
-        near = points.Point("apart", first, int(row["seed"]), 150.0, 1.0, SMALL.groups,
-                            SMALL.samples, SMALL.gap)  # fmt: skip
+    near = points.Point("apart", step, 1, 150.0, 1.0, SMALL.groups, SMALL.samples, SMALL.gap)
+
+    def is_a_step(seed, first):
         small, large = (
-            points.solve_point(PAPER, replace(near, cars=count))["days_short"]
+            points.solve_point(PAPER, replace(near, seed=seed, cars=count))["days_short"]
             for count in (first - step, first)
         )
-        assert small < 0.5 <= large
-    # of the last fleet, which is short from one count on: wherever the search starts
+        return small < 0.5 <= large
+
+    for _, row in stored[1]["first"].iterrows():
+        seed, first = int(row["seed"]), int(row["first_cars"])
+        assert is_a_step(seed, first)
+    # of the last fleet, wherever the search starts; it may have several such counts
     for start in (first + 3 * step, first - 3 * step):
-        found = points.ThresholdTask(replace(near, cars=start), PAPER, SMALL.most).run().record
-        assert found["first_cars"] == first
-    none = points.ThresholdTask(near, PAPER, first - step).run().record
+        asked = replace(near, seed=seed, cars=start)
+        found = points.ThresholdTask(asked, PAPER, SMALL.most).run().record
+        assert is_a_step(seed, int(found["first_cars"]))
+    none = points.ThresholdTask(asked, PAPER, SMALL.threshold_start).run().record
     assert none == {"first_cars": np.inf, "limit": "none"}
 
 
