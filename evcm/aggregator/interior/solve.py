@@ -36,7 +36,8 @@ SMALL = 2000
 """Periods times groups times samples up to which the model is worth a try under a risk weight."""
 
 LARGE = 5_000_000
-"""Periods times groups times samples above which freed memory goes back before a plan is made."""
+"""Periods times groups times samples above which freed memory is given back before a plan is made.
+"""
 
 
 def _give_memory_back() -> None:
