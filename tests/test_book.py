@@ -752,3 +752,12 @@ def test_start_here_of_the_reference_runs(capsys):
     code = re.search(r"```python\n(.*?)```", chapter("api").read_text("utf-8"), re.DOTALL)
     exec(compile(code[1], "api.md", "exec"), {})
     assert "optimal within the gap" in capsys.readouterr().out
+
+
+def test_a_name_of_a_figure_or_table_is_given_once_in_the_book():
+    places: dict[str, list[str]] = {}
+    for page in sorted((book.ROOT / "book").glob("*.md")):
+        for name in re.findall(r"^\s*:?name:\s*(\S+)\s*$", page.read_text("utf-8"), re.M):
+            places.setdefault(name, []).append(page.name)
+    assert len(places) > 100
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
