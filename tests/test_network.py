@@ -192,7 +192,7 @@ def _with(key, row, column, value):
 )
 def test_contradictions_are_named_with_table_row_and_value(case, message):
     with pytest.raises(InputError, match=message):
-        readers.from_case(case)
+        network.Network.from_case(case)
 
 
 def test_every_offending_row_is_named():
@@ -200,7 +200,7 @@ def test_every_offending_row_is_named():
     for row in (0, 2):
         case["branch"][row][2:4] = [0, 0]
     with pytest.raises(InputError) as caught:
-        readers.from_case(case)
+        network.Network.from_case(case)
     assert [f.field for f in caught.value.faults] == [
         f"table branch, row {n}, BR_X" for n in (1, 3)
     ]
@@ -211,13 +211,13 @@ def test_only_isolated_buses_and_what_is_out_of_service_are_left_out():
     case["bus"].append([5, 4, 10, 0, 0, 0, 1, 1, 0, 110, 1, 1.05, 0.95])
     case["branch"].append([4, 5, 0.02, 0.06, 0, 0, 0, 0, 0, 0, 1, -360, 360])
     case["branch"].append([1, 3, 0.02, 0.06, 0, 0, 0, 0, 0, 0, 0, -360, 360])
-    net = readers.from_case(case)
+    net = network.Network.from_case(case)
     assert (net.n_bus, net.branch_from.size, net.load_p_mw.sum()) == (4, 4, 130)
 
 
 def test_a_network_goes_out_as_pypower_case_and_comes_back():
     for net in (paper().network, readers.from_case("case118")):
-        back = readers.from_case(net.to_ppc())
+        back = network.Network.from_case(net.to_ppc())
         for name in ("bus_number", "bus_type", "load_p_mw", "reactance_pu", "tap_ratio",
                      "limit_mva", "angle_min_deg", "q_min_mvar", "p_max_mw"):  # fmt: skip
             assert np.array_equal(getattr(net, name), getattr(back, name)), name

@@ -16,10 +16,8 @@ from scipy.sparse.csgraph import connected_components
 from evcm.arrays import BoolArray, ComplexArray, FloatArray, IntArray, freeze, read_only
 from evcm.errors import Checks
 from evcm.network.mfile import COLUMNS
+from evcm.network.ppc import PQ, PV, SLACK, network_fields
 from evcm.paper import implements
-
-PQ, PV, SLACK = 1, 2, 3
-"""Bus types: load bus, generator bus, slack."""
 
 HOURS_OF_A_DAY = 24.0
 
@@ -54,7 +52,7 @@ class Network:
 
     See Also
     --------
-    evcm.network.readers.from_case : a network from a case file or a PYPOWER dictionary.
+    evcm.network.readers.from_case : a network from a case file, or a case by name.
     Day : a network with its load.
     """
 
@@ -114,6 +112,26 @@ class Network:
     def ev_bus_number(self) -> tuple[int, ...]:
         """Numbers of the buses that have an aggregator."""
         return tuple(int(b) for b in self.bus_number[self.ev_bus])
+
+    @classmethod
+    def from_case(cls, case: Mapping[str, Any], name: str = "case") -> Network:
+        """A network from a PYPOWER dictionary, such as PYPOWER's own or pandapower's ``to_ppc``.
+
+        Buses of type 1 may leave load unsupplied; buses with active load have an aggregator.
+
+        Raises
+        ------
+        InputError
+            Tables are missing, malformed or contradict each other. Every offending row is named
+            with its table, row and value.
+
+        See Also
+        --------
+        evcm.network.ppc.network_fields : what is read of it, left out and refused.
+        evcm.network.readers.from_case : a case file, or a case by name.
+        to_ppc : the way back.
+        """
+        return cls(**network_fields(name, case))
 
     def to_ppc(self) -> dict[str, Any]:
         """The network as a PYPOWER case without costs: ``baseMVA``, ``bus``, ``gen``, ``branch``.
