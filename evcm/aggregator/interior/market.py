@@ -29,7 +29,7 @@ from evcm import compiled as nb
 from evcm.aggregator.interior import cars
 from evcm.aggregator.interior.cars import Segments, Units
 from evcm.aggregator.interior.chains import JIT
-from evcm.aggregator.interior.program import MarketData, R, Rows
+from evcm.aggregator.interior.newton import MarketData, R, Rows
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray, IntArray
 

@@ -10,7 +10,8 @@ from evcm import compiled as nb
 from evcm.aggregator.interior.cars import Segments, Units
 from evcm.aggregator.interior.chains import JIT, Chains
 from evcm.aggregator.interior.likes import Likes
-from evcm.aggregator.interior.program import Answer, Rows
+from evcm.aggregator.interior.newton import Rows
+from evcm.aggregator.interior.program import Answer
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.storage import CYCLIC

@@ -29,8 +29,9 @@ from scipy import sparse
 from evcm import highs
 from evcm.aggregator.interior.likes import alone
 from evcm.aggregator.interior.market import Lagrangian
+from evcm.aggregator.interior.newton import Middle
 from evcm.aggregator.interior.plans import SHORT_MW, Candidate, changes, recover
-from evcm.aggregator.interior.program import Answer, Middle
+from evcm.aggregator.interior.program import Answer
 from evcm.aggregator.interior.search import Progress, Relaxed, Search, halves, middle_step
 from evcm.aggregator.plan import real_time_cost_by_sample_usd, value_at_risk
 from evcm.aggregator.problem import AggregatorProblem

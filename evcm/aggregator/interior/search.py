@@ -33,8 +33,9 @@ from evcm.aggregator.interior.market import (
     market_data,
     read,
 )
+from evcm.aggregator.interior.newton import MarketData, Middle
 from evcm.aggregator.interior.plans import SHORT_MW, Candidate, recover
-from evcm.aggregator.interior.program import Answer, MarketData, Middle, solve_program
+from evcm.aggregator.interior.program import Answer, solve_program
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray

@@ -1,0 +1,556 @@
+"""The market's part of a program: its iterate, and what it adds to Newton's steps.
+
+Rows, bounds and unknowns are those told in `program`. Of every period and sample the rows are
+eliminated by hand, of a block the points, too; what is left is a part of the sample's matrix and a
+border.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from evcm import compiled as nb
+from evcm.aggregator.interior import chains as ch
+from evcm.aggregator.interior.chains import JIT, Chains
+from evcm.arrays import BoolArray, FloatArray, IntArray
+
+PRIMAL, DUAL = 1e-5, 1e-9
+R = 4
+"""Rows of a period and sample but the mean."""
+
+
+class Rows(NamedTuple):
+    """Coefficients of A, B, W and P (R, 4); limits (T, N, R); largest W; probabilities."""
+
+    table: FloatArray
+    limit: FloatArray
+    w_max: FloatArray
+    probability: FloatArray
+
+
+class MarketData(NamedTuple):
+    """Corners (S) sorted by period, points (K) by corner and sample, bounds and costs of E (T, N).
+
+    `corner` (T + 1) and `point` (S N + 1) are offsets, `day` (S) and `real` (K) price steps,
+    `block` tells periods with points, `least` (T, N) the least multiplier of the rows of (10).
+    """
+
+    corner: IntArray
+    x: FloatArray
+    cost: FloatArray
+    day: IntArray
+    block: BoolArray
+    point: IntArray
+    y: FloatArray
+    f: FloatArray
+    real: IntArray
+    e_low: FloatArray
+    e_high: FloatArray
+    e_cost: FloatArray
+    least: FloatArray
+
+    def told(self, t: int) -> bytes:
+        """All that is known of period `t`."""
+        c0, c1 = self.corner[t : t + 2]
+        N = self.e_low.shape[1]
+        k0, k1 = self.point[c0 * N], self.point[c1 * N]
+        own = self.block[t], self.x[c0:c1], self.cost[c0:c1], self.y[k0:k1], self.f[k0:k1]
+        return b"|".join(a.tobytes() for a in (*own, self.e_low[t], self.e_high[t]))
+
+
+class Bounded(NamedTuple):
+    """One value for each bound of the market, as views of one array.
+
+    Of each period and sample (T, N, R + 1): W from below and above, slacks of R - 1 rows. Weights
+    of corners (S,) and points (K,); E from below and above in periods without a block (F, N, 2).
+    """
+
+    cell: FloatArray
+    m: FloatArray
+    v: FloatArray
+    E: FloatArray
+
+
+class State(NamedTuple):
+    """Iterate, direction and scratch of the market.
+
+    `bounds` (7, size) are as those of `chains`. Values and directions: multipliers `y` of rows
+    (2, T, N, R), `y4` of the mean and `y5` of Σ m = 1 (2, T), `y6` of Σ v = m (2, S, N), and `E`
+    (2, T, N), which in a block follows from the weights. `M` (T, N, 2 + R, R) moves what rows lack
+    into the totals and their own multipliers. `lack` and `f` (T, N, R) are what rows lack, before
+    and after elimination, and `moved` M times that. `theta` (T, N, R + 1) are inverses of slacks,
+    of E and of W, `tm` and `tv` of m and v; `qw`, `qm`, `qv` what is left of their right sides, and
+    `eb` what that moves E. `split` (2, S, N) are Σ v's inverse and what Σ v = m leaves; `period`
+    (6, T) is P, the mean x of corners, the inverses of their sum and spread, what Σ m = 1 leaves,
+    and the cost of trade. The border's unknowns are P and the multiplier of the mean of each period
+    or, in a block, all corners and the multipliers of Σ m = 1 and of the mean, from `start` (T + 1)
+    on; `unit` is P in each, and `bar` (size, N) in the last row: the mean y of a corner's points.
+    """
+
+    start: IntArray
+    bounds: FloatArray
+    y: FloatArray
+    y4: FloatArray
+    y5: FloatArray
+    y6: FloatArray
+    E: FloatArray
+    M: FloatArray
+    lack: FloatArray
+    f: FloatArray
+    moved: FloatArray
+    theta: FloatArray
+    tm: FloatArray
+    tv: FloatArray
+    qw: FloatArray
+    qm: FloatArray
+    qv: FloatArray
+    eb: FloatArray
+    split: FloatArray
+    period: FloatArray
+    unit: FloatArray
+    bar: FloatArray
+
+
+class Middle(NamedTuple):
+    """An iterate half way to an optimum, from which a program of the same chains starts."""
+
+    chains: Chains
+    levels: tuple[FloatArray, FloatArray]
+    market: tuple[FloatArray, ...]
+    data: MarketData
+    P: FloatArray
+    mu: float
+
+
+@nb.njit(**JIT)
+def bounded(d: MarketData, flat: FloatArray) -> Bounded:
+    """Views of one value for each bound."""
+    T, N = d.e_low.shape
+    m = T * N * (R + 1)
+    v = m + d.x.size
+    E = v + d.y.size
+    of_E = flat[E:]
+    return Bounded(
+        flat[:m].reshape(T, N, R + 1), flat[m:v], flat[v:E],
+        of_E.reshape(of_E.size // (2 * N), N, 2),
+    )  # fmt: skip
+
+
+class Market:
+    """Iterate of the market, and its part of Newton's steps."""
+
+    def __init__(self, rows: Rows, d: MarketData) -> None:
+        self.rows, self.d = rows, d
+        T, N = self.shape = d.e_low.shape
+        S, K = d.x.size, d.y.size
+        self.of = np.repeat(np.arange(T), np.diff(d.corner))
+        self.cell = np.repeat(np.arange(S * N), np.diff(d.point))
+        self.at = self.of[self.cell // N] * N + self.cell % N
+        width = np.where(d.block, np.diff(d.corner) + 2, 2)
+        start = np.concatenate([[0], np.cumsum(width)]).astype(np.int64)
+        size = T * N * (R + 1) + S + K + 2 * N * (T - int(d.block.sum()))
+        shapes = (
+            (7, size), (2, T, N, R), (2, T), (2, T), (2, S, N), (2, T, N), (T, N, 2 + R, R),
+            (T, N, R), (T, N, R), (T, N, 2 + R), (T, N, R + 1), (S,), (K,), (T, N), (S,), (K,),
+            (T, N), (2, S, N), (6, T), start[-1:], (start[-1], N),
+        )  # fmt: skip
+        self.s = s = State(start, *(np.zeros(shape) for shape in shapes))
+        self.g, self.z = (bounded(d, s.bounds[kind]) for kind in (ch.GAP, ch.Z))
+        self.border = np.zeros((start[-1], start[-1]))
+        s.unit[start[:-1]] = 1.0
+        at = np.flatnonzero(d.block[self.of])
+        s.unit[(start[:-1] - d.corner[:-1])[self.of[at]] + at] = d.x[at]
+        # Plain tuples: numba takes them in twice as fast as named ones.
+        self.all = tuple(rows), tuple(d), tuple(s)
+
+    # --- starts --------------------------------------------------------------------------
+
+    def begin(self, y3: FloatArray, total: FloatArray, mu: float) -> None:
+        """A first iterate near powers `total` (N, 2T) and prices of energy (T, N)."""
+        r, g, z, y = self.rows, self.g.cell, self.z.cell, self.s.y[0]
+        A, B = total.reshape(self.shape[1], -1, 2).transpose(2, 1, 0)
+        net, scale = A - B, max(float(np.abs(y3).mean()), 1e-6)
+        size = 0.2 * float(np.abs(A).mean()) + 1e-3
+        W = np.minimum(size, 0.5 * r.w_max)
+        low, high = (self.d.x[end] for end in (self.d.corner[:-1], self.d.corner[1:] - 1))
+        P = np.clip(net @ r.probability, low, high)
+        used = np.stack([A, B, W, np.repeat(P[:, None], A.shape[1], axis=1)], axis=2) @ r.table.T
+        g[..., 0], g[..., 1] = W, r.w_max - W
+        g[..., 2:] = np.maximum((r.limit - used)[..., : R - 1], size)
+        y[..., : R - 1], y[..., R - 1] = mu / g[..., 2:], y3
+        y[..., :2] = np.maximum(y[..., :2], np.maximum(0.05 * np.abs(y3), 0.01 * scale)[..., None])
+        z[..., :2], z[..., 2:] = mu / g[..., :2], y[..., : R - 1]
+        self.s.y4[0] = 0.0
+        self.trade(P, net + r.table[R - 1, 2] * W, mu)
+
+    def trade(self, P: FloatArray, E: FloatArray, mu: float) -> None:
+        """Start what belongs to corners, points and bounds of E near P (T,) and E (T, N)."""
+        d, s, of, cell, g, z = self.d, self.s, self.of, self.cell, self.g, self.z
+        first, last = d.x[d.corner[:-1]], d.x[d.corner[1:] - 1]
+        m = np.exp(-np.abs(d.x - np.clip(P, first, last)[of]) / (0.1 * (last - first)[of] + 1e-6))
+        m += 0.02
+        g.m[:] = m / np.bincount(of, m, self.shape[0])[of]
+        room = d.e_high - d.e_low
+        s.E[0] = np.clip(E, d.e_low + 0.1 * room, d.e_high - 0.1 * room)
+        g.E[:] = np.stack([s.E[0] - d.e_low, d.e_high - s.E[0]], axis=2)[~d.block]
+        z.E[:] = mu / g.E
+        count = np.diff(d.point)
+        share = np.repeat(g.m, self.shape[1])
+        g.v[:] = (share / np.maximum(count, 1))[cell]
+        y3 = s.y[0, ..., R - 1] - s.y4[0, :, None] * self.rows.probability
+        cost = d.f - d.y * y3.ravel()[self.at]
+        least = np.full(count.size, np.inf)
+        np.minimum.at(least, cell, cost)
+        given = np.where(count > 0, mu / share * count - least, 0.0)
+        s.y6[0] = given.reshape(-1, self.shape[1])
+        z.v[:] = np.maximum(mu / np.maximum(g.v, 1e-300), cost + given[cell])
+        q = (s.y[0] @ self.rows.table[:, 3]).sum(axis=1)
+        cost = d.cost + d.x * (q - s.y4[0])[of] - s.y6[0].sum(axis=1)
+        s.y5[0] = mu - np.minimum.reduceat(cost, d.corner[:-1])
+        z.m[:] = np.maximum(mu / g.m, cost + s.y5[0, of])
+
+    def resume(self, old: Middle) -> None:
+        """The iterate of a like program; periods whose corners or points differ start anew."""
+        d, o, s, N = self.d, old.data, self.s, self.shape[1]
+        bounds, y, y4, y5, y6, E = old.market
+        theirs = [bounded(o, kind) for kind in bounds]
+        for mine, former in zip((self.g, self.z), theirs, strict=True):
+            mine.cell[:] = former.cell
+        s.y[0], s.y4[0] = y, y4
+        self.trade(old.P, E, old.mu)
+        same = np.array([d.told(t) == o.told(t) for t in range(self.shape[0])])
+        corner = same[self.of], np.repeat(same, np.diff(o.corner))
+        point = corner[0][self.cell // N], np.repeat(np.repeat(corner[1], N), np.diff(o.point))
+        for mine, former in zip((self.g, self.z), theirs, strict=True):
+            mine.m[corner[0]], mine.v[point[0]] = former.m[corner[1]], former.v[point[1]]
+            mine.E[same[~d.block]] = former.E[same[~o.block]]
+        s.y5[0, same], s.E[0, same], s.y6[0, corner[0]] = y5[same], E[same], y6[corner[1]]
+
+
+@nb.njit(**JIT)
+def measure(  # pragma: no cover
+    w: Rows, d: MarketData, s: State, total: FloatArray, eta: FloatArray,
+) -> float:  # fmt: skip
+    """What rows lack at powers `total`, and prices eta (N, 2T) of these; the residual."""
+    w, d, s = Rows(*w), MarketData(*d), State(*s)
+    g, (T, N), worst = bounded(d, s.bounds[ch.GAP]), s.qw.shape, 0.0
+    for t in range(T):
+        ones, P, cost = -1.0, 0.0, 0.0
+        for c in range(d.corner[t], d.corner[t + 1]):
+            ones += g.m[c]
+            P += d.x[c] * g.m[c]
+            cost += d.cost[c] * g.m[c]
+        s.period[0, t], mean = P, P
+        for n in range(N):
+            if d.block[t]:
+                s.E[0, t, n] = 0.0
+                for c in range(d.corner[t], d.corner[t + 1]):
+                    off = -g.m[c]
+                    for i in range(d.point[c * N + n], d.point[c * N + n + 1]):
+                        off += g.v[i]
+                        s.E[0, t, n] += d.y[i] * g.v[i]
+                        cost += d.f[i] * g.v[i]
+                    worst = max(worst, abs(off))
+            E, moved = s.E[0, t, n], (total[n, 2 * t], total[n, 2 * t + 1], g.cell[t, n, 0], P)
+            cost += d.e_cost[t, n] * E
+            mean -= w.probability[n] * E
+            eta[n, 2 * t], eta[n, 2 * t + 1] = 0.0, 0.0
+            for k in range(R):
+                eta[n, 2 * t] += w.table[k, 0] * s.y[0, t, n, k]
+                eta[n, 2 * t + 1] += w.table[k, 1] * s.y[0, t, n, k]
+                lack = (g.cell[t, n, 2 + k] if k < R - 1 else -E) - w.limit[t, n, k]
+                for j in range(4):
+                    lack += w.table[k, j] * moved[j]
+                s.lack[t, n, k], worst = lack, max(worst, abs(lack))
+        s.period[5, t], worst = cost, max(worst, max(abs(ones), abs(mean)))
+    return worst
+
+
+@nb.njit(**JIT)
+def factor(w: Rows, d: MarketData, s: State, A: FloatArray) -> None:  # pragma: no cover
+    """Eliminate points, and the rows of every period and sample; adds to A (N, 2T, 2T)."""
+    w, d, s = Rows(*w), MarketData(*d), State(*s)
+    ch.rates(0, s.bounds.shape[1], s.bounds)
+    rate, (T, N), loose = bounded(d, s.bounds[ch.REST]), s.qw.shape, 0
+    own, om, BN, Q = np.empty(R), np.empty(R), np.empty((2, R)), np.empty((R, R))
+    for t in range(T):
+        b, b0, b1, b2 = s.start[t] - d.corner[t], 0.0, 0.0, 1e-14
+        for c in range(d.corner[t], d.corner[t + 1]):
+            s.tm[c] = 1.0 / (rate.m[c] + PRIMAL)
+            b0 += s.tm[c]
+            b1 += s.tm[c] * d.x[c]
+        for c in range(d.corner[t], d.corner[t + 1]):
+            b2 += s.tm[c] * (d.x[c] - b1 / b0) ** 2
+        s.period[1, t], s.period[2, t], s.period[3, t] = b1 / b0, 1.0 / b0, 1.0 / b2
+        for n in range(N):
+            theta, M = s.theta[t, n], s.M[t, n]
+            if d.block[t]:
+                theta[R - 1] = 1e-14
+                for c in range(d.corner[t], d.corner[t + 1]):
+                    a0, a1, a2 = 0.0, 0.0, 0.0
+                    for i in range(d.point[c * N + n], d.point[c * N + n + 1]):
+                        s.tv[i] = 1.0 / (rate.v[i] + PRIMAL)
+                        a0 += s.tv[i]
+                        a1 += s.tv[i] * d.y[i]
+                        a2 += s.tv[i] * d.y[i] * d.y[i]
+                    s.split[0, c, n], s.bar[b + c, n] = 1.0 / a0, a1 / a0
+                    theta[R - 1] += max(a2 - a1 * a1 / a0, 0.0)
+            else:
+                theta[R - 1] = 1.0 / (rate.E[loose, n, 0] + rate.E[loose, n, 1] + PRIMAL)
+            s.bar[s.start[t + 1] - 1, n] = -theta[R - 1] * w.probability[n]
+            den = rate.cell[t, n, 0] + rate.cell[t, n, 1] + PRIMAL
+            theta[R] = 1.0 / den
+            for k in range(R):
+                if k < R - 1:
+                    theta[k] = 1.0 / (rate.cell[t, n, 2 + k] + PRIMAL)
+                own[k] = 1.0 / (theta[k] + DUAL)
+                om[k] = own[k] * w.table[k, 2]
+                den += om[k] * w.table[k, 2]
+            for i in range(R):
+                for j in range(R):
+                    Q[i, j] = (own[i] if i == j else 0.0) - om[i] * om[j] / den
+            h00, h01, h11 = 0.0, 0.0, 0.0
+            for j in range(R):
+                BN[0, j], BN[1, j] = 0.0, 0.0
+                for i in range(R):
+                    BN[0, j] += w.table[i, 0] * Q[i, j]
+                    BN[1, j] += w.table[i, 1] * Q[i, j]
+                h00 += BN[0, j] * w.table[j, 0]
+                h01 += BN[0, j] * w.table[j, 1]
+                h11 += BN[1, j] * w.table[j, 1]
+            det = h00 * h11 - h01 * h01
+            g00, g01, g11 = h11 / det, -h01 / det, h00 / det
+            A[n, 2 * t, 2 * t] += g00
+            A[n, 2 * t, 2 * t + 1] += g01
+            A[n, 2 * t + 1, 2 * t] += g01
+            A[n, 2 * t + 1, 2 * t + 1] += g11
+            for j in range(R):
+                M[0, j] = g00 * BN[0, j] + g01 * BN[1, j]
+                M[1, j] = g01 * BN[0, j] + g11 * BN[1, j]
+                for i in range(R):
+                    M[2 + i, j] = Q[i, j] - BN[0, i] * M[0, j] - BN[1, i] * M[1, j]
+        loose += not d.block[t]
+
+
+@nb.njit(**JIT)
+def border(  # pragma: no cover
+    w: Rows, d: MarketData, s: State, inverse: FloatArray, K: FloatArray,
+) -> None:  # fmt: skip
+    """The border's matrix: F' Q F and G' A^-1 G of all samples, and each period's own entries.
+
+    F (R, width) tells what a unit of each unknown of a period's border moves in its rows; G are the
+    first two rows of M times F, and Q is the rest of M.
+    """
+    w, d, s = Rows(*w), MarketData(*d), State(*s)
+    (T, N), wide = s.qw.shape, np.diff(s.start).max()
+    F, H, G, q = np.empty((R, wide)), np.empty((2, wide)), np.empty((T, 2, wide)), np.empty(R)
+    K[:] = 0.0
+    for n in range(N):
+        for t in range(T):
+            b, M = s.start[t], s.M[t, n]
+            for i in range(s.start[t + 1] - b):
+                for k in range(R):
+                    F[k, i] = -w.table[k, 3] * s.unit[b + i]
+                F[R - 1, i] += s.bar[b + i, n]
+                G[t, 0, i], G[t, 1, i], q[:] = 0.0, 0.0, 0.0
+                for k in range(R):
+                    G[t, 0, i] += M[0, k] * F[k, i]
+                    G[t, 1, i] += M[1, k] * F[k, i]
+                    for j in range(R):
+                        q[k] += M[2 + k, j] * F[j, i]
+                for j in range(i + 1):
+                    for k in range(R):
+                        K[b + i, b + j] += F[k, j] * q[k]
+        for t in range(T):
+            wt = s.start[t + 1] - s.start[t]
+            for u in range(t + 1):
+                Gu, wu = G[u], s.start[u + 1] - s.start[u]
+                a00, a01 = inverse[n, 2 * t, 2 * u], inverse[n, 2 * t, 2 * u + 1]
+                a10, a11 = inverse[n, 2 * t + 1, 2 * u], inverse[n, 2 * t + 1, 2 * u + 1]
+                for j in range(wu):
+                    H[0, j] = a00 * Gu[0, j] + a01 * Gu[1, j]
+                    H[1, j] = a10 * Gu[0, j] + a11 * Gu[1, j]
+                for i in range(wt):
+                    g0, g1 = G[t, 0, i], G[t, 1, i]
+                    for j in range(wu):
+                        K[s.start[t] + i, s.start[u] + j] += g0 * H[0, j] + g1 * H[1, j]
+    for t in range(T):
+        b, last = s.start[t], s.start[t + 1] - 1
+        for n in range(N):
+            K[last, last] -= s.theta[t, n, R - 1] * w.probability[n] ** 2
+        if not d.block[t]:
+            K[b, b] += s.period[3, t]
+            K[last, b] -= 1.0
+            continue
+        for c in range(d.corner[t], d.corner[t + 1]):
+            i = b + c - d.corner[t]
+            K[i, i] += 1.0 / s.tm[c]
+            K[last, i] -= d.x[c]
+            K[last - 1, i] += 1.0
+            for n in range(N):
+                K[i, i] += s.split[0, c, n]
+                K[last, i] += s.bar[i, n] * w.probability[n]
+    mirror(K)
+
+
+@nb.njit(**JIT)
+def right_side(  # pragma: no cover
+    w: Rows, d: MarketData, s: State, k: FloatArray, A: FloatArray, sm: float,
+) -> FloatArray:  # fmt: skip
+    """Right side of the border, with A^-1 and the chains' right sides `k` of the totals (N, 2T)."""
+    w, d, s = Rows(*w), MarketData(*d), State(*s)
+    ch.rests(0, s.bounds.shape[1], s.bounds, sm)
+    g, rest, (T, N) = bounded(d, s.bounds[ch.GAP]), bounded(d, s.bounds[ch.REST]), s.qw.shape
+    out, kk, loose = np.zeros(s.start[T]), np.empty(k.shape), 0
+    for t in range(T):
+        b, last, q, y4 = s.start[t], s.start[t + 1] - 1, -s.y4[0, t], s.y4[0, t]
+        out[last] = s.period[0, t]
+        for n in range(N):
+            y, f, theta, y3 = s.y[0, t, n], s.f[t, n], s.theta[t, n], s.y[0, t, n, R - 1]
+            y3 -= w.probability[n] * y4
+            if d.block[t]:
+                eb = 0.0
+                for c in range(d.corner[t], d.corner[t + 1]):
+                    b0, b1, off = 0.0, 0.0, -g.m[c]
+                    for i in range(d.point[c * N + n], d.point[c * N + n + 1]):
+                        s.qv[i] = d.f[i] - d.y[i] * y3 + s.y6[0, c, n] - rest.v[i]
+                        b0 += s.qv[i] * s.tv[i]
+                        b1 += s.qv[i] * s.tv[i] * d.y[i]
+                        off += g.v[i]
+                    s.split[1, c, n] = (off - b0) * s.split[0, c, n]
+                    out[b + c - d.corner[t]] += s.split[1, c, n]
+                    eb -= b1 + s.bar[b + c - d.corner[t], n] * (off - b0)
+            else:
+                eb = y3 - d.e_cost[t, n] + rest.E[loose, n, 0] - rest.E[loose, n, 1]
+                eb *= theta[R - 1]
+            s.eb[t, n] = eb
+            out[last] -= w.probability[n] * (s.E[0, t, n] + eb)
+            qw = rest.cell[t, n, 1] - rest.cell[t, n, 0]
+            for i in range(R):
+                q += w.table[i, 3] * y[i]
+                qw += w.table[i, 2] * y[i]
+            s.qw[t, n] = qw
+            for i in range(R):
+                f[i] = s.lack[t, n, i] - w.table[i, 2] * qw * theta[R]
+                if i < R - 1:
+                    f[i] += theta[i] * (rest.cell[t, n, 2 + i] - y[i])
+                if i < 2:
+                    f[i] += theta[i] * d.least[t, n]
+            f[R - 1] -= eb
+            _times(s.M[t, n], f, s.moved[t, n], k[n, 2 * t :], kk[n, 2 * t :])
+        ones, bb, bx = -1.0, 0.0, 0.0
+        for c in range(d.corner[t], d.corner[t + 1]):
+            s.qm[c] = d.cost[c] + d.x[c] * q + s.y5[0, t] - rest.m[c]
+            if d.block[t]:
+                for n in range(N):
+                    s.qm[c] -= s.y6[0, c, n]
+                out[b + c - d.corner[t]] -= s.qm[c]
+            ones += g.m[c]
+            bb += s.qm[c] * s.tm[c]
+            bx += s.qm[c] * s.tm[c] * (d.x[c] - s.period[1, t])
+        s.period[4, t] = ones - bb
+        if d.block[t]:
+            out[last - 1] = -ones
+        else:
+            out[b] = -(bx + s.period[1, t] * ones) * s.period[3, t]
+            loose += 1
+    for n in range(N):
+        Ak = np.dot(A[n], kk[n])
+        for t in range(T):
+            q, v, M = 0.0, 0.0, s.M[t, n]
+            for i in range(R):
+                v = s.moved[t, n, 2 + i] + M[0, i] * Ak[2 * t] + M[1, i] * Ak[2 * t + 1]
+                q += w.table[i, 3] * v
+            for j in range(s.start[t], s.start[t + 1]):
+                out[j] += s.bar[j, n] * v - s.unit[j] * q  # v is of the last row
+    return out
+
+
+@nb.njit(**JIT)
+def _times(  # pragma: no cover
+    M: FloatArray, f: FloatArray, moved: FloatArray, k: FloatArray, right: FloatArray,
+) -> None:  # fmt: skip
+    """M times what rows lack; its first two are for the totals, beside the chains' k."""
+    for i in range(M.shape[0]):
+        moved[i] = 0.0
+        for j in range(M.shape[1]):
+            moved[i] += M[i, j] * f[j]
+    right[0], right[1] = k[0] + moved[0], k[1] + moved[1]
+
+
+@nb.njit(**JIT)
+def back(  # pragma: no cover
+    w: Rows, d: MarketData, s: State, k: FloatArray, db: FloatArray, A: FloatArray,
+    whole: FloatArray, refined: bool, deta: FloatArray,
+) -> tuple[float, float]:  # fmt: skip
+    """Directions of all unknowns, and deta of the prices; the largest steps, inverted.
+
+    From the border's direction `db`; `A` is the inverse of `whole`.
+    """
+    w, d, s = Rows(*w), MarketData(*d), State(*s)
+    g, rest, (T, N) = bounded(d, s.bounds[ch.DGAP]), bounded(d, s.bounds[ch.REST]), s.qw.shape
+    right, left, dP, loose = np.empty(k.shape), np.empty(R), np.zeros(T), 0
+    for t in range(T):
+        for j in range(s.start[t], s.start[t + 1]):
+            dP[t] += s.unit[j] * db[j]
+        for n in range(N):
+            for i in range(R):
+                left[i] = s.f[t, n, i] + w.table[i, 3] * dP[t]
+            for j in range(s.start[t], s.start[t + 1]):
+                left[R - 1] -= s.bar[j, n] * db[j]
+            _times(s.M[t, n], left, s.moved[t, n], k[n, 2 * t :], right[n, 2 * t :])
+    for n in range(N):
+        deta[n] = np.dot(A[n], right[n])
+        if refined:  # digits that the inverse has lost: the predictor can do without
+            deta[n] += np.dot(A[n], right[n] - np.dot(whole[n], deta[n]))
+    for t in range(T):
+        b, last, c0, c1 = s.start[t], s.start[t + 1] - 1, d.corner[t], d.corner[t + 1]
+        mean, d4, q = s.period[1, t], db[last], -db[last]
+        for n in range(N):
+            y, M = s.y[1, t, n], s.M[t, n]
+            for i in range(R):
+                y[i] = (
+                    s.moved[t, n, 2 + i] + M[0, i] * deta[n, 2 * t] + M[1, i] * deta[n, 2 * t + 1]
+                )
+                q += w.table[i, 3] * y[i]
+        s.y4[1, t], s.y5[1, t], lack = d4, s.period[4, t] * s.period[2, t] - q * mean, dP[t]
+        if d.block[t]:
+            s.y5[1, t] = db[last - 1]
+        for c in range(c0, c1):
+            own = -(s.qm[c] + d.x[c] * q + s.y5[1, t]) * s.tm[c]
+            g.m[c] = db[b + c - c0] if d.block[t] else own
+            lack -= d.x[c] * g.m[c]
+        for c in range(c0, 0 if d.block[t] else c1):  # rounding in the weights must not move P
+            g.m[c] += lack * s.period[3, t] * s.tm[c] * (d.x[c] - mean)
+        for n in range(N):
+            y, theta, step = s.y[1, t, n], s.theta[t, n], s.y[1, t, n, R - 1]
+            step -= w.probability[n] * d4
+            W = s.qw[t, n]
+            for i in range(R):
+                W += w.table[i, 2] * y[i]
+            g.cell[t, n, 0], g.cell[t, n, 1] = -theta[R] * W, theta[R] * W
+            for i in range(R - 1):
+                pull = rest.cell[t, n, 2 + i] - s.y[0, t, n, i] + (d.least[t, n] if i < 2 else 0.0)
+                g.cell[t, n, 2 + i] = theta[i] * (pull - y[i])
+            s.E[1, t, n] = step * theta[R - 1] + s.eb[t, n]
+            if not d.block[t]:
+                g.E[loose, n, 0], g.E[loose, n, 1] = s.E[1, t, n], -s.E[1, t, n]
+                continue
+            for c in range(c0, c1):
+                d6 = s.split[1, c, n] + s.bar[b + c - c0, n] * step - g.m[c] * s.split[0, c, n]
+                s.y6[1, c, n] = d6
+                for i in range(d.point[c * N + n], d.point[c * N + n + 1]):
+                    g.v[i] = -(s.qv[i] - d.y[i] * step + d6) * s.tv[i]
+        loose += not d.block[t]
+    rp, rd = ch.duals(0, s.bounds.shape[1], s.bounds)
+    return rp, rd
+
+
+@nb.njit(**JIT)
+def mirror(A: FloatArray) -> None:  # pragma: no cover
+    """Copy what is below the diagonal above it."""
+    for i in range(A.shape[0]):
+        for j in range(i):
+            A[j, i] = A[i, j]
