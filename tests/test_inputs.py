@@ -437,6 +437,16 @@ def test_faults_of_all_files_come_together(folder):
     assert "vehicle/vehicle.toml: file: got missing" in str(caught.value)
 
 
+def test_a_fault_of_the_clock_hides_none_of_the_cars(folder):
+    edit(folder / "study.toml", "period_minutes = 30", "period_minutes = 7")
+    with (folder / "trips/roads.csv").open("a") as roads:
+        roads.write("99,2,5\n")
+    with pytest.raises(InputError) as caught:
+        inputs.read(folder)
+    assert "period_minutes: got 7" in str(caught.value)
+    assert "column from_bus: got 99" in str(caught.value)
+
+
 @pytest.mark.parametrize("case", ["case9", "case30", "case57", "case118", "case300"])
 def test_a_bare_case_makes_a_runnable_folder(tmp_path, case):
     given = write_example(tmp_path / "x", case, 3000)

@@ -88,7 +88,7 @@ class _Reader:
         if clock is not None and network is not None:
             with self.collected():
                 parts["load"] = self.load(clock, network)
-        if clock is not None and network is not None:
+        if network is not None:
             with self.collected():
                 parts["cars"] = self.cars(clock, network, parts.get("vehicles") or ())
         self.checks.done()
@@ -104,19 +104,24 @@ class _Reader:
 
     @contextmanager
     def collected(self) -> Iterator[None]:
-        """Keep the faults that are raised inside, under the name of their file."""
+        """Keep the faults that are found inside, under the name of their file.
+
+        A part ends at its own faults, not at those of the parts before.
+        """
+        found, self.checks = self.checks, Checks(self.checks.subject)
         try:
             yield
         except InputError as error:
-            where = error.subject
-            if where == self.checks.subject:
-                return  # these are in the list
-            where = where.removeprefix(str(self.folder) + "/")
-            self.checks.faults += [
-                Fault(f"{where}{', ' if f.field.startswith('line ') else ': '}{f.field}",
-                      f.value, f.allowed)
-                for f in error.faults
-            ]  # fmt: skip
+            if error.subject != found.subject:  # else they are in the list
+                where = error.subject.removeprefix(str(self.folder) + "/")
+                self.checks.faults += [
+                    Fault(f"{where}{', ' if f.field.startswith('line ') else ': '}{f.field}",
+                          f.value, f.allowed)
+                    for f in error.faults
+                ]  # fmt: skip
+        finally:
+            found.faults += self.checks.faults
+            self.checks = found
 
     def toml(self, name: str) -> Toml:
         return Toml(self.folder / name, self.checks, name)
@@ -424,19 +429,23 @@ class _Reader:
         return laws if len(laws) == len(presets) else None
 
     def cars(
-        self, clock: Clock, network: Network, vehicles: tuple[VehicleClass, ...]
-    ) -> Roads | CarList | Sessions:
-        ways: dict[str, Callable[..., Any]] = {
-            "roads.csv": self.roads, "cars.csv": self.car_list, "sessions.csv": self.sessions,
-        }  # fmt: skip
+        self, clock: Clock | None, network: Network, vehicles: tuple[VehicleClass, ...]
+    ) -> Roads | CarList | Sessions | None:
+        """The cars; None for sessions without a clock, whose fault is told already."""
+        ways: dict[str, Callable[[], Roads | CarList | Sessions | None]] = {
+            "roads.csv": lambda: self.roads(network),
+            "cars.csv": lambda: self.car_list(network, vehicles),
+            "sessions.csv": lambda: (
+                None if clock is None else self.sessions(clock, network, vehicles)
+            ),
+        }
         there = [name for name in ways if (self.folder / "trips" / name).exists()]
         c = Checks(str(self.folder / "trips"))
         c.require(len(there) == 1, "cars", there or "none", f"one of {', '.join(ways)}")
         c.done()
-        found: Roads | CarList | Sessions = ways[there[0]](clock, network, vehicles)
-        return found
+        return ways[there[0]]()
 
-    def roads(self, clock: Clock, network: Network, vehicles: tuple[VehicleClass, ...]) -> Roads:
+    def roads(self, network: Network) -> Roads:
         whole, number = "whole", "number"
         t = self.table("trips/roads.csv", {"from_bus": whole, "to_bus": whole, "length_km": number})
         buses = network.ev_bus_number
@@ -471,9 +480,7 @@ class _Reader:
                 found[row] = names.index(name)
         return found
 
-    def car_list(
-        self, clock: Clock, network: Network, vehicles: tuple[VehicleClass, ...]
-    ) -> CarList:
+    def car_list(self, network: Network, vehicles: tuple[VehicleClass, ...]) -> CarList:
         t = self.table(
             "trips/cars.csv",
             {"home_bus": "whole", "work_bus": "whole", "distance_km": "number",
