@@ -39,7 +39,7 @@ from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import SolverError
 
 ROUNDS, MIXES = 8, 60
-NODES, TOLLS = 100, 3
+NODES, TOLLS = 200, 3
 """Nodes for each weights, and subgradients at each node (three times as many at the first)."""
 
 LIGHTEST = 0.005
