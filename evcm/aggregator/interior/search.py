@@ -411,6 +411,9 @@ class Search:
         self.lower = root.bound.value
         self.note("relaxation without real-time trade", root.bound.value)
         self.tell()
+        if self.problem.risk_weight == 0:
+            self.polish(*self.nearest(root, day), root.bound.value, 1)
+            day, real = day & (root.bound.day < self.cutoff), real & (root.bound.real < self.cutoff)
         blocks = self.blocks
         blocks |= {int(t) for t in np.flatnonzero(root.gaps > 0.03 * self.target)}
         closed = np.inf
@@ -438,7 +441,7 @@ class Search:
             if bound < self.cutoff:
                 if r.answer.objective + r.gaps.sum() < self.upper - 0.05 * self.target:
                     self.polish(r.answer.P, r.answer.E, bound)  # a better plan, if it reads well
-                if bound < self.cutoff and r.answer.objective + 0.35 * r.gaps.sum() < self.upper:
+                if bound < self.cutoff and (self.nodes % 4 == 0 or r.answer.objective + 0.35 * r.gaps.sum() < self.upper):
                     self.polish(*self.nearest(r, day), bound)
             if bound >= self.cutoff:
                 closed = min(closed, bound)
