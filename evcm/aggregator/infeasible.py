@@ -66,17 +66,22 @@ def least_cap(problem: AggregatorProblem) -> LeastCap:
             "limits on real-time trade contradict one another",
             bus=problem.bus,
         )
-    visits, k = problem.visits, problem.figures
-    v = visits.vehicle
-    lack = np.maximum(k.departure_soc_kwh[v] - visits.arrival_soc_kwh, 0.0)
-    lack = np.nan_to_num(lack) * (problem.group_size / k.charge_efficiency)[v]
     return LeastCap(
         np.inf if share is None else float(share[0]),
         raised,
         problem.cap_mw + raised,
-        np.bincount(visits.sample, lack, problem.samples) / 1000.0,
+        needed_mwh(problem),
         float(problem.cap_mw.sum() * problem.period_h),
     )
+
+
+def needed_mwh(problem: AggregatorProblem) -> FloatArray:
+    """Energy that the cars' trips cost at the grid in each sample (N,), at the least."""
+    visits, k = problem.visits, problem.figures
+    v = visits.vehicle
+    lack = np.maximum(k.departure_soc_kwh[v] - visits.arrival_soc_kwh, 0.0)
+    lack = np.nan_to_num(lack) * (problem.group_size / k.charge_efficiency)[v]
+    return np.bincount(visits.sample, lack, problem.samples) / 1000.0
 
 
 def _least(problem: AggregatorProblem, columns: FloatArray) -> FloatArray | None:

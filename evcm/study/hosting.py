@@ -185,7 +185,7 @@ def run(
     ``first``
         First count at which half of a fleet's days run short, by regime and seed, and the limit.
     ``caps``
-        The count at which a rule's caps become too small, by rule, seed and aggregator.
+        The count at which a rule's caps become too small, and for whom first, by rule and seed.
     ``limits``, ``clamp``, ``added``
         Uncontrolled, by latest departure: first counts by limit and day; NSE by count; power that
         1,000 cars add by period, and days that first run short in it.

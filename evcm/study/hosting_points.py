@@ -12,6 +12,7 @@ import pandas as pd
 
 from evcm.aggregator import methods, of_fleet
 from evcm.aggregator import model as m
+from evcm.aggregator.infeasible import needed_mwh
 from evcm.aggregator.plugged import list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
@@ -36,6 +37,9 @@ DRAW = 101
 
 NO_FEED_IN_USD_PER_KWH = 1e4
 """Storage cost at which no price of the market makes feeding in worth while."""
+
+ANY_PLAN = 0.5
+"""Gap, as a share of turnover, at which a plan only tells that there is one."""
 
 TIME_LIMIT_S = 600.0
 """Most seconds for the largest fleet under a cap; half a minute is usual."""
@@ -207,17 +211,32 @@ class PointTask:
 
 
 class LimitTask(PointTask):
-    """For each aggregator, the fleet at which a rule's caps become too small for its cars."""
+    """The fleet at which a rule's caps become too small for an aggregator, and whose they are."""
 
     def run(self) -> Result:
-        """One linear program per aggregator; the point's regime is the rule."""
+        """The point's regime is the rule.
+
+        A linear program tells how many cars the caps of an aggregator carry. It begins with who has
+        the least energy for its cars' needs; of the others, only who has no plan at the least count
+        known has fewer.
+        """
         point = self.point
         problems = grouped_problems(self.inputs, point)
         site = of_fleet.site_of(problems, self.inputs)
         met = np.array([p.cars for p in problems], float)
         caps = allocation.allocate(point.regime, met, site)  # type: ignore[arg-type]
-        most = [largest_fleet(p, caps[:, k]) / p.cars * point.cars for k, p in enumerate(problems)]
-        return Result({"bus": [p.bus for p in problems], "most_cars": most})
+        room = [caps[:, k].sum() / max(needed_mwh(p).max(), 1e-9) for k, p in enumerate(problems)]
+        most, bus = np.inf, None
+        for k in np.argsort(room):
+            p, cap = problems[k], caps[:, k]
+            if np.isfinite(most):
+                try:  # any plan will do
+                    methods.solve(under_cap(p, cap * (point.cars / most)), gap=ANY_PLAN)
+                    continue
+                except InfeasibleError:
+                    pass
+            most, bus = largest_fleet(p, cap) / p.cars * point.cars, p.bus
+        return Result({"bus": [bus], "most_cars": [most]})
 
 
 @dataclass(frozen=True)
@@ -301,7 +320,7 @@ def solve_points(
 def largest_fleets(
     todo: list[Point], store: Store, jobs: Jobs, progress: Progress, inputs: Inputs
 ) -> pd.DataFrame:
-    """Limits of every rule's caps; `regime` of a point is the rule."""
+    """Where each rule's caps become too small; `regime` of a point is the rule."""
     tasks = [LimitTask(point, inputs) for point in todo]
     found = each(tasks, store, "hosting-limits", jobs, progress, "Hosting, limits of caps")
     rows = [

@@ -387,6 +387,14 @@ class Search:
                     return [(day, half) for half in halves(real, (t, n), at)]
         return []
 
+    def useful(
+        self, bound: Bound, day: BoolArray, real: BoolArray
+    ) -> tuple[BoolArray, BoolArray, float]:
+        """Steps that a better plan may have, and a bound on plans with any of the others."""
+        keep, stay = day & (bound.day < self.cutoff), real & (bound.real < self.cutoff)
+        others = np.append(bound.day[day & ~keep], bound.real[real & ~stay])
+        return keep, stay, float(others.min(initial=np.inf))
+
     def run(self, start: AggregatorPlan | None = None) -> None:
         """Search for better plans than `start` until the gap is closed or time is up."""
         if start is not None and self.problem.risk_weight == 0:
@@ -411,15 +419,14 @@ class Search:
         self.lower = root.bound.value
         self.note("relaxation without real-time trade", root.bound.value)
         self.tell()
-        if self.problem.risk_weight == 0:
-            self.polish(*self.nearest(root, day), root.bound.value, 1)
-            day, real = day & (root.bound.day < self.cutoff), real & (root.bound.real < self.cutoff)
+        self.polish(*self.nearest(root, day), root.bound.value, 1)
+        day, real, closed = self.useful(root.bound, day, real)
         blocks = self.blocks
         blocks |= {int(t) for t in np.flatnonzero(root.gaps > 0.03 * self.target)}
-        closed = np.inf
-        middle = root.answer.middle
+        middle, made = root.answer.middle, 0
         heap = [(root.bound.value, 0, day, real, None if self.classes else middle)]
-        made = 0
+        if not self.steps.only(day, real).open:
+            heap.clear()
         while heap:
             self.lower = min(closed, heap[0][0])
             most = MOST_NODES if self.planned else MOST_WITHOUT_PLAN
@@ -441,17 +448,17 @@ class Search:
             if bound < self.cutoff:
                 if r.answer.objective + r.gaps.sum() < self.upper - 0.05 * self.target:
                     self.polish(r.answer.P, r.answer.E, bound)  # a better plan, if it reads well
-                if bound < self.cutoff and (self.nodes % 4 == 0 or r.answer.objective + 0.35 * r.gaps.sum() < self.upper):
+                near = r.answer.objective + 0.35 * r.gaps.sum() < self.upper
+                if bound < self.cutoff and (near or self.nodes % 4 == 0):
                     self.polish(*self.nearest(r, day), bound)
             if bound >= self.cutoff:
                 closed = min(closed, bound)
                 continue
-            keep, stay = day & (r.bound.day < self.cutoff), real & (r.bound.real < self.cutoff)
-            if (keep != day).any() or (stay != real).any():
-                closed = min(closed, self.cutoff)
-            if not (keep.any(axis=1).all() and stay.any(axis=2).all()):
+            day, real, others = self.useful(r.bound, day, real)
+            closed = min(closed, others)
+            if not self.steps.only(day, real).open:
                 continue
-            parts = self.branch(r, keep, stay)
+            parts = self.branch(r, day, real)
             if not parts:  # nothing to decide is left: only the program was not solved far enough
                 tight = self.relax(day, real, blocks, 0.01, middle)
                 closed = min(closed, max(bound, tight.bound.value))
