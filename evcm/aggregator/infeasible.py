@@ -7,7 +7,6 @@ from typing import NoReturn
 
 import numpy as np
 
-from evcm.aggregator.plugged import list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import InfeasibleError, SolverError
@@ -85,14 +84,12 @@ def _least(problem: AggregatorProblem, columns: FloatArray) -> FloatArray | None
 
     from evcm.aggregator import model as m
 
-    cars = list_plugged(problem)
-    x, w = m.variables(problem, cars), cp.Variable(columns.shape[1], nonneg=True)
+    x, w = m.variables(problem), cp.Variable(columns.shape[1], nonneg=True)
     free = problem.with_options(
         system_cap_mw=None, trading_cap_mw=np.full(problem.periods, UNLIMITED_MW)
     )
-    cap = cp.reshape(problem.cap_mw + columns @ w, (problem.periods, 1), order="C")
-    within = m.traded_mw(problem, x) <= cap @ np.ones((1, problem.samples))
-    program = cp.Problem(cp.Minimize(cp.sum(w)), [*m.rules(free, cars, x), within])
+    within = m.traded_mw(problem, x) <= m.wide(problem.cap_mw + columns @ w, problem.samples)
+    program = cp.Problem(cp.Minimize(cp.sum(w)), [*m.rules(free, x), within])
     outcome = m.run_highs(program, 0.0, LIMIT_S)
     if outcome.infeasible:
         return None

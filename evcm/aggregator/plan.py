@@ -11,7 +11,7 @@ import numpy as np
 
 from evcm import compiled as nb
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.visits import Int32Array
+from evcm.aggregator.visits import Visits
 from evcm.arrays import FloatArray
 from evcm.errors import Checks
 from evcm.paper import implements
@@ -100,17 +100,14 @@ class AggregatorPlan:
 
 
 @nb.njit(cache=True)
-def _wear_kernel(
-    soc: FloatArray, vehicle: Int32Array, sample: Int32Array, start: Int32Array,
-    length: Int32Array, arrival: FloatArray, wear: FloatArray, out: FloatArray,
-) -> None:  # fmt: skip
+def _wear_kernel(soc: FloatArray, visits: Visits, wear: FloatArray, out: FloatArray) -> None:
     periods = soc.shape[0]
-    for i in range(vehicle.size):
-        v, n = vehicle[i], sample[i]
-        before = soc[periods - 1, v, n] if np.isnan(arrival[i]) else arrival[i]
+    for i in range(visits.vehicle.size):
+        v, n, arrival = visits.vehicle[i], visits.sample[i], visits.arrival_soc_kwh[i]
+        before = soc[periods - 1, v, n] if np.isnan(arrival) else arrival
         drawn = 0.0
-        for j in range(length[i]):
-            now = soc[start[i] + j - periods, v, n]  # below 0 it counts from the day's end
+        for j in range(visits.length[i]):
+            now = soc[visits.start[i] + j - periods, v, n]  # below 0 it counts from the day's end
             drawn += max(before - now, 0.0)
             before = now
         out[n] += wear[v] * drawn
@@ -118,16 +115,15 @@ def _wear_kernel(
 
 @nb.njit(cache=True)
 def _soc_kernel(
-    charge: FloatArray, discharge: FloatArray, soc: FloatArray, vehicle: Int32Array,
-    sample: Int32Array, start: Int32Array, length: Int32Array, arrival: FloatArray, dt: float,
+    charge: FloatArray, discharge: FloatArray, soc: FloatArray, visits: Visits, dt: float,
     efficiency: FloatArray,
 ) -> None:  # fmt: skip
     periods = soc.shape[0]
-    for i in range(vehicle.size):
-        v, n = vehicle[i], sample[i]
-        now = soc[periods - 1, v, n] if np.isnan(arrival[i]) else arrival[i]
-        for j in range(length[i]):
-            t = start[i] + j - periods
+    for i in range(visits.vehicle.size):
+        v, n, arrival = visits.vehicle[i], visits.sample[i], visits.arrival_soc_kwh[i]
+        now = soc[periods - 1, v, n] if np.isnan(arrival) else arrival
+        for j in range(visits.length[i]):
+            t = visits.start[i] + j - periods
             now += dt * (efficiency[v] * charge[t, v, n] - discharge[t, v, n])
             soc[t, v, n] = now
 
@@ -153,11 +149,7 @@ def real_time_cost_by_sample_usd(
 def battery_cost_by_sample_usd(problem: AggregatorProblem, soc_kwh: FloatArray) -> FloatArray:
     """Wear of all batteries in each sample (N,): falls of the state of charge while plugged in."""
     out = np.zeros(problem.samples)
-    v = problem.visits
-    _wear_kernel(
-        soc_kwh, v.vehicle, v.sample, v.start, v.length, v.arrival_soc_kwh,
-        problem.wear_usd_per_kwh, out,
-    )  # fmt: skip
+    _wear_kernel(soc_kwh, problem.visits, problem.wear_usd_per_kwh, out)
     return out
 
 
@@ -246,11 +238,8 @@ def plan_from_cars(
     """
     np.maximum(charge_kw, 0.0, out=charge_kw)
     np.maximum(discharge_kw, 0.0, out=discharge_kw)
-    v, k = problem.visits, problem.figures
-    _soc_kernel(
-        charge_kw, discharge_kw, soc_kwh, v.vehicle, v.sample, v.start, v.length,
-        v.arrival_soc_kwh, problem.period_h, k.charge_efficiency,
-    )  # fmt: skip
+    k, dt = problem.figures, problem.period_h
+    _soc_kernel(charge_kw, discharge_kw, soc_kwh, problem.visits, dt, k.charge_efficiency)
     weight, feeding = problem.group_size / 1000.0, k.discharge_efficiency[:, None]
     net_mw = [weight @ (charge_kw[t] - feeding * discharge_kw[t]) for t in range(problem.periods)]
     cars_mw = np.stack(net_mw)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evcm.aggregator.visits import Visits, find_visits
+from evcm.aggregator.visits import Plugged, Visits, find_visits, list_plugged
 from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import Checks, Fault, InputError
 from evcm.inputs.prices import PriceSeries
@@ -364,6 +364,11 @@ class AggregatorProblem:
         return find_visits(
             self.available, self.travelling, self.trip_energy_kwh, self.figures.departure_soc_kwh
         )
+
+    @cached_property
+    def plugged(self) -> Plugged:
+        """Every period of every visit, as a flat table."""
+        return list_plugged(self.available, self.visits, self.group_size)
 
     @cached_property
     def fingerprint(self) -> str:

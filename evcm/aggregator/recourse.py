@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from evcm.aggregator.plugged import list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import SolverError
@@ -48,7 +47,7 @@ def operate_day(
     real_time_usd, wear_usd, penalty_usd, penalized_kwh, bound_usd : float
         Cost of the day besides its day-ahead energy.
     """
-    T, dt, k, cars = problem.periods, problem.period_h, problem.figures, list_plugged(problem)
+    T, dt, k, cars = problem.periods, problem.period_h, problem.figures, problem.plugged
     K, v, kwh, plugged = cars.size, cars.vehicle, 1000.0 * dt, problem.plugged_mw[:, 0]
     reach = float(plugged.max() + np.abs(day_ahead_mw).max()) + 1.0
     part, sign, width, price = _staircase(problem, problem.system_load_mw + day_ahead_mw, reach)
