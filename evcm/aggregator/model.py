@@ -190,6 +190,7 @@ class DayAheadSteps:
     step: IntArray
     chosen: cp.Variable
     power_mw: cp.Variable
+    sums_to_power: cp.Constraint
     constraints: Constraints
 
 
@@ -209,17 +210,11 @@ def steps_between(
     relaxed: bool,
 ) -> DayAheadSteps:  # fmt: skip
     """The choice of a step, for (period, step) pairs and the power (MW) between which each lies."""
-    z = _choice(period.size, relaxed, "z")
-    p = cp.Variable(period.size, name="p")
+    z, p = _choice(period.size, relaxed, "z"), cp.Variable(period.size, name="p")
     each = sums(period, problem.periods)
-    constraints = [
-        z >= 0,
-        cp.multiply(low_mw, z) <= p,
-        p <= cp.multiply(high_mw, z),
-        each @ z == 1,
-        each @ p == x.day_ahead_mw,
-    ]
-    return DayAheadSteps(period, step, z, p, constraints)
+    sums_to_power = each @ p == x.day_ahead_mw
+    limits = [cp.multiply(low_mw, z) <= p, p <= cp.multiply(high_mw, z), each @ z == 1]
+    return DayAheadSteps(period, step, z, p, sums_to_power, [*limits, sums_to_power])
 
 
 @dataclass(frozen=True, eq=False)

@@ -187,18 +187,15 @@ def solve_model(
 def _lift(problem: AggregatorProblem, choices: StepChoices, model: Model) -> FloatArray:
     """How far forcing each day-ahead step (T, B) lifts the bound of the solved first relaxation.
 
-    Reduced costs of the choices say it for any objective. Without real-time costs the relaxation
-    splits into one choice per period under the multiplier μ_t of Σ_b p_{t,b} = P^EM_t, and the
-    difference of two one-period minima says more.
+    Without real-time costs it splits into one choice per period under the multiplier μ_t of
+    Σ_b p_{t,b} = P^EM_t, and the difference of two one-period minima says it. With a risk weight
+    it holds those costs, and nothing is known.
     """
-    day = model.day
-    lift = np.full(choices.day_ahead.shape, np.inf)
     if problem.risk_weight > 0:
-        lift[day.period, day.step] = day.constraints[0].dual_value
-        return lift
+        return np.zeros(choices.day_ahead.shape)
     # CVXPY's dual of G p - P = 0 adds dual (G p - P) to the cost: a MW more is worth -dual.
-    value = -day.constraints[-1].dual_value
+    value = -model.day.sums_to_power.dual_value
     slope = 1000.0 * problem.period_h * problem.step_price_usd_per_kwh - value[:, None]
-    ends = np.minimum(slope * choices.day_ahead_low_mw, slope * choices.day_ahead_high_mw)
-    lift[choices.day_ahead] = ends[choices.day_ahead]
-    return np.asarray(lift - lift.min(axis=1, keepdims=True))
+    least = np.minimum(slope * choices.day_ahead_low_mw, slope * choices.day_ahead_high_mw)
+    least = np.where(choices.day_ahead, least, np.inf)
+    return np.asarray(least - least.min(axis=1, keepdims=True))

@@ -16,6 +16,7 @@ from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import Checks, Fault, InputError
 from evcm.inputs.prices import PriceSeries
 from evcm.inputs.values import Battery, Charger, PriceSteps
+from evcm.paper import implements
 from evcm.store import files, fingerprint
 
 AXES = {
@@ -173,18 +174,13 @@ class AggregatorProblem:
     system_load_mw : (T,)
         Load Psys of the rest of the system; below 0 where more is fed in.
     price : PriceSteps or PriceSeries
-        Price as a step function of the whole system's load; or given prices of each period, which
-        the aggregator does not move.
+        A step function of the whole system's load; or prices that the aggregator does not move.
     battery, charger
-        Of every car, each figure one number or (V,); `battery.departure_soc_kwh` is the hand-over
-        contract S_dep.
-    system_cap_mw : float, optional
-        P^SYScap of (29), (30).
-    trading_cap_mw : (T,), optional
-        Pcap of (56), (57). Exactly one of the two caps must be given.
+        Of every car; `battery.departure_soc_kwh` is the hand-over contract S_dep.
+    system_cap_mw, trading_cap_mw : float, (T,)
+        P^SYScap of (29), (30), or Pcap of (56), (57). Exactly one of the two must be given.
     export_cap_mw : (T,), optional
-        Most that may be fed in, day-ahead and in every sample, as a positive number; no limit if
-        left out.
+        Most that may be fed in, day-ahead and in every sample, as a positive number.
     real_time_limit : {"v2g", "plug"}
         What bounds real-time trade P+ + P-: the energy fed back, (10), or the power of the plugs
         in use, Σ_v n_v P_max over the cars plugged in, which is what the published runs did.
@@ -197,10 +193,8 @@ class AggregatorProblem:
         State of charge after period 1 of cars that are then plugged in, (20).
     risk_alpha, risk_weight : float
         The objective is (1 - w) E[C] + w CVaR_α[C] of the cost of a day; w = 0 is the paper's.
-    bus : int, optional
-        Bus of the network.
-    name : str
-        For messages.
+    bus, name
+        Bus of the network, and a name for messages.
     """
 
     period_h: float
@@ -315,8 +309,12 @@ class AggregatorProblem:
         price = self.price.price_usd_per_kwh
         return np.broadcast_to(price, (self.periods, price.size))
 
+    @implements("6", "22")
     def day_ahead_payment_usd(self, day_ahead_mw: FloatArray) -> FloatArray:
-        """What P^EM (T,) pays in each period (T,), USD; negative where it earns, (22)."""
+        """What P^EM (T,) pays in each period (T,), USD, at the load that it makes itself.
+
+        At an edge of the price curve the better neighbour counts (both are admissible).
+        """
         if isinstance(self.price, PriceSeries):
             mwh = 1000.0 * self.period_h
             return np.asarray(mwh * self.price.day_ahead_usd_per_kwh * day_ahead_mw)
@@ -398,17 +396,10 @@ _SERIES = ("day_ahead_usd_per_kwh", "buy_usd_per_kwh", "sell_usd_per_kwh")
 
 
 def load_problem(path: str | Path, midnight_soc: bool = False, **options: Any) -> AggregatorProblem:
-    """Read an instance (.npz).
+    """Read an instance (.npz); a name that ends in ``busNN`` tells its bus.
 
-    Parameters
-    ----------
-    path : path
-        The instance. A name that ends in ``busNN`` tells its bus.
-    midnight_soc : bool
-        Use the instance's ``midnight_soc_kwh``, (20). Off by default: with (18) it splits the
-        night in two.
-    **options
-        Fields of `AggregatorProblem` to set, such as ``real_time_limit="plug"``.
+    With `midnight_soc` its ``midnight_soc_kwh`` holds, (20). Off by default: with (18) it splits
+    the night in two. `options` are fields of the problem to set besides.
 
     Raises
     ------
