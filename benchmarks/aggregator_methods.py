@@ -66,8 +66,7 @@ def by_big_m(problem: AggregatorProblem, limit_s: float) -> dict[str, object]:
 
 def model_size(problem: AggregatorProblem) -> dict[str, object]:
     """Size of the readable model with exact real-time prices in every period."""
-    every = reachable_steps(problem).day_ahead.any(axis=1)
-    model = build_model(problem, reachable_steps(problem), every)
+    model = build_model(problem, reachable_steps(problem))
     metrics = model.cvxpy.size_metrics
     binaries = sum(v.size for v in model.cvxpy.variables() if v.attributes["boolean"])
     rows = metrics.num_scalar_eq_constr + metrics.num_scalar_leq_constr

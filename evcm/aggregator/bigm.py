@@ -42,17 +42,8 @@ def least_cost_usd(
 ) -> float:  # fmt: skip
     """Least day-ahead cost (22) of a period under a form of the printed inequalities, USD.
 
-    Parameters
-    ----------
-    power_mw, system_load_mw : float
-        Power bought (negative: sold), given, and load of the rest of the system.
-    prices : PriceSteps
-    period_h : float
-        Length of the period.
-    form : {"printed", "switch corrected", "corrected"}
-        Which inequalities hold.
-    big_m_mw : float
-        The constant M_big of the formulation. A sound form does not depend on it.
+    `power_mw` is bought (negative: sold) on top of the rest of the system's load. A sound form
+    does not depend on the constant M_big.
 
     Raises
     ------
@@ -190,17 +181,8 @@ def solve_big_m(
 ) -> BigMAnswer:
     """Give the big-M form to HiGHS, as the paper gave it to a solver.
 
-    Parameters
-    ----------
-    problem : AggregatorProblem
-        Without a risk weight.
-    m_big : float, optional
-        M_big in MW; by default just large enough.
-    as_printed : bool
-        The inequalities as they stand in the paper.
-    gap : float
-        Relative gap of the mixed-integer program.
-    time_limit_s : float
+    The problem has no risk weight. `m_big` (MW) is just large enough by default, `gap` that of the
+    mixed-integer program; `as_printed` takes the inequalities as they stand in the paper.
     """
     require_reachable(problem)
     began = time.perf_counter()

@@ -1,18 +1,13 @@
-"""One aggregator's day (2.3): what is asked, the readable model, fast exact methods, the answer.
+"""The door to one aggregator's plan (2.3): `solve` chooses a method and certifies its plan.
 
-`solve` chooses a method:
-
-``interior``
-    Exact: a structured interior-point method inside branch and bound, for groups of cars and for
-    single cars, a hundred or a hundred thousand.
-``model``
-    The readable CVXPY model, equation by equation; knows every option of the problem.
+``interior`` is exact and fast, a structured interior-point method inside branch and bound, for
+groups of cars and for single cars. ``model`` is the readable CVXPY model, equation by equation; it
+knows every option of the problem.
 """
 
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable
 from typing import Literal
 
@@ -98,7 +93,7 @@ def solve(
     progress : callable, optional
         Told the best objective, the best bound (USD) and the seconds at every improvement.
     threads : int
-        Threads; the plan has the same bits for any number of them.
+        The plan has the same bits for any number of them.
     start : AggregatorPlan, optional
         A plan of this very problem, priced in it: where nothing better is found it is returned,
         with the bound that is proven here. The model does not use it.
@@ -111,36 +106,26 @@ def solve(
         No plan was found in time, or a plan failed its certificate; `start` is none of the
         problem's.
     """
-    checks = Checks("aggregator")
+    checks, limit = Checks("aggregator"), time_limit_s
     checks.require(gap > 0, "gap", gap, "> 0")
-    checks.require(
-        time_limit_s is None or time_limit_s > 0, "time_limit_s", time_limit_s, "> 0 seconds"
-    )
+    checks.require(limit is None or limit > 0, "time_limit_s", limit, "> 0 seconds")
     checks.require(threads >= 1, "threads", threads, ">= 1")
     checks.done()
     if start is not None:
         certify_plan(problem, start)
     chosen, reason = choose_method(problem, method)
+    module, _, name = SOLVERS[chosen].partition(":")
+    run = getattr(importlib.import_module(module), name)
+    asked = {"gap": gap, "time_limit_s": limit, "progress": progress}
+    more = {} if chosen == "model" else {"threads": threads, "start": start}
     try:
-        plan = _run(
-            chosen, problem, gap=gap, time_limit_s=time_limit_s, progress=progress,
-            threads=threads, start=start,
-        )  # fmt: skip
+        plan: AggregatorPlan = run(problem, **asked, **more)
         certify_plan(problem, plan)
     except SolverError as error:
         if chosen == "model":
             raise
         reason = f"{chosen}: {error}"
-        plan = solve(problem, "model", gap, time_limit_s or NEXT_S, progress, threads, start)
+        plan = solve(problem, "model", gap, limit or NEXT_S, progress, threads, start)
     if reason:
         plan = plan.finished(plan.bound_usd, plan.seconds, f"{plan.status} ({reason})")
-    return plan
-
-
-def _run(method: Method, problem: AggregatorProblem, **asked: object) -> AggregatorPlan:
-    """Load a method and solve with what it takes of the arguments."""
-    module, _, name = SOLVERS[method].partition(":")
-    run = getattr(importlib.import_module(module), name)
-    takes = inspect.signature(run).parameters
-    plan: AggregatorPlan = run(problem, **{k: v for k, v in asked.items() if k in takes})
     return plan

@@ -1,7 +1,7 @@
 """The aggregator's model (2.3), equation by equation, in CVXPY on HiGHS.
 
-This is the readable reference. Every constraint of the paper is one small function that returns
-CVXPY constraints and names its equation. The fast methods solve the same model.
+This is the readable reference: every constraint of the paper is one small function that names its
+equation. The fast methods solve the same model.
 
 The price is a step function of the system's load, and the aggregator moves that load. Since the
 rest of the load is known, each period offers a few price steps, each an interval of the
@@ -13,7 +13,7 @@ In real time, with day-ahead step a and the cars' power in step b, the trade d c
 λ_b d = (λ_b - λ_a) d + λ_a d. The second part adds up to λ_a Σ_n π_n d = 0 by (11), so the model
 charges the first part alone. It is never negative: whoever buys (d > 0) raises the price, whoever
 sells lowers it. That is why real-time prices may be left out of periods where they do not matter
-without losing a valid bound (`exact_periods`).
+without losing a valid bound (`StepChoices.exact`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import scipy.sparse as sp
 
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, real_time_pairs
-from evcm.arrays import BoolArray, FloatArray, IntArray
+from evcm.arrays import FloatArray, IntArray
 from evcm.inputs.prices import PriceSeries
 from evcm.paper import implements
 
@@ -235,9 +235,8 @@ def real_time_steps(
     choices: StepChoices,
     x: Variables,
     day: DayAheadSteps,
-    exact_periods: BoolArray,
     relaxed: bool,
-) -> RealTimeSteps | None:
+) -> RealTimeSteps:
     """A real-time step b beside the day-ahead step a, in each sample of the exact periods.
 
     Σ_b z_ab = z_a, Σ_b p_ab = p_a, Σ_ab y_ab = power of the cars; p_ab lies in step a and y_ab in
@@ -250,13 +249,14 @@ def real_time_steps(
             for at in (0.0, problem.price.day_ahead_usd_per_kwh[:, None])
         )
         return RealTimeSteps(paid, extra, [])
-    pair, sample, b = real_time_pairs(problem, choices, day.period, day.step, exact_periods)
+    pair, sample, b = real_time_pairs(problem, choices, day.period, day.step)
     if not pair.size:
-        return None
+        nothing = cp.Constant(np.zeros(problem.samples))
+        return RealTimeSteps(nothing, nothing, [])
     N, period, a = problem.samples, day.period[pair], day.step[pair]
     z = _choice(pair.size, relaxed, "z_n")
     p, y = cp.Variable(pair.size, name="p_n"), cp.Variable(pair.size, name="y_n")
-    exact = np.flatnonzero(exact_periods[day.period])
+    exact = np.flatnonzero(choices.exact[day.period])
     per_a = sums(np.searchsorted(exact, pair) * N + sample, exact.size * N)
     cells, cell_of = np.unique(period * N + sample, return_inverse=True)
     per_cell = sums(cell_of, cells.size)
@@ -300,30 +300,22 @@ def _day_ahead_usd(problem: AggregatorProblem, day: DayAheadSteps) -> cp.Express
 
 @implements("5", "6", "7", "8", "9")
 def expected_cost_usd(
-    problem: AggregatorProblem, x: Variables, day: DayAheadSteps, real: RealTimeSteps | None,
-    zero_mean: bool = True,
-) -> cp.Expression:  # fmt: skip
-    """Day-ahead energy, the extra price of real-time trade, and battery wear.
-
-    Where (11) does not hold (`zero_mean=False`), trade costs its whole price.
-    """
+    problem: AggregatorProblem, x: Variables, day: DayAheadSteps, extra: cp.Expression | float = 0.0
+) -> cp.Expression:
+    """Day-ahead energy, battery wear, and what real-time trade pays in each sample besides."""
     weight = problem.probability
     wear = (wear_usd_per_kwh(problem) * weight[problem.plugged.sample]) @ x.worn_kwh
-    cost = _day_ahead_usd(problem, day) + wear
-    if real is None:
-        return cost
-    return cost + 1000.0 * problem.period_h * weight @ (real.extra if zero_mean else real.paid)
+    real_time = 1000.0 * problem.period_h * cp.sum(cp.multiply(weight, extra))
+    return _day_ahead_usd(problem, day) + wear + real_time
 
 
 def conditional_value_at_risk_usd(
-    problem: AggregatorProblem, x: Variables, day: DayAheadSteps, real: RealTimeSteps | None
+    problem: AggregatorProblem, x: Variables, day: DayAheadSteps, paid: cp.Expression
 ) -> tuple[cp.Expression, Constraints]:
     """CVaR_α of the cost of a day: min over η of η + E[(C_n - η)+] / (1 - α)."""
     N = problem.samples
-    wear = sums(problem.plugged.sample, N, wear_usd_per_kwh(problem))
-    cost = _day_ahead_usd(problem, day) + wear @ x.worn_kwh
-    if real is not None:
-        cost = cost + 1000.0 * problem.period_h * real.paid
+    wear = sums(problem.plugged.sample, N, wear_usd_per_kwh(problem)) @ x.worn_kwh
+    cost = _day_ahead_usd(problem, day) + wear + 1000.0 * problem.period_h * paid
     eta, excess = cp.Variable(name="eta"), cp.Variable(N, name="excess")
     cvar = eta + problem.probability @ excess / (1 - problem.risk_alpha)
     return cvar, [excess >= 0, excess >= cost - eta]
@@ -365,36 +357,24 @@ def rules(problem: AggregatorProblem, x: Variables, zero_mean: bool = True) -> C
 def build_model(
     problem: AggregatorProblem,
     choices: StepChoices,
-    exact_periods: BoolArray,
     relaxed: bool = False,
     variant: Variant | None = None,
 ) -> Model:
     """Equations (5)-(24), (29), (30), (56), (57) for the open price steps.
 
-    Parameters
-    ----------
-    problem : AggregatorProblem
-    choices : StepChoices
-        Price steps to choose among.
-    exact_periods : (T,) bool
-        Periods with real-time prices; elsewhere their cost is bounded by 0 from below.
-    relaxed : bool
-        Let the choices be fractions: the linear relaxation.
-    variant : Variant, optional
-        Changes to the model.
+    Where it is `relaxed` choices may be fractions. Without (11) trade costs its whole price.
     """
     x, variant = variables(problem), variant or Variant()
     day = day_ahead_steps(problem, choices, x, relaxed)
-    real = real_time_steps(problem, choices, x, day, exact_periods, relaxed)
-    constraints = [*rules(problem, x, variant.zero_mean), *day.constraints]
-    if real is not None:
-        constraints += real.constraints
-    objective = expected_cost_usd(problem, x, day, real, variant.zero_mean)
+    real = real_time_steps(problem, choices, x, day, relaxed)
+    constraints = [*rules(problem, x, variant.zero_mean), *day.constraints, *real.constraints]
+    extra = real.extra if variant.zero_mean else real.paid
+    objective = expected_cost_usd(problem, x, day, extra)
     if variant.pinned_mw is not None:
         moved = cp.norm1(x.day_ahead_mw - variant.pinned_mw)
         objective += 1000.0 * problem.period_h * variant.repair_usd_per_kwh * moved
     if problem.risk_weight > 0:
-        cvar, more = conditional_value_at_risk_usd(problem, x, day, real)
+        cvar, more = conditional_value_at_risk_usd(problem, x, day, real.paid)
         objective = (1 - problem.risk_weight) * objective + problem.risk_weight * cvar
         constraints += more
     return Model(cp.Problem(cp.Minimize(objective), constraints), x, day)

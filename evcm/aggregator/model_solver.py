@@ -64,10 +64,10 @@ class _Search:
         return self.best_usd - self.bound_usd <= self.gap_usd or self.left_s <= 0
 
     def run(
-        self, choices: StepChoices, exact: BoolArray, relaxed: bool, gap_usd: float, limit_s: float
+        self, choices: StepChoices, relaxed: bool, gap_usd: float, limit_s: float
     ) -> tuple[Model, Outcome]:
         """Build the model and give it to HiGHS."""
-        model = build_model(self.problem, choices, exact, relaxed, self.variant)
+        model = build_model(self.problem, choices, relaxed, self.variant)
         return model, run_highs(model.cvxpy, gap_usd, limit_s)
 
     def raise_bound(self, bound_usd: float) -> None:
@@ -94,13 +94,13 @@ class _Search:
 
     def polish(self, choices: StepChoices, plan: AggregatorPlan) -> None:
         """Fix the steps in which a plan lies, solve what remains, and again from there."""
-        exact, before = np.ones(self.problem.periods, bool), np.inf
+        before = np.inf
         for _ in range(4):
             if self.over or before - plan.objective_usd < 0.1 * self.gap_usd:
                 return
             cars_mw = plan.day_ahead_mw[:, None] + plan.real_time_mw
             fixed = read_steps(choices, plan.day_ahead_mw, cars_mw)
-            model, outcome = self.run(fixed, exact, True, 0.0, self.left_s)
+            model, outcome = self.run(fixed, True, 0.0, self.left_s)
             if not outcome.solved:
                 return
             before, plan = self.best_usd, self.offer(model)
@@ -134,21 +134,11 @@ def solve_model(
     progress: Progress | None = None,
     variant: Variant | None = None,
 ) -> AggregatorPlan:
-    """Solve the readable model to a proven gap.
+    """Solve the readable model to a proven gap, a share of turnover.
 
-    Parameters
-    ----------
-    problem : AggregatorProblem
-    gap : float
-        Proven distance to the optimum to stop at, as a share of turnover.
-    time_limit_s : float, optional
-        Stop with the best plan after this many seconds; the plan's status says so. The first
-        linear program is waited for, so that there is a plan.
-    progress : callable, optional
-        Told the objective, the bound and the seconds at every improvement.
-    variant : Variant, optional
-        A schedule already bought (`evcm.aggregator.value`); the plan's objective then holds
-        the cost of moving it.
+    After `time_limit_s` seconds it stops with the best plan, whose status says so; the first linear
+    program is waited for, so that there is one. `progress` is told every improvement. Under a
+    `variant` with a schedule already bought the plan's objective holds the cost of moving it.
 
     Raises
     ------
@@ -159,10 +149,14 @@ def solve_model(
     """
     require_reachable(problem)
     search = _Search(problem, gap, time_limit_s, progress, variant or Variant())
-    every = choices = reachable_steps(problem)
-    exact, relaxed = np.full(problem.periods, problem.risk_weight > 0), True
+    every, exact, relaxed = (
+        reachable_steps(problem),
+        np.full(problem.periods, problem.risk_weight > 0),
+        True,
+    )
+    choices = replace(every, exact=exact)
     # Waited for, whatever the time limit: there is no plan before it.
-    model, outcome = search.run(choices, exact, relaxed, 0.0, np.inf)
+    model, outcome = search.run(choices, relaxed, 0.0, np.inf)
     if outcome.infeasible:
         raise_infeasible(problem)
     if not outcome.solved:
@@ -180,8 +174,9 @@ def solve_model(
             return search.finish()
         relaxed = relaxed and (model is first or bool(evaded.any()))
         exact = exact | evaded
-        choices = drop_steps(every, lift, search.best_usd - relaxed_usd)
-        model, outcome = search.run(choices, exact, relaxed, 0.5 * search.gap_usd, search.left_s)
+        left = drop_steps(every, lift, search.best_usd - relaxed_usd)
+        choices = replace(left, exact=exact)
+        model, outcome = search.run(choices, relaxed, 0.5 * search.gap_usd, search.left_s)
 
 
 def _lift(problem: AggregatorProblem, choices: StepChoices, model: Model) -> FloatArray:

@@ -76,6 +76,8 @@ class StepChoices:
         The same of the power of the cars.
     room_usd : (T, B)
         Most that real-time trade may cost beside each day-ahead step in a plan of use.
+    exact : (T,) bool
+        Periods with real-time prices; elsewhere real-time cost is bounded by 0 from below.
     """
 
     day_ahead: BoolArray
@@ -86,6 +88,7 @@ class StepChoices:
     real_time_low_mw: FloatArray
     real_time_high_mw: FloatArray
     room_usd: FloatArray
+    exact: BoolArray
 
     @property
     def count(self) -> int:
@@ -110,13 +113,14 @@ def reachable_steps(problem: AggregatorProblem) -> StepChoices:
         real_time_low_mw=np.clip(each_low, real_low, real_high),
         real_time_high_mw=np.clip(each_high, real_low, real_high),
         room_usd=np.full(low.shape, np.inf),
+        exact=np.ones(problem.periods, bool),
     )
 
 
 def read_steps(choices: StepChoices, day_ahead_mw: FloatArray, cars_mw: FloatArray) -> StepChoices:
     """Choices narrowed to the one step in which a solution lies, in each period and sample.
 
-    At an edge the buyer's neighbour is the lower step and the seller's the higher.
+    All are exact. At an edge the buyer's neighbour is the lower step and the seller's the higher.
     """
 
     def of(power_mw: FloatArray, buys: BoolArray) -> BoolArray:
@@ -125,10 +129,12 @@ def read_steps(choices: StepChoices, day_ahead_mw: FloatArray, cars_mw: FloatArr
         return np.asarray(step[..., None] == np.arange(choices.day_ahead.shape[1]))
 
     day = day_ahead_mw[:, None]
-    real_time = of(cars_mw, cars_mw >= day - 1e-9)
-    everything = np.full(choices.room_usd.shape, np.inf)
     return replace(
-        choices, day_ahead=of(day, day >= 0)[:, 0], real_time=real_time, room_usd=everything
+        choices,
+        day_ahead=of(day, day >= 0)[:, 0],
+        real_time=of(cars_mw, cars_mw >= day - 1e-9),
+        room_usd=np.full(choices.room_usd.shape, np.inf),
+        exact=np.ones(day_ahead_mw.size, bool),
     )
 
 
@@ -142,13 +148,9 @@ def drop_steps(choices: StepChoices, lift_usd: FloatArray, slack_usd: float) -> 
 
 
 def real_time_pairs(
-    problem: AggregatorProblem,
-    choices: StepChoices,
-    period: IntArray,
-    step: IntArray,
-    exact_periods: BoolArray,
+    problem: AggregatorProblem, choices: StepChoices, period: IntArray, step: IntArray
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """Real-time steps b beside each open day-ahead pair (period, step a), as flat indices.
+    """Real-time steps b beside each day-ahead pair (period, step a) of exact periods.
 
     Power in step b instead of a means a trade of at least the distance between the two, and so a
     least extra cost. Pairs without room for it are left out. (With a risk weight the known bound
@@ -159,7 +161,7 @@ def real_time_pairs(
     pair, sample, b : int arrays
         Index of the day-ahead pair, sample, and real-time step.
     """
-    pair, sample, b = np.nonzero(choices.real_time[period] & exact_periods[period, None, None])
+    pair, sample, b = np.nonzero(choices.real_time[period] & choices.exact[period, None, None])
     if problem.risk_weight > 0:
         return pair, sample, b
     t, a, edge = period[pair], step[pair], choices.edge_mw

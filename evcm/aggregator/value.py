@@ -189,9 +189,8 @@ def stochastic_value(
 
 def _wait_and_see(problem: AggregatorProblem, gap: float, limit_s: float) -> tuple[float, float]:
     """Bound and least cost of one known day, buying in both markets."""
-    every = np.ones(problem.periods, bool)
     variant = m.Variant(zero_mean=False)
-    model = m.build_model(problem, reachable_steps(problem), every, variant=variant)
+    model = m.build_model(problem, reachable_steps(problem), variant=variant)
     known = solve(problem, gap=gap, time_limit_s=limit_s)  # all day-ahead: one such plan
     asked = gap * known.cost.turnover_usd
     # One sample is small: here the simplex method is the faster one.

@@ -157,7 +157,7 @@ def program() -> Program:
     wear = cp.Parameter(nonneg=True, name="wear")
     free = base.with_options(storage_cost_usd_per_kwh=np.zeros(base.vehicles))
     worn = (base.wear_usd_per_kwh[cars.vehicle] * base.probability[cars.sample]) @ x.worn_kwh
-    energy = m.expected_cost_usd(free, x, day, None)
+    energy = m.expected_cost_usd(free, x, day)
     constraints = [
         *vehicle_rules(changed, x),
         *m.real_time_limit(changed, x),

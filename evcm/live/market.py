@@ -118,7 +118,7 @@ def program(base: AggregatorProblem, number: int, owners: int = 1) -> Program:
     level, wear = (cp.Parameter(nonneg=True, name=name) for name in ("level", "wear"))
     free = base.with_options(storage_cost_usd_per_kwh=np.zeros(base.vehicles))
     worn = wear * (base.wear_usd_per_kwh[cars.vehicle] @ x.worn_kwh)
-    energy = level * m.expected_cost_usd(free, x, day, None)
+    energy = level * m.expected_cost_usd(free, x, day)
     none = [x.surplus_mw == 0, x.deficit_mw == 0]
     rules = [*vehicle_rules(changed, x, GROUPS), *none, *day.constraints]
     net = x.charge_kw - m.fed_kw(changed, x)
