@@ -98,20 +98,6 @@ class AggregatorPlan:
 
 
 @nb.njit(cache=True)
-def _wear_kernel(soc: FloatArray, visits: Visits, wear: FloatArray, out: FloatArray) -> None:
-    periods = soc.shape[0]
-    for i in range(visits.vehicle.size):
-        v, n, arrival = visits.vehicle[i], visits.sample[i], visits.arrival_soc_kwh[i]
-        before = soc[periods - 1, v, n] if np.isnan(arrival) else arrival
-        drawn = 0.0
-        for j in range(visits.length[i]):
-            now = soc[visits.start[i] + j - periods, v, n]  # below 0 it counts from the day's end
-            drawn += max(before - now, 0.0)
-            before = now
-        out[n] += wear[v] * drawn
-
-
-@nb.njit(cache=True)
 def _soc_kernel(
     charge: FloatArray, discharge: FloatArray, soc: FloatArray, visits: Visits, dt: float,
     efficiency: FloatArray,
@@ -137,9 +123,14 @@ def real_time_cost_by_sample_usd(
 @implements("9", "21")
 def battery_cost_by_sample_usd(problem: AggregatorProblem, soc_kwh: FloatArray) -> FloatArray:
     """Wear of all batteries in each sample (N,): falls of the state of charge while plugged in."""
-    out = np.zeros(problem.samples)
-    _wear_kernel(soc_kwh, problem.visits, problem.wear_usd_per_kwh, out)
-    return out
+    v, wear, plugged = problem.visits, problem.wear_usd_per_kwh, problem.available
+    fallen = v.arrival_soc_kwh - soc_kwh[v.start, v.vehicle, v.sample]  # in a visit's first period
+    first = wear[v.vehicle] * np.maximum(np.where(v.always_plugged, 0.0, fallen), 0.0)
+    cost: FloatArray = np.bincount(v.sample, first, problem.samples).astype(float)
+    for t in range(problem.periods):
+        fallen = np.where(plugged[t] & plugged[t - 1], soc_kwh[t - 1] - soc_kwh[t], 0.0)
+        cost += wear @ np.maximum(fallen, 0.0)
+    return cost
 
 
 @implements("5")

@@ -89,26 +89,22 @@ def check_shapes(p: AggregatorProblem, c: Checks) -> None:
             continue
         for axis, size in zip(axes, array.shape, strict=True):
             known = sizes.setdefault(axis, size)
-            c.require(
-                size == known, name, f"shape {array.shape}", f"{axis} = {known} as in other arrays"
-            )
+            allowed = f"{axis} = {known} as in other arrays"
+            c.require(size == known, name, f"shape {array.shape}", allowed)
         object.__setattr__(p, name, array)
     if len(c.faults) > before:
         return
+    V = sizes["V"]
     for part, names in ((p.battery, BATTERY), (p.charger, CHARGER)):
         for name, own in names.items():
             shape = np.shape(getattr(part, own))
-            c.require(
-                shape in ((), (sizes["V"],)), name, f"shape {shape}",
-                f"one number, or V = {sizes['V']} numbers",
-            )  # fmt: skip
+            allowed = f"one number, or V = {V} numbers"
+            c.require(shape in ((), (V,)), name, f"shape {shape}", allowed)
     if isinstance(p.price, PriceSeries):
-        for axis, count, word in (("T", p.price.periods, "periods"),
-                                  ("N", p.price.samples, "samples")):  # fmt: skip
-            c.require(
-                count == sizes[axis] or (axis == "N" and count == 1), "price", f"{count} {word}",
-                f"{axis} = {sizes[axis]} as in other arrays",
-            )  # fmt: skip
+        T, N, samples = sizes["T"], sizes["N"], p.price.samples
+        periods = f"{p.price.periods} periods"
+        c.require(p.price.periods == T, "price", periods, f"T = {T} as in other arrays")
+        c.require(samples in (1, N), "price", f"{samples} samples", f"N = {N} as in other arrays")
 
 
 def check_values(p: AggregatorProblem, c: Checks) -> None:

@@ -26,12 +26,8 @@ def power_range(
     Under the limit (10) trade moves power by no more than the cars feed back: with charging power
     G and feeding power F the cars take D = G - F and P^EM lies in G - 2F..G.
 
-    Returns
-    -------
-    day_ahead_low, day_ahead_high : (T,)
-        Range of P^EM.
-    real_time_low, real_time_high : (T, N)
-        Range of the power of the cars, P^EM + P- - P+.
+    Returns the least and the most of P^EM, (T,) each, and of the power of the cars,
+    P^EM + P- - P+, (T, N) each.
 
     Raises
     ------

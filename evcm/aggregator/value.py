@@ -148,16 +148,9 @@ def stochastic_value(
 ) -> StochasticValue:
     """WS, RP and EEV of a problem.
 
-    Parameters
-    ----------
-    problem : AggregatorProblem
-        Without a risk weight.
-    gap : float
-        Gap asked of every solution, share of turnover.
-    repair_usd_per_kwh : float, optional
-        What moving a kWh of the mean-value plan costs; the highest step price by default.
-    time_limit_s : float
-        For each solution.
+    The problem has no risk weight. Moving a kWh of the mean-value plan costs `repair_usd_per_kwh`,
+    the highest step price by default. `gap` (share of turnover) and `time_limit_s` are for each
+    solution.
 
     Raises
     ------
@@ -232,24 +225,16 @@ class FreshDays:
 def operate_fresh_days(
     day_ahead_mw: FloatArray, fresh: AggregatorProblem, penalty_usd_per_kwh: float | None = None
 ) -> FreshDays:
-    """Operate fresh days under a day-ahead schedule, each with full knowledge of its own day.
+    """Operate fresh days under a day-ahead schedule (T,), each with full knowledge of its own day.
 
     The samples of `fresh` are days, not plans for one: (11) says nothing about a single day and is
     left out. Real-time trade pays the step price at the day's own load. What goes beyond the limit
-    (10) or a cap pays `penalty_usd_per_kwh` besides, so that every day can be operated.
+    (10) or a cap pays `penalty_usd_per_kwh` besides (ten times the highest step price by default),
+    so that every day can be operated.
 
     Each day is a linear program with the staircase of step prices in place of the price of the
     whole trade. It bounds the cost of the day from below; its schedule is then charged the true
     price, and both are reported.
-
-    Parameters
-    ----------
-    day_ahead_mw : (T,)
-        The schedule.
-    fresh : AggregatorProblem
-        The same aggregator with fresh days as samples.
-    penalty_usd_per_kwh : float, optional
-        Ten times the highest step price by default.
     """
     top = _highest_price(fresh)
     penalty = 10 * top if penalty_usd_per_kwh is None else penalty_usd_per_kwh
@@ -332,26 +317,19 @@ def _operate_day(
     free, penalty = np.full(T, np.inf), kwh * penalty_usd_per_kwh
     given = day_ahead_mw + cars.total @ offset
     wear = np.concatenate([np.zeros(K), problem.wear_usd_per_kwh[v], np.zeros(K)])
-    answer = LP(
-        sp.csc_matrix(matrix),
-        np.concatenate([wear, kwh * sign * price, np.full(2 * T, penalty)]),
-        np.concatenate([
-            np.where(cars.ends, k.departure_soc_kwh[v], k.soc_min_kwh[v]),
-            np.zeros(2 * K + J + 2 * T),
-        ]),
-        np.concatenate([
-            k.soc_max_kwh[v], problem.discharge_step_kwh[v],
-            np.where(k.feeds_in[v], k.power_kw[v], 0.0), width, free, free,
-        ]),
-        np.concatenate([
-            cars.arrival_soc_kwh, np.full(K, -np.inf), given, -free, -free,
-            problem.floor_mw - day_ahead_mw,
-        ]),
-        np.concatenate([
-            cars.arrival_soc_kwh + problem.charge_step_kwh[v], k.power_kw[v] + offset, given,
-            plugged if plug else np.zeros(T), problem.cap_mw - day_ahead_mw, free,
-        ]),
-    ).solve(time_limit_s=600.0)  # fmt: skip
+    cost = [wear, kwh * sign * price, np.full(2 * T, penalty)]
+    least = np.where(cars.ends, k.departure_soc_kwh[v], k.soc_min_kwh[v])
+    both = np.where(k.feeds_in[v], k.power_kw[v], 0.0)
+    most = [k.soc_max_kwh[v], problem.discharge_step_kwh[v], both, width, free, free]
+    arrival, cap, floor = cars.arrival_soc_kwh, problem.cap_mw, problem.floor_mw
+    row_low = [arrival, np.full(K, -np.inf), given, -free, -free, floor - day_ahead_mw]
+    row_high = [
+        arrival + problem.charge_step_kwh[v], k.power_kw[v] + offset, given,
+        plugged if plug else np.zeros(T), cap - day_ahead_mw, free,
+    ]  # fmt: skip
+    parts_of = (cost, [least, np.zeros(2 * K + J + 2 * T)], most, row_low, row_high)
+    c, low, high, below, above = (np.concatenate(vectors) for vectors in parts_of)
+    answer = LP(sp.csc_matrix(matrix), c, low, high, below, above).solve(time_limit_s=600.0)
     if answer.status != "optimal":
         raise SolverError(f"{problem.label}, day {number}: HiGHS ended {answer.status}")
     x = answer.column
