@@ -108,8 +108,6 @@ class _Search:
     def evaded(self, plan: AggregatorPlan, exact: BoolArray) -> BoolArray:
         """Periods (T,) without exact real-time prices in which a plan has a real-time cost."""
         p = self.problem
-        if isinstance(p.price, PriceSeries):  # exact from the start
-            return np.zeros(p.periods, bool)
         paid = p.real_time_payment_usd(plan.day_ahead_mw, plan.real_time_mw) @ p.probability
         return np.asarray(~exact & (paid > max(1e-9, 0.1 * self.gap_usd / p.periods)))
 
@@ -149,11 +147,9 @@ def solve_model(
     """
     require_reachable(problem)
     search = _Search(problem, gap, time_limit_s, progress, variant or Variant())
-    every, exact, relaxed = (
-        reachable_steps(problem),
-        np.full(problem.periods, problem.risk_weight > 0),
-        True,
-    )
+    every, relaxed = reachable_steps(problem), True
+    known = isinstance(problem.price, PriceSeries)  # real-time prices are given, no step is chosen
+    exact = np.full(problem.periods, known or problem.risk_weight > 0)
     choices = replace(every, exact=exact)
     # Waited for, whatever the time limit: there is no plan before it.
     model, outcome = search.run(choices, relaxed, 0.0, np.inf)
@@ -174,8 +170,7 @@ def solve_model(
             return search.finish()
         relaxed = relaxed and (model is first or bool(evaded.any()))
         exact = exact | evaded
-        left = drop_steps(every, lift, search.best_usd - relaxed_usd)
-        choices = replace(left, exact=exact)
+        choices = drop_steps(replace(every, exact=exact), lift, search.best_usd - relaxed_usd)
         model, outcome = search.run(choices, relaxed, 0.5 * search.gap_usd, search.left_s)
 
 
