@@ -37,29 +37,21 @@ NEXT_S = 1200.0
 """Most seconds of the model where it takes over from a method that gave up without a limit."""
 
 
-def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
-    """Options of the problem that a method does not know, in words."""
+def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:
+    """The method that `solve` takes, and why in a sentence where it is not the one asked for."""
+    checks = Checks("aggregator")
+    checks.require(method in METHODS, "method", method, ", ".join(METHODS))
+    checks.done()
     if method == "model":
-        return []
+        return method, ""
     k, price = problem.figures, problem.price
     pairs = np.stack([k.charge_efficiency, k.discharge_efficiency])[:, k.feeds_in]
     lacking = {
         "feeding cars of different efficiencies": bool((pairs != pairs[:, :1]).any()),
         "real-time prices of their own": isinstance(price, PriceSeries) and not price.one_price,
     }
-    return [name for name, asked in lacking.items() if asked]
-
-
-def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:
-    """The method that `solve` takes, and why in a sentence where it is not the one asked for."""
-    checks = Checks("aggregator")
-    checks.require(method in METHODS, "method", method, ", ".join(METHODS))
-    checks.done()
-    chosen: Method = "interior" if method == "auto" else method
-    missing = unknown_options(problem, chosen)
-    if not missing:
-        return chosen, ""
-    return "model", f"{chosen} does not know: {', '.join(missing)}"
+    missing = ", ".join(name for name, asked in lacking.items() if asked)
+    return ("model", f"interior does not know: {missing}") if missing else ("interior", "")
 
 
 def code(*methods: Method) -> str:
