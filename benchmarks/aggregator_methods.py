@@ -24,7 +24,6 @@ from evcm.aggregator import AggregatorProblem, load_problem, of_fleet, solve
 from evcm.aggregator.bigm import solve_big_m
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.model import build_model
-from evcm.aggregator.plugged import list_plugged as plugged
 from evcm.aggregator.steps import reachable_steps
 from evcm.store import measured
 from evcm.trips import fleet, montecarlo
@@ -67,8 +66,7 @@ def by_big_m(problem: AggregatorProblem, limit_s: float) -> dict[str, object]:
 
 def model_size(problem: AggregatorProblem) -> dict[str, object]:
     """Size of the readable model with exact real-time prices in every period."""
-    every = reachable_steps(problem).day_ahead.any(axis=1)
-    model = build_model(problem, reachable_steps(problem), every, cars=plugged(problem))
+    model = build_model(problem, reachable_steps(problem))
     metrics = model.cvxpy.size_metrics
     binaries = sum(v.size for v in model.cvxpy.variables() if v.attributes["boolean"])
     rows = metrics.num_scalar_eq_constr + metrics.num_scalar_leq_constr

@@ -66,13 +66,11 @@ def test_storage_path_is_as_cheap_as_the_linear_program(kind, step, compiled):
         start, end = rng.uniform(8.0, 62.0), rng.uniform(20.0, 70.0)
         soc, p, q = np.empty(L), np.empty(L), np.empty(L)
         free = up >= high - low and down >= high - low
-        walk = {
-            (True, False): dp.walk_free, (False, False): dp.walk_limited,
-            (True, True): dp.walk_cyclic_free, (False, True): dp.walk_cyclic_limited,
-        }[free, kind == dp.CYCLIC]  # fmt: skip
-        limits = (low, high) if free else (low, high, up, down)
-        scratch = (soc, p, q) if free else (soc,)
-        visit = (L,) if kind == dp.CYCLIC else (0, L, start, end, kind)
+        cyclic, limits, scratch = kind == dp.CYCLIC, (low, high, up, down), (soc, p, q)
+        walk, visit = (dp.walk_cyclic, (L,)) if cyclic else (dp.walk, (0, L, start, end, kind))
+        if not compiled and not cyclic:
+            walk = dp.walk_free if free else dp.walk_limited
+            limits, scratch = (limits[:2], scratch) if free else (limits, scratch[:1])
         call = walk if compiled else walk.py_func
         cost = call(buy, sell, wear, *visit, *limits, *scratch)
         best = visit_lp(buy, sell, wear, start, end, kind, low, high, up, down)

@@ -262,7 +262,7 @@ def brute_force_usd(problem: AggregatorProblem) -> float:
         b = np.zeros_like(choices.real_time).reshape(T * N, -1)
         b[np.arange(T * N), pick[T:]] = True
         fixed = replace(choices, day_ahead=a, real_time=b.reshape(choices.real_time.shape))
-        model = build_model(problem, fixed, np.ones(T, bool), relaxed=True)
+        model = build_model(problem, fixed, relaxed=True)
         value = model.cvxpy.solve(solver=cp.HIGHS)
         if np.isfinite(value):
             best = min(best, float(value))

@@ -24,7 +24,6 @@ import numpy as np
 from evcm.aggregator import model as m
 from evcm.aggregator.infeasible import raise_infeasible, require_reachable
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
-from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, SolverError
@@ -41,26 +40,10 @@ def least_cost_usd(
     power_mw: float, system_load_mw: float, prices: PriceSteps, period_h: float, form: Form,
     big_m_mw: float = 1000.0,
 ) -> float:  # fmt: skip
-    """Least day-ahead cost (22) of a period under a form of the printed inequalities.
+    """Least day-ahead cost (22) of a period under a form of the printed inequalities, USD.
 
-    Parameters
-    ----------
-    power_mw : float
-        Power bought (negative: sold), given.
-    system_load_mw : float
-        Load of the rest of the system.
-    prices : PriceSteps
-    period_h : float
-        Length of the period.
-    form : {"printed", "switch corrected", "corrected"}
-        Which inequalities hold.
-    big_m_mw : float
-        The constant M_big of the formulation. A sound form does not depend on it.
-
-    Returns
-    -------
-    float
-        USD for the period.
+    `power_mw` is bought (negative: sold) on top of the rest of the system's load. A sound form
+    does not depend on the constant M_big.
 
     Raises
     ------
@@ -76,25 +59,32 @@ def least_cost_usd(
     checks.done()
     # Step b begins at the upper edge of the step before; the first begins at nothing.
     edge = np.concatenate([[0.0], prices.edge_mw[:-1]])
-    shape = (1, edge.size)
-    bought, sold = cp.Variable(nonneg=True), cp.Variable(nonneg=True)
-    on = cp.Variable(shape, boolean=True)
-    effect_bought, effect_sold = cp.Variable(shape, nonneg=True), cp.Variable(shape, nonneg=True)
-    load = cp.Constant(np.full(shape, power_mw + system_load_mw))
     rise = np.diff(prices.price_usd_per_kwh, prepend=0.0) * 1000.0 * period_h
-    program = cp.Problem(
-        cp.Minimize(cp.sum((effect_bought - effect_sold) @ rise)),
-        [
-            bought - sold == power_mw,
-            *indicators(load, edge, on, big_m_mw, form),
-            *effects(effect_bought, bought, on, big_m_mw, form),
-            *effects(effect_sold, sold, on, big_m_mw, form),
-        ],
-    )
+    bought, sold = cp.Variable(1, nonneg=True), cp.Variable(1, nonneg=True)
+    load = cp.Constant([power_mw + system_load_mw])
+    cost, rows = priced(load, bought, sold, edge, rise, big_m_mw, form, nonneg=True)
+    program = cp.Problem(cp.Minimize(cp.sum(cost)), [bought - sold == power_mw, *rows])
     outcome = m.run_highs(program, 0.0, np.inf, mip_lp_solver="choose")
     if not outcome.solved:
         raise SolverError(f"printed price steps, {form}: {outcome.status}")
     return float(program.value)
+
+
+def priced(
+    load_mw: cp.Expression, bought: cp.Expression, sold: cp.Expression, edge_mw: FloatArray,
+    rise: FloatArray, m_big: float, form: Form, nonneg: bool = False,
+) -> tuple[cp.Expression, m.Constraints]:  # fmt: skip
+    """What power pays at each load (size,) for the rises of price at edges (B,), and its rows."""
+    count = edge_mw.size
+    shape = (load_mw.size, count)
+    on = cp.Variable(shape, boolean=True)
+    more, less = cp.Variable(shape, nonneg=nonneg), cp.Variable(shape, nonneg=nonneg)
+    rows = [
+        *indicators(m.wide(load_mw, count), edge_mw, on, m_big, form),
+        *effects(more, m.wide(bought, count), on, m_big, form),
+        *effects(less, m.wide(sold, count), on, m_big, form),
+    ]
+    return (more - less) @ rise, rows
 
 
 @implements("27", "28")
@@ -124,17 +114,11 @@ def effects(
 
 @dataclass(frozen=True, eq=False)
 class BigMAnswer:
-    """What HiGHS made of the big-M form.
+    """What HiGHS made of the big-M form, and the size of the program.
 
-    Attributes
-    ----------
-    objective_usd, bound_usd : float
-        Of the mixed-integer program; inf and -inf where it found none.
-    plan : AggregatorPlan or None
-        Its schedules at the true prices; the bound is the program's, and holds for the corrected
-        form only.
-    columns, rows, binaries : int
-        Size of the program.
+    Objective and bound are of the mixed-integer program, inf and -inf where it found none. `plan`
+    are its schedules at the true prices, with the program's bound, which holds for the corrected
+    form only.
     """
 
     objective_usd: float
@@ -148,66 +132,44 @@ class BigMAnswer:
 def least_big_m(problem: AggregatorProblem) -> float:
     """An M_big (MW) that no load or power within the plugs exceeds."""
     power = float(2 * problem.plugged_mw.max())
-    load = problem.system_load_mw
-    edge = problem.price_steps.edge_mw
+    load, edge = problem.system_load_mw, problem.price_steps.edge_mw
     return power + float(max(load.max() - edge.min(), edge.max() - load.min(), 0.0)) + 1.0
 
 
 @implements("22", "23", "24", "25", "26", role="print")
 def build_big_m(
     problem: AggregatorProblem, m_big: float | None = None, as_printed: bool = False
-) -> tuple[cp.Problem, Plugged, m.Variables]:
+) -> tuple[cp.Problem, m.Variables]:
     """The big-M model as CVXPY has it; `m_big` in MW.
 
     Indicators and effective powers belong to the price steps above the first, whose price is paid
     on all power: (T, B-1) day-ahead, (T N, B-1) in real time.
     """
     m_big = least_big_m(problem) if m_big is None else m_big
-    steps = len(problem.price_steps) - 1
+    edge, price = problem.price_steps.edge_mw[:-1], problem.price_steps.price_usd_per_kwh
     checks = Checks("big-M model")
     checks.require(m_big > 0, "m_big", m_big, "> 0 MW")
     checks.require(problem.risk_weight == 0, "risk_weight", problem.risk_weight, "0")
-    checks.require(steps > 0, "price", steps + 1, "at least two steps")
+    checks.require(edge.size > 0, "price", price.size, "at least two steps")
     checks.done()
     form: Form = "printed" if as_printed else "corrected"
-    cars = list_plugged(problem)
-    x = m.variables(problem, cars)
-    edge, price = problem.price_steps.edge_mw[:-1], problem.price_steps.price_usd_per_kwh
+    x, load, rise = m.variables(problem), problem.system_load_mw, np.diff(price)
     bought, sold = (cp.Variable(problem.periods, nonneg=True) for _ in range(2))
+    day_extra, day_rows = priced(x.day_ahead_mw + load, bought, sold, edge, rise, m_big, form)
+    cars_load = m.traded_mw(problem, x) + load[:, None]
+    real_load, more, less = (
+        cp.vec(power, order="C") for power in (cars_load, x.deficit_mw, x.surplus_mw)
+    )
+    real_extra, real_rows = priced(real_load, more, less, edge, rise, m_big, form)
     # Big-M products hold for powers up to M_big, no further.
-    constraints = [
-        *m.rules(problem, cars, x),
-        x.day_ahead_mw == bought - sold,
-        bought <= m_big,
-        sold <= m_big,
-    ]
-
-    def extra_price(
-        load: cp.Expression, plus: cp.Expression, minus: cp.Expression
-    ) -> cp.Expression:
-        """What power pays above the first step's price, for each load (size,)."""
-
-        def wide(vector: cp.Expression) -> cp.Expression:
-            column = cp.reshape(vector, (vector.size, 1), order="C")
-            return column @ np.ones((1, steps))
-
-        shape = (load.size, steps)
-        on, more, less = cp.Variable(shape, boolean=True), cp.Variable(shape), cp.Variable(shape)
-        constraints.extend(indicators(wide(load), edge, on, m_big, form))
-        constraints.extend(effects(more, wide(plus), on, m_big, form))
-        constraints.extend(effects(less, wide(minus), on, m_big, form))
-        return (more - less) @ np.diff(price)
-
-    load = problem.system_load_mw
-    day_extra = extra_price(x.day_ahead_mw + load, bought, sold)
-    real_extra = extra_price(m.traded_mw(problem, x) + load[:, None], x.deficit_mw, x.surplus_mw)
-    trade = x.deficit_mw - x.surplus_mw
+    limits = [x.day_ahead_mw == bought - sold, bought <= m_big, sold <= m_big]
     day_ahead = price[0] * cp.sum(x.day_ahead_mw) + cp.sum(day_extra)
-    weight = np.tile(problem.probability, problem.periods)
-    real_time = price[0] * cp.sum(trade @ problem.probability) + weight @ real_extra
-    wear = problem.wear_usd_per_kwh[cars.vehicle] * problem.probability[cars.sample]
+    trade, weight = x.deficit_mw - x.surplus_mw, problem.probability
+    real_time = price[0] * cp.sum(trade @ weight) + np.tile(weight, problem.periods) @ real_extra
+    wear = m.wear_usd_per_kwh(problem) * weight[problem.plugged.sample]
     cost = 1000.0 * problem.period_h * (day_ahead + real_time) + wear @ x.worn_kwh
-    return cp.Problem(cp.Minimize(cost), constraints), cars, x
+    constraints = [*m.rules(problem, x), *limits, *day_rows, *real_rows]
+    return cp.Problem(cp.Minimize(cost), constraints), x
 
 
 def solve_big_m(
@@ -219,37 +181,23 @@ def solve_big_m(
 ) -> BigMAnswer:
     """Give the big-M form to HiGHS, as the paper gave it to a solver.
 
-    Parameters
-    ----------
-    problem : AggregatorProblem
-        Without a risk weight.
-    m_big : float, optional
-        M_big in MW; by default just large enough.
-    as_printed : bool
-        The inequalities as they stand in the paper.
-    gap : float
-        Relative gap of the mixed-integer program.
-    time_limit_s : float
+    The problem has no risk weight. `m_big` (MW) is just large enough by default, `gap` that of the
+    mixed-integer program; `as_printed` takes the inequalities as they stand in the paper.
     """
     require_reachable(problem)
     began = time.perf_counter()
-    program, cars, x = build_big_m(problem, m_big, as_printed)
+    program, x = build_big_m(problem, m_big, as_printed)
     rows, columns = program.get_problem_data(cp.HIGHS)[0]["A"].shape
     outcome = m.run_highs(program, 0.0, time_limit_s, mip_rel_gap=gap, mip_lp_solver="choose")
     if outcome.infeasible:
         raise_infeasible(problem)
-    plan = None
+    value, plan = np.inf, None
     if outcome.solved:
+        value = float(program.value)
         plan = plan_from_cars(
-            problem, **m.schedules(problem, cars, x), bound_usd=outcome.bound_usd,
+            problem, **m.schedules(problem, x), bound_usd=outcome.bound_usd,
             seconds=time.perf_counter() - began, status=outcome.status,
             method="big M as printed" if as_printed else "big M",
         )  # fmt: skip
-    return BigMAnswer(
-        objective_usd=float(program.value) if outcome.solved else np.inf,
-        bound_usd=outcome.bound_usd,
-        plan=plan,
-        columns=int(columns),
-        rows=int(rows),
-        binaries=sum(v.size for v in program.variables() if v.attributes["boolean"]),
-    )
+    binaries = sum(v.size for v in program.variables() if v.attributes["boolean"])
+    return BigMAnswer(value, outcome.bound_usd, plan, int(columns), int(rows), binaries)

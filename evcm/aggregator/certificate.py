@@ -7,14 +7,14 @@ problem's arrays, period by period, so that memory stays at a few (V, N) arrays.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray
-from evcm.errors import SolverError
+from evcm.errors import Certificate
 from evcm.inputs.prices import PriceSeries
 from evcm.inputs.values import Figure
 from evcm.paper import implements
@@ -24,21 +24,13 @@ TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class PlanCertificate:
+class PlanCertificate(Certificate):
     """What the re-evaluation of a plan found.
 
-    Attributes
-    ----------
-    residuals : mapping
-        Largest violation of each constraint, kW or kWh; names end in the paper's equation.
-    day_ahead_usd, real_time_usd, battery_usd : float
-        Cost of the schedules at the true prices.
-    objective_usd, bound_usd : float
-        Objective re-evaluated (with CVaR where asked), and the bound that the plan states.
-    gap : float
-        Their distance as a share of turnover.
-    faults : tuple of str
-        Why the plan is refused; empty when it is certified.
+    `residuals` are the largest violations of each constraint, kW or kWh; names end in the paper's
+    equation. Costs (USD) are the schedules' at the true prices, the objective with CVaR where
+    asked; the bound is the plan's word, and `gap` their distance as a share of turnover. `faults`
+    say why the plan is refused.
     """
 
     residuals: Mapping[str, float]
@@ -49,22 +41,21 @@ class PlanCertificate:
     bound_usd: float
     gap: float
     faults: tuple[str, ...]
+    subject: str = "plan"
+
+    def violations(self) -> tuple[str, ...]:
+        """The faults."""
+        return self.faults
 
     @property
     def worst(self) -> tuple[str, float]:
         """Name and size of the largest residual."""
-        name = max(self.residuals, key=lambda key: self.residuals[key])
-        return name, self.residuals[name]
+        return max(self.residuals.items(), key=lambda item: item[1])
 
     @property
     def cost_usd(self) -> float:
         """Expected cost of the day."""
         return self.day_ahead_usd + self.real_time_usd + self.battery_usd
-
-    @property
-    def holds(self) -> bool:
-        """Whether the plan is certified."""
-        return not self.faults
 
 
 @implements("5", role="certificate")
@@ -96,7 +87,7 @@ def check_plan(problem: AggregatorProblem, plan: AggregatorPlan) -> PlanCertific
         faults.append(f"the bound {plan.bound_usd:.6f} exceeds the objective {objective:.6f} USD")
     return PlanCertificate(
         residuals, *parts, objective, plan.bound_usd, (objective - plan.bound_usd) / turnover,
-        tuple(faults),
+        tuple(faults), f"{problem.label}: the plan by {plan.method} fails its certificate",
     )  # fmt: skip
 
 
@@ -107,16 +98,9 @@ def certify_plan(problem: AggregatorProblem, plan: AggregatorPlan) -> PlanCertif
     ------
     SolverError
         A residual reaches 1e-3 kW or kWh, the stated cost is not the schedules', or the bound
-        exceeds it. The certificate is in the error's details.
+        exceeds it.
     """
-    certificate = check_plan(problem, plan)
-    if not certificate.holds:
-        raise SolverError(
-            f"{problem.label}: the plan by {plan.method} fails its certificate: "
-            + "; ".join(certificate.faults),
-            certificate=certificate,
-        )
-    return certificate
+    return check_plan(problem, plan).require()
 
 
 def _each(problem: AggregatorProblem, figure: Figure) -> FloatArray:
@@ -147,14 +131,8 @@ def _car_residuals(
 ) -> tuple[dict[str, float], FloatArray, FloatArray, FloatArray]:
     """Residuals of (14)-(21); power fed back and net demand (T, N) MW; wear (N,) USD."""
     T, N = problem.periods, problem.samples
-    battery, charger, dt = problem.battery, problem.charger, problem.period_h
-    power, efficiency, feeding, least, most, departure = (
-        _each(problem, figure)
-        for figure in (
-            charger.power_kw, charger.charge_efficiency, charger.discharge_efficiency,
-            battery.soc_min_kwh, battery.soc_max_kwh, battery.departure_soc_kwh,
-        )
-    )  # fmt: skip
+    dt, kinds = problem.period_h, (problem.charger, problem.battery)
+    k = {f.name: _each(problem, getattr(kind, f.name)) for kind in kinds for f in fields(kind)}
     weight = problem.group_size / 1000.0
     wear = problem.group_size * problem.degradation_slope / 100 * problem.storage_cost_usd_per_kwh
     worst: dict[str, float] = {}
@@ -168,14 +146,14 @@ def _car_residuals(
         end = plugged & ~problem.available[(t + 1) % T]
         charge, discharge, soc = plan.charge_kw[t], plan.discharge_kw[t], plan.soc_kwh[t]
         before = np.where(start, arrival, plan.soc_kwh[t - 1])
-        gained = dt * (efficiency * charge - discharge)
+        gained = dt * (k["charge_efficiency"] * charge - discharge)
         note("sign (16)", np.maximum(-charge, -discharge))
         note("unplugged (14)", np.where(plugged, 0.0, np.abs(charge) + np.abs(discharge)))
-        note("charger (14)", charge + discharge - power)
+        note("charger (14)", charge + discharge - k["power_kw"])
         note("balance (17)(18)", np.where(plugged, np.abs(soc - before - gained), 0.0))
-        note("soc_min (19)", np.where(plugged, least - soc, 0.0))
-        note("soc_max (19)", np.where(plugged, soc - most, 0.0))
-        note("departure", np.where(end, departure - soc, 0.0))
+        note("soc_min (19)", np.where(plugged, k["soc_min_kwh"] - soc, 0.0))
+        note("soc_max (19)", np.where(plugged, soc - k["soc_max_kwh"], 0.0))
+        note("departure", np.where(end, k["departure_soc_kwh"] - soc, 0.0))
         if not problem.allow_v2g:
             note("no V2G", discharge)
         elif problem.feeds_in is not None:
@@ -183,7 +161,7 @@ def _car_residuals(
         if t == 0 and problem.midnight_soc_kwh is not None:
             note("midnight (20)", np.where(plugged, np.abs(soc - problem.midnight_soc_kwh), 0.0))
         drawn += wear @ np.where(plugged, np.maximum(before - soc, 0.0), 0.0)
-        fed[t] = weight @ (feeding * discharge)
+        fed[t] = weight @ (k["discharge_efficiency"] * discharge)
         net[t] = weight @ charge - fed[t]
     return worst, fed, net, drawn
 

@@ -7,7 +7,6 @@ from typing import NoReturn
 
 import numpy as np
 
-from evcm.aggregator.plugged import list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import InfeasibleError, SolverError
@@ -28,10 +27,9 @@ class LeastCap:
     uniform_increase : float
         Least share u such that all caps times 1 + u admit a plan (the trading caps, or P^SYScap);
         infinite where no share does.
-    raised_mw : (T,)
-        Increases of single periods' caps with the least sum.
-    cap_mw : (T,)
-        The caps on the aggregator's own power that then hold.
+    raised_mw, cap_mw : (T,)
+        Increases of single periods' caps with the least sum, and the caps on the aggregator's own
+        power that then hold.
     needed_mwh : (N,)
         Energy that the cars' trips cost at the grid in each sample, at the least.
     allowed_mwh : float
@@ -46,9 +44,7 @@ class LeastCap:
 
 
 def least_cap(problem: AggregatorProblem) -> LeastCap:
-    """Least caps under which a plan exists: two linear programs without prices.
-
-    Both are 0 where the caps can be met.
+    """Least caps under which a plan exists, by two linear programs; rises of 0 where they do.
 
     Raises
     ------
@@ -66,13 +62,9 @@ def least_cap(problem: AggregatorProblem) -> LeastCap:
             "limits on real-time trade contradict one another",
             bus=problem.bus,
         )
-    return LeastCap(
-        np.inf if share is None else float(share[0]),
-        raised,
-        problem.cap_mw + raised,
-        needed_mwh(problem),
-        float(problem.cap_mw.sum() * problem.period_h),
-    )
+    uniform, cap = np.inf if share is None else float(share[0]), problem.cap_mw
+    allowed = float(cap.sum() * problem.period_h)
+    return LeastCap(uniform, raised, cap + raised, needed_mwh(problem), allowed)
 
 
 def needed_mwh(problem: AggregatorProblem) -> FloatArray:
@@ -90,14 +82,12 @@ def _least(problem: AggregatorProblem, columns: FloatArray) -> FloatArray | None
 
     from evcm.aggregator import model as m
 
-    cars = list_plugged(problem)
-    x, w = m.variables(problem, cars), cp.Variable(columns.shape[1], nonneg=True)
+    x, w = m.variables(problem), cp.Variable(columns.shape[1], nonneg=True)
     free = problem.with_options(
         system_cap_mw=None, trading_cap_mw=np.full(problem.periods, UNLIMITED_MW)
     )
-    cap = cp.reshape(problem.cap_mw + columns @ w, (problem.periods, 1), order="C")
-    within = m.traded_mw(problem, x) <= cap @ np.ones((1, problem.samples))
-    program = cp.Problem(cp.Minimize(cp.sum(w)), [*m.rules(free, cars, x), within])
+    within = m.traded_mw(problem, x) <= m.wide(problem.cap_mw + columns @ w, problem.samples)
+    program = cp.Problem(cp.Minimize(cp.sum(w)), [*m.rules(free, x), within])
     outcome = m.run_highs(program, 0.0, LIMIT_S)
     if outcome.infeasible:
         return None
@@ -120,23 +110,18 @@ def raise_infeasible(problem: AggregatorProblem) -> NoReturn:
             "the problem is numerically on the edge"
         )
     kind = "trading cap" if problem.trading_cap_mw is not None else "system cap"
-    low, high = least.needed_mwh.min(), least.needed_mwh.max()
     energy = float(least.raised_mw.sum() * problem.period_h)
-    uniform = (
-        f"the least uniform increase of the {kind} that admits a plan is "
-        f"{100 * least.uniform_increase:.1f} %"
-        if np.isfinite(least.uniform_increase)
-        else f"no uniform increase of the {kind} admits a plan"
-    )
+    uniform = f"no uniform increase of the {kind} admits a plan"
+    if np.isfinite(least.uniform_increase):
+        share = f"{100 * least.uniform_increase:.1f} %"
+        uniform = f"the least uniform increase of the {kind} that admits a plan is {share}"
     most = int(np.argmax(least.raised_mw))
-    where = (
-        f"in periods {_ranges(short + 1)}, most in period {most + 1}: "
-        f"{problem.cap_mw[most]:.4f} -> {least.cap_mw[most]:.4f} MW"
-    )
     raise InfeasibleError(
-        f"{problem.label}: the {kind} is too low: the cars' trips need {low:.2f} to {high:.2f} "
-        f"MWh, depending on the sample, and the {kind}s admit {least.allowed_mwh:.2f} MWh in the "
-        f"whole day; {uniform}; the least extra energy is {energy:.4f} MWh, {where}",
+        f"{problem.label}: the {kind} is too low: the cars' trips need "
+        f"{least.needed_mwh.min():.2f} to {least.needed_mwh.max():.2f} MWh, depending on the "
+        f"sample, and the {kind}s admit {least.allowed_mwh:.2f} MWh in the whole day; {uniform}; "
+        f"the least extra energy is {energy:.4f} MWh, in periods {_ranges(short + 1)}, most in "
+        f"period {most + 1}: {problem.cap_mw[most]:.4f} -> {least.cap_mw[most]:.4f} MW",
         bus=problem.bus,
         periods=[int(t) + 1 for t in short],
         raised_mw=least.raised_mw[short].tolist(),
@@ -166,29 +151,27 @@ def require_reachable(problem: AggregatorProblem) -> None:
         and ``count``.
     """
     visits, k = problem.visits, problem.figures
-    step = problem.charge_step_kwh[visits.vehicle]
+    step, low = problem.charge_step_kwh[visits.vehicle], k.soc_min_kwh[visits.vehicle]
     departure, arrival = k.departure_soc_kwh[visits.vehicle], visits.arrival_soc_kwh
     # Soc bounds bind from the first period on; the contract at the end of the visit.
-    need_first = k.soc_min_kwh[visits.vehicle] - (arrival + step)
-    need_last = departure - (arrival + step * visits.length)
-    lacking = np.maximum(np.maximum(need_first, need_last), -arrival)
+    need = np.maximum(low - step, departure - step * visits.length)
+    lacking = np.maximum(need, 0.0) - arrival
     if problem.midnight_soc_kwh is not None:
         lacking = np.maximum(lacking, _lacking_at_midnight(problem, problem.midnight_soc_kwh))
     lacking = np.where(visits.always_plugged, 0.0, lacking)
-    if not lacking.size or lacking.max() <= 1e-6:
+    count = int((lacking > 1e-6).sum())
+    if not count:
         return
     worst = int(np.argmax(lacking))
-    count = int((lacking > 1e-6).sum())
-    v, n = int(visits.vehicle[worst]), int(visits.sample[worst])
-    first = int(visits.start[worst]) + 1
-    last = (first - 1 + int(visits.length[worst]) - 1) % problem.periods + 1
-    where = f"{problem.label}: car {v + 1}, sample {n + 1}, periods {first} to {last}"
+    v, n, start, length = (int(column[worst]) for column in visits[:4])
+    last = (start + length - 1) % problem.periods
     others = f"; {count} visits are too short in all" if count > 1 else ""
     raise InfeasibleError(
-        f"{where}: the visit is too short, {lacking[worst]:.3f} kWh are missing. The car arrives "
-        f"with {arrival[worst]:.3f} kWh, must leave with {departure[worst]:g} kWh and "
-        f"can gain at most {step[worst]:g} kWh in a period{others}",
-        vehicle=v + 1, sample=n + 1, first_period=first, last_period=last,
+        f"{problem.label}: car {v + 1}, sample {n + 1}, periods {start + 1} to {last + 1}: the "
+        f"visit is too short, {lacking[worst]:.3f} kWh are missing. The car arrives with "
+        f"{arrival[worst]:.3f} kWh, must leave with {departure[worst]:g} kWh and can gain at most "
+        f"{step[worst]:g} kWh in a period{others}",
+        vehicle=v + 1, sample=n + 1, first_period=start + 1, last_period=last + 1,
         lacking_kwh=float(lacking[worst]), count=count,
     )  # fmt: skip
 

@@ -1,18 +1,13 @@
-"""One aggregator's day (2.3): what is asked, the readable model, fast exact methods, the answer.
+"""The door to one aggregator's plan (2.3): `solve` chooses a method and certifies its plan.
 
-`solve` chooses a method:
-
-``interior``
-    Exact: a structured interior-point method inside branch and bound, for groups of cars and for
-    single cars, a hundred or a hundred thousand.
-``model``
-    The readable CVXPY model, equation by equation; knows every option of the problem.
+``interior`` is exact and fast, a structured interior-point method inside branch and bound, for
+groups of cars and for single cars. ``model`` is the readable CVXPY model, equation by equation; it
+knows every option of the problem.
 """
 
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable
 from typing import Literal
 
@@ -42,29 +37,21 @@ NEXT_S = 1200.0
 """Most seconds of the model where it takes over from a method that gave up without a limit."""
 
 
-def unknown_options(problem: AggregatorProblem, method: Method) -> list[str]:
-    """Options of the problem that a method does not know, in words."""
+def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:
+    """The method that `solve` takes, and why in a sentence where it is not the one asked for."""
+    checks = Checks("aggregator")
+    checks.require(method in METHODS, "method", method, ", ".join(METHODS))
+    checks.done()
     if method == "model":
-        return []
+        return method, ""
     k, price = problem.figures, problem.price
     pairs = np.stack([k.charge_efficiency, k.discharge_efficiency])[:, k.feeds_in]
     lacking = {
         "feeding cars of different efficiencies": bool((pairs != pairs[:, :1]).any()),
         "real-time prices of their own": isinstance(price, PriceSeries) and not price.one_price,
     }
-    return [name for name, asked in lacking.items() if asked]
-
-
-def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:
-    """The method that `solve` takes, and why in a sentence where it is not the one asked for."""
-    checks = Checks("aggregator")
-    checks.require(method in METHODS, "method", method, ", ".join(METHODS))
-    checks.done()
-    chosen: Method = "interior" if method == "auto" else method
-    missing = unknown_options(problem, chosen)
-    if not missing:
-        return chosen, ""
-    return "model", f"{chosen} does not know: {', '.join(missing)}"
+    missing = ", ".join(name for name, asked in lacking.items() if asked)
+    return ("model", f"interior does not know: {missing}") if missing else ("interior", "")
 
 
 def code(*methods: Method) -> str:
@@ -98,7 +85,7 @@ def solve(
     progress : callable, optional
         Told the best objective, the best bound (USD) and the seconds at every improvement.
     threads : int
-        Threads; the plan has the same bits for any number of them.
+        The plan has the same bits for any number of them.
     start : AggregatorPlan, optional
         A plan of this very problem, priced in it: where nothing better is found it is returned,
         with the bound that is proven here. The model does not use it.
@@ -111,36 +98,26 @@ def solve(
         No plan was found in time, or a plan failed its certificate; `start` is none of the
         problem's.
     """
-    checks = Checks("aggregator")
+    checks, limit = Checks("aggregator"), time_limit_s
     checks.require(gap > 0, "gap", gap, "> 0")
-    checks.require(
-        time_limit_s is None or time_limit_s > 0, "time_limit_s", time_limit_s, "> 0 seconds"
-    )
+    checks.require(limit is None or limit > 0, "time_limit_s", limit, "> 0 seconds")
     checks.require(threads >= 1, "threads", threads, ">= 1")
     checks.done()
     if start is not None:
         certify_plan(problem, start)
     chosen, reason = choose_method(problem, method)
+    module, _, name = SOLVERS[chosen].partition(":")
+    run = getattr(importlib.import_module(module), name)
+    asked = {"gap": gap, "time_limit_s": limit, "progress": progress}
+    more = {} if chosen == "model" else {"threads": threads, "start": start}
     try:
-        plan = _run(
-            chosen, problem, gap=gap, time_limit_s=time_limit_s, progress=progress,
-            threads=threads, start=start,
-        )  # fmt: skip
+        plan: AggregatorPlan = run(problem, **asked, **more)
         certify_plan(problem, plan)
     except SolverError as error:
         if chosen == "model":
             raise
         reason = f"{chosen}: {error}"
-        plan = solve(problem, "model", gap, time_limit_s or NEXT_S, progress, threads, start)
+        plan = solve(problem, "model", gap, limit or NEXT_S, progress, threads, start)
     if reason:
         plan = plan.finished(plan.bound_usd, plan.seconds, f"{plan.status} ({reason})")
-    return plan
-
-
-def _run(method: Method, problem: AggregatorProblem, **asked: object) -> AggregatorPlan:
-    """Load a method and solve with what it takes of the arguments."""
-    module, _, name = SOLVERS[method].partition(":")
-    run = getattr(importlib.import_module(module), name)
-    takes = inspect.signature(run).parameters
-    plan: AggregatorPlan = run(problem, **{k: v for k, v in asked.items() if k in takes})
     return plan

@@ -1,7 +1,7 @@
 """The aggregator's model (2.3), equation by equation, in CVXPY on HiGHS.
 
-This is the readable reference. Every constraint of the paper is one small function that returns
-CVXPY constraints and names its equation. The fast methods solve the same model.
+This is the readable reference: every constraint of the paper is one small function that names its
+equation. The fast methods solve the same model.
 
 The price is a step function of the system's load, and the aggregator moves that load. Since the
 rest of the load is known, each period offers a few price steps, each an interval of the
@@ -13,7 +13,7 @@ In real time, with day-ahead step a and the cars' power in step b, the trade d c
 λ_b d = (λ_b - λ_a) d + λ_a d. The second part adds up to λ_a Σ_n π_n d = 0 by (11), so the model
 charges the first part alone. It is never negative: whoever buys (d > 0) raises the price, whoever
 sells lowers it. That is why real-time prices may be left out of periods where they do not matter
-without losing a valid bound (`exact_periods`).
+without losing a valid bound (`StepChoices.exact`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, real_time_pairs
-from evcm.arrays import BoolArray, FloatArray, IntArray
+from evcm.arrays import FloatArray, IntArray
 from evcm.inputs.prices import PriceSeries
 from evcm.paper import implements
 
@@ -48,23 +47,16 @@ class Variables:
     deficit_mw: cp.Variable
 
 
-def variables(problem: AggregatorProblem, cars: Plugged) -> Variables:
+def variables(problem: AggregatorProblem) -> Variables:
     """G2B, B2G, soc, deg; P^EM, P+, P-."""
-    T, N = problem.periods, problem.samples
-    return Variables(
-        cp.Variable(cars.size, name="G2B"),
-        cp.Variable(cars.size, name="B2G"),
-        cp.Variable(cars.size, name="soc"),
-        cp.Variable(cars.size, name="deg"),
-        cp.Variable(T, name="P_EM"),
-        cp.Variable((T, N), name="P_plus"),
-        cp.Variable((T, N), name="P_minus"),
-    )
+    K, T, N = problem.plugged.size, problem.periods, problem.samples
+    sizes = {"G2B": K, "B2G": K, "soc": K, "deg": K, "P_EM": T, "P_plus": (T, N), "P_minus": (T, N)}
+    return Variables(*(cp.Variable(size, name=name) for name, size in sizes.items()))
 
 
-def schedules(problem: AggregatorProblem, cars: Plugged, x: Variables) -> dict[str, FloatArray]:
+def schedules(problem: AggregatorProblem, x: Variables) -> dict[str, FloatArray]:
     """The cars' schedules in a solved model (T, V, N), 0 where no car is plugged in."""
-    found = {}
+    cars, found = problem.plugged, {}
     for name in ("charge_kw", "discharge_kw", "soc_kwh"):
         found[name] = np.zeros(problem.available.shape)
         found[name][cars.period, cars.vehicle, cars.sample] = getattr(x, name).value
@@ -72,82 +64,78 @@ def schedules(problem: AggregatorProblem, cars: Plugged, x: Variables) -> dict[s
 
 
 @implements("14", "16")
-def charger_limit(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
+def charger_limit(problem: AggregatorProblem, x: Variables) -> Constraints:
     """0 <= G2B, 0 <= B2G, G2B + B2G <= P_max; B2G = 0 for cars that only charge."""
-    k = problem.figures
+    k, vehicle = problem.figures, problem.plugged.vehicle
     limits = [
         x.charge_kw >= 0,
         x.discharge_kw >= 0,
-        x.charge_kw + x.discharge_kw <= k.power_kw[cars.vehicle],
+        x.charge_kw + x.discharge_kw <= k.power_kw[vehicle],
     ]
-    only = np.flatnonzero(~k.feeds_in[cars.vehicle])
+    only = np.flatnonzero(~k.feeds_in[vehicle])
     return [*limits, x.discharge_kw[only] == 0] if only.size else limits
 
 
 @implements("17", "18")
-def soc_balance(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
-    """soc_t = soc_{t-1} + Δt (η_chg G2B - B2G) while plugged in, through midnight.
-
-    Before the first period of a visit stands the charge with which the car arrives.
-    """
-    efficiency = problem.figures.charge_efficiency[cars.vehicle]
+def soc_balance(problem: AggregatorProblem, x: Variables) -> Constraints:
+    """soc_t = soc_{t-1} + Δt (η_chg G2B - B2G) while plugged in, through midnight."""
+    efficiency = problem.figures.charge_efficiency[problem.plugged.vehicle]
     gained = cp.multiply(efficiency, x.charge_kw) - x.discharge_kw
-    before = cars.previous @ x.soc_kwh + cars.arrival_soc_kwh
-    return [x.soc_kwh == before + problem.period_h * gained]
+    return [x.soc_kwh == soc_before(problem, x) + problem.period_h * gained]
+
+
+def soc_before(problem: AggregatorProblem, x: Variables) -> cp.Expression:
+    """soc_{t-1}; before the first period of a visit the charge with which the car arrives."""
+    return problem.plugged.previous @ x.soc_kwh + problem.plugged.arrival_soc_kwh
 
 
 @implements("19")
-def soc_limits(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
+def soc_limits(problem: AggregatorProblem, x: Variables) -> Constraints:
     """SoC_min <= soc <= SoC_max."""
-    k = problem.figures
-    return [
-        x.soc_kwh >= k.soc_min_kwh[cars.vehicle],
-        x.soc_kwh <= k.soc_max_kwh[cars.vehicle],
-    ]
+    k, vehicle = problem.figures, problem.plugged.vehicle
+    return [x.soc_kwh >= k.soc_min_kwh[vehicle], x.soc_kwh <= k.soc_max_kwh[vehicle]]
 
 
-def departure_contract(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
+def departure_contract(problem: AggregatorProblem, x: Variables) -> Constraints:
     """Soc >= S_dep at the end of a visit: the hand-over contract, not printed in the paper."""
-    if not cars.ends.any():
-        return []
-    at = np.flatnonzero(cars.ends)
-    return [x.soc_kwh[at] >= problem.figures.departure_soc_kwh[cars.vehicle[at]]]
+    at, k = np.flatnonzero(problem.plugged.ends), problem.figures
+    return [x.soc_kwh[at] >= k.departure_soc_kwh[problem.plugged.vehicle[at]]] if at.size else []
 
 
 @implements("20")
-def midnight_soc(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
+def midnight_soc(problem: AggregatorProblem, x: Variables) -> Constraints:
     """soc_1 = given charge, an option."""
+    cars, given = problem.plugged, problem.midnight_soc_kwh
     at = np.flatnonzero(cars.period == 0)
-    if problem.midnight_soc_kwh is None or not at.size:
+    if given is None or not at.size:
         return []
-    return [x.soc_kwh[at] == problem.midnight_soc_kwh[cars.vehicle[at], cars.sample[at]]]
+    return [x.soc_kwh[at] == given[cars.vehicle[at], cars.sample[at]]]
 
 
 @implements("21")
-def degradation(cars: Plugged, x: Variables) -> Constraints:
+def degradation(problem: AggregatorProblem, x: Variables) -> Constraints:
     """Deg >= soc_{t-1} - soc_t, deg >= 0."""
-    before = cars.previous @ x.soc_kwh + cars.arrival_soc_kwh
-    return [x.worn_kwh >= before - x.soc_kwh, x.worn_kwh >= 0]
+    return [x.worn_kwh >= soc_before(problem, x) - x.soc_kwh, x.worn_kwh >= 0]
 
 
-def cars_power_mw(
-    problem: AggregatorProblem, cars: Plugged, power_kw: cp.Expression
-) -> cp.Expression:
+def cars_power_mw(problem: AggregatorProblem, power_kw: cp.Expression) -> cp.Expression:
     """Sum of a power over the cars, (T, N) MW."""
-    return cp.reshape(cars.total @ power_kw, (problem.periods, problem.samples), order="C")
+    total = problem.plugged.total @ power_kw
+    return cp.reshape(total, (problem.periods, problem.samples), order="C")
 
 
-def fed_kw(problem: AggregatorProblem, cars: Plugged, x: Variables) -> cp.Expression:
+def fed_kw(problem: AggregatorProblem, x: Variables) -> cp.Expression:
     """Power that each car feeds into the grid, η_dsg B2G (K,) kW."""
-    return cp.multiply(problem.figures.discharge_efficiency[cars.vehicle], x.discharge_kw)
+    efficiency = problem.figures.discharge_efficiency[problem.plugged.vehicle]
+    return cp.multiply(efficiency, x.discharge_kw)
 
 
 @implements("10")
-def real_time_limit(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
+def real_time_limit(problem: AggregatorProblem, x: Variables) -> Constraints:
     """0 <= P+ + P- <= energy fed back; with the limit "plug", <= power of the plugs in use."""
     limit: cp.Expression | FloatArray = problem.plugged_mw
     if problem.real_time_limit == "v2g":
-        limit = cars_power_mw(problem, cars, fed_kw(problem, cars, x))
+        limit = cars_power_mw(problem, fed_kw(problem, x))
     return [x.surplus_mw >= 0, x.deficit_mw >= 0, x.surplus_mw + x.deficit_mw <= limit]
 
 
@@ -158,16 +146,20 @@ def real_time_mean(problem: AggregatorProblem, x: Variables) -> Constraints:
 
 
 @implements("12")
-def power_balance(problem: AggregatorProblem, cars: Plugged, x: Variables) -> Constraints:
+def power_balance(problem: AggregatorProblem, x: Variables) -> Constraints:
     """P^EM + P- - P+ = Σ_v n_v (G2B - η_dsg B2G)."""
-    net_kw = x.charge_kw - fed_kw(problem, cars, x)
-    return [traded_mw(problem, x) == cars_power_mw(problem, cars, net_kw)]
+    net_kw = x.charge_kw - fed_kw(problem, x)
+    return [traded_mw(problem, x) == cars_power_mw(problem, net_kw)]
 
 
 def traded_mw(problem: AggregatorProblem, x: Variables) -> cp.Expression:
     """P^EM + P- - P+ (T, N)."""
-    day_ahead = cp.reshape(x.day_ahead_mw, (problem.periods, 1), order="C")
-    return day_ahead @ np.ones((1, problem.samples)) + x.deficit_mw - x.surplus_mw
+    return wide(x.day_ahead_mw, problem.samples) + x.deficit_mw - x.surplus_mw
+
+
+def wide(vector: cp.Expression, columns: int) -> cp.Expression:
+    """A vector (size,) repeated in columns (size, columns)."""
+    return cp.reshape(vector, (vector.size, 1), order="C") @ np.ones((1, columns))
 
 
 @implements("29", "30")
@@ -198,9 +190,8 @@ class DayAheadSteps:
     step: IntArray
     chosen: cp.Variable
     power_mw: cp.Variable
-    constraints: Constraints
-    not_negative: cp.Constraint
     sums_to_power: cp.Constraint
+    constraints: Constraints
 
 
 @implements("22", "25", "26", "31", "32", "34", "35")
@@ -219,18 +210,11 @@ def steps_between(
     relaxed: bool,
 ) -> DayAheadSteps:  # fmt: skip
     """The choice of a step, for (period, step) pairs and the power (MW) between which each lies."""
-    z = _choice(period.size, relaxed, "z")
-    p = cp.Variable(period.size, name="p")
-    each, not_negative = sums(period, problem.periods), z >= 0
+    z, p = _choice(period.size, relaxed, "z"), cp.Variable(period.size, name="p")
+    each = sums(period, problem.periods)
     sums_to_power = each @ p == x.day_ahead_mw
-    constraints = [
-        not_negative,
-        cp.multiply(low_mw, z) <= p,
-        p <= cp.multiply(high_mw, z),
-        each @ z == 1,
-        sums_to_power,
-    ]
-    return DayAheadSteps(period, step, z, p, constraints, not_negative, sums_to_power)
+    limits = [cp.multiply(low_mw, z) <= p, p <= cp.multiply(high_mw, z), each @ z == 1]
+    return DayAheadSteps(period, step, z, p, sums_to_power, [*limits, sums_to_power])
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,9 +235,8 @@ def real_time_steps(
     choices: StepChoices,
     x: Variables,
     day: DayAheadSteps,
-    exact_periods: BoolArray,
     relaxed: bool,
-) -> RealTimeSteps | None:
+) -> RealTimeSteps:
     """A real-time step b beside the day-ahead step a, in each sample of the exact periods.
 
     Σ_b z_ab = z_a, Σ_b p_ab = p_a, Σ_ab y_ab = power of the cars; p_ab lies in step a and y_ab in
@@ -266,13 +249,14 @@ def real_time_steps(
             for at in (0.0, problem.price.day_ahead_usd_per_kwh[:, None])
         )
         return RealTimeSteps(paid, extra, [])
-    pair, sample, b = real_time_pairs(problem, choices, day.period, day.step, exact_periods)
+    pair, sample, b = real_time_pairs(problem, choices, day.period, day.step)
     if not pair.size:
-        return None
+        nothing = cp.Constant(np.zeros(problem.samples))
+        return RealTimeSteps(nothing, nothing, [])
     N, period, a = problem.samples, day.period[pair], day.step[pair]
     z = _choice(pair.size, relaxed, "z_n")
     p, y = cp.Variable(pair.size, name="p_n"), cp.Variable(pair.size, name="y_n")
-    exact = np.flatnonzero(exact_periods[day.period])
+    exact = np.flatnonzero(choices.exact[day.period])
     per_a = sums(np.searchsorted(exact, pair) * N + sample, exact.size * N)
     cells, cell_of = np.unique(period * N + sample, return_inverse=True)
     per_cell = sums(cell_of, cells.size)
@@ -303,6 +287,11 @@ def sums(group_of: IntArray, groups: int, weight: FloatArray | float = 1.0) -> s
     return sp.csr_array((each, (group_of, np.arange(size))), shape=(groups, size))
 
 
+def wear_usd_per_kwh(problem: AggregatorProblem) -> FloatArray:
+    """Cost of a kWh drawn from each car's group (K,)."""
+    return problem.wear_usd_per_kwh[problem.plugged.vehicle]
+
+
 def _day_ahead_usd(problem: AggregatorProblem, day: DayAheadSteps) -> cp.Expression:
     """Cost of day-ahead power at the price of its steps."""
     price = problem.step_price_usd_per_kwh[day.period, day.step]
@@ -311,31 +300,22 @@ def _day_ahead_usd(problem: AggregatorProblem, day: DayAheadSteps) -> cp.Express
 
 @implements("5", "6", "7", "8", "9")
 def expected_cost_usd(
-    problem: AggregatorProblem, cars: Plugged, x: Variables, day: DayAheadSteps,
-    real: RealTimeSteps | None, zero_mean: bool = True,
-) -> cp.Expression:  # fmt: skip
-    """Day-ahead energy, the extra price of real-time trade, and battery wear.
-
-    Where (11) does not hold (`zero_mean=False`), trade costs its whole price.
-    """
-    wear = (problem.wear_usd_per_kwh[cars.vehicle] * problem.probability[cars.sample]) @ x.worn_kwh
-    cost = _day_ahead_usd(problem, day) + wear
-    if real is None:
-        return cost
-    weight = 1000.0 * problem.period_h * problem.probability
-    return cost + weight @ (real.extra if zero_mean else real.paid)
+    problem: AggregatorProblem, x: Variables, day: DayAheadSteps, extra: cp.Expression | float = 0.0
+) -> cp.Expression:
+    """Day-ahead energy, battery wear, and what real-time trade pays in each sample besides."""
+    weight = problem.probability
+    wear = (wear_usd_per_kwh(problem) * weight[problem.plugged.sample]) @ x.worn_kwh
+    real_time = 1000.0 * problem.period_h * cp.sum(cp.multiply(weight, extra))
+    return _day_ahead_usd(problem, day) + wear + real_time
 
 
 def conditional_value_at_risk_usd(
-    problem: AggregatorProblem, cars: Plugged, x: Variables, day: DayAheadSteps,
-    real: RealTimeSteps | None,
-) -> tuple[cp.Expression, Constraints]:  # fmt: skip
+    problem: AggregatorProblem, x: Variables, day: DayAheadSteps, paid: cp.Expression
+) -> tuple[cp.Expression, Constraints]:
     """CVaR_α of the cost of a day: min over η of η + E[(C_n - η)+] / (1 - α)."""
     N = problem.samples
-    wear = sums(cars.sample, N, problem.wear_usd_per_kwh[cars.vehicle])
-    cost = _day_ahead_usd(problem, day) + wear @ x.worn_kwh
-    if real is not None:
-        cost = cost + 1000.0 * problem.period_h * real.paid
+    wear = sums(problem.plugged.sample, N, wear_usd_per_kwh(problem)) @ x.worn_kwh
+    cost = _day_ahead_usd(problem, day) + wear + 1000.0 * problem.period_h * paid
     eta, excess = cp.Variable(name="eta"), cp.Variable(N, name="excess")
     cvar = eta + problem.probability @ excess / (1 - problem.risk_alpha)
     return cvar, [excess >= 0, excess >= cost - eta]
@@ -343,14 +323,11 @@ def conditional_value_at_risk_usd(
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """Changes to the model.
+    """Changes to the model, for the value of stochastic planning.
 
-    Attributes
-    ----------
-    zero_mean : bool
-        Without it (11) is left out; all periods must then have exact real-time prices.
-    pinned_mw : (T,), optional
-        A day-ahead schedule already bought; moving it costs `repair_usd_per_kwh` besides.
+    Without `zero_mean` (11) is left out; all periods must then have exact real-time prices.
+    `pinned_mw` (T,) is a day-ahead schedule already bought; moving it costs `repair_usd_per_kwh`
+    besides.
     """
 
     zero_mean: bool = True
@@ -363,72 +340,44 @@ class Model:
     """The model as CVXPY has it, with the parts that an answer is read from."""
 
     cvxpy: cp.Problem
-    cars: Plugged
     x: Variables
     day: DayAheadSteps
 
 
-def rules(
-    problem: AggregatorProblem, cars: Plugged, x: Variables, zero_mean: bool = True
-) -> Constraints:
+def rules(problem: AggregatorProblem, x: Variables, zero_mean: bool = True) -> Constraints:
     """What cars and trade must keep, whatever power costs; (11) unless `zero_mean` is False."""
-    return [
-        *charger_limit(problem, cars, x),
-        *soc_balance(problem, cars, x),
-        *soc_limits(problem, cars, x),
-        *departure_contract(problem, cars, x),
-        *midnight_soc(problem, cars, x),
-        *degradation(cars, x),
-        *real_time_limit(problem, cars, x),
-        *(real_time_mean(problem, x) if zero_mean else []),
-        *power_balance(problem, cars, x),
-        *system_cap(problem, x),
-        *trading_cap(problem, x),
-    ]
+    every = (
+        charger_limit, soc_balance, soc_limits, departure_contract, midnight_soc, degradation,
+        real_time_limit, *([real_time_mean] if zero_mean else []), power_balance, system_cap,
+        trading_cap,
+    )  # fmt: skip
+    return [constraint for rule in every for constraint in rule(problem, x)]
 
 
 def build_model(
     problem: AggregatorProblem,
     choices: StepChoices,
-    exact_periods: BoolArray,
     relaxed: bool = False,
-    cars: Plugged | None = None,
     variant: Variant | None = None,
 ) -> Model:
     """Equations (5)-(24), (29), (30), (56), (57) for the open price steps.
 
-    Parameters
-    ----------
-    problem : AggregatorProblem
-    choices : StepChoices
-        Price steps to choose among.
-    exact_periods : (T,) bool
-        Periods with real-time prices; elsewhere their cost is bounded by 0 from below.
-    relaxed : bool
-        Let the choices be fractions: the linear relaxation.
-    cars : Plugged, optional
-        Of the same problem, to spare indexing it again.
-    variant : Variant, optional
-        Changes to the model, for the value of stochastic planning.
+    Where it is `relaxed` choices may be fractions. Without (11) trade costs its whole price.
     """
-    cars, variant = cars or list_plugged(problem), variant or Variant()
-    x = variables(problem, cars)
+    x, variant = variables(problem), variant or Variant()
     day = day_ahead_steps(problem, choices, x, relaxed)
-    real = real_time_steps(problem, choices, x, day, exact_periods, relaxed)
-    constraints = [
-        *rules(problem, cars, x, variant.zero_mean),
-        *day.constraints,
-        *(real.constraints if real is not None else []),
-    ]
-    objective = expected_cost_usd(problem, cars, x, day, real, variant.zero_mean)
+    real = real_time_steps(problem, choices, x, day, relaxed)
+    constraints = [*rules(problem, x, variant.zero_mean), *day.constraints, *real.constraints]
+    extra = real.extra if variant.zero_mean else real.paid
+    objective = expected_cost_usd(problem, x, day, extra)
     if variant.pinned_mw is not None:
         moved = cp.norm1(x.day_ahead_mw - variant.pinned_mw)
         objective += 1000.0 * problem.period_h * variant.repair_usd_per_kwh * moved
     if problem.risk_weight > 0:
-        cvar, more = conditional_value_at_risk_usd(problem, cars, x, day, real)
+        cvar, more = conditional_value_at_risk_usd(problem, x, day, real.paid)
         objective = (1 - problem.risk_weight) * objective + problem.risk_weight * cvar
         constraints += more
-    return Model(cp.Problem(cp.Minimize(objective), constraints), cars, x, day)
+    return Model(cp.Problem(cp.Minimize(objective), constraints), x, day)
 
 
 _FEASIBLE = 2  # HiGHS: kSolutionStatusFeasible

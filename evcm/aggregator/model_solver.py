@@ -22,9 +22,8 @@ import numpy as np
 from evcm.aggregator.infeasible import raise_infeasible, require_reachable
 from evcm.aggregator.model import Model, Outcome, Variant, build_model, run_highs, schedules
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
-from evcm.aggregator.plugged import list_plugged
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.steps import StepChoices, drop_steps, lifts_usd, reachable_steps, read_steps
+from evcm.aggregator.steps import StepChoices, drop_steps, reachable_steps, read_steps
 from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import SolverError
 from evcm.inputs.prices import PriceSeries
@@ -42,12 +41,10 @@ class _Search:
         self, problem: AggregatorProblem, gap: float, limit_s: float | None,
         progress: Progress | None, variant: Variant,
     ) -> None:  # fmt: skip
-        self.problem, self.gap, self.progress = problem, gap, progress
-        self.variant = variant
-        self.began = time.perf_counter()
+        self.problem, self.gap, self.variant = problem, gap, variant
+        self.progress = progress or (lambda *_: None)
         self.limit_s = np.inf if limit_s is None else limit_s
-        self.cars = list_plugged(problem)
-        self.best_usd, self.bound_usd = np.inf, -np.inf
+        self.began, self.best_usd, self.bound_usd = time.perf_counter(), np.inf, -np.inf
 
     @property
     def seconds(self) -> float:
@@ -62,22 +59,15 @@ class _Search:
         return self.gap * self.plan.cost.turnover_usd
 
     @property
-    def gap_now(self) -> float:
-        return (self.best_usd - self.bound_usd) / self.plan.cost.turnover_usd
-
-    @property
-    def done(self) -> bool:
-        return self.gap_now <= self.gap
-
-    def _tell(self) -> None:
-        if self.progress is not None:
-            self.progress(self.best_usd, self.bound_usd, self.seconds)
+    def over(self) -> bool:
+        """Whether the gap is closed or the time is up."""
+        return self.best_usd - self.bound_usd <= self.gap_usd or self.left_s <= 0
 
     def run(
-        self, choices: StepChoices, exact: BoolArray, relaxed: bool, gap_usd: float, limit_s: float
+        self, choices: StepChoices, relaxed: bool, gap_usd: float, limit_s: float
     ) -> tuple[Model, Outcome]:
         """Build the model and give it to HiGHS."""
-        model = build_model(self.problem, choices, exact, relaxed, self.cars, self.variant)
+        model = build_model(self.problem, choices, relaxed, self.variant)
         return model, run_highs(model.cvxpy, gap_usd, limit_s)
 
     def raise_bound(self, bound_usd: float) -> None:
@@ -85,12 +75,12 @@ class _Search:
         bound = min(bound_usd, self.best_usd)
         if np.isfinite(bound):
             self.bound_usd = max(self.bound_usd, bound)
-            self._tell()
+            self.progress(self.best_usd, self.bound_usd, self.seconds)
 
     def offer(self, model: Model) -> AggregatorPlan:
         """Plan in a solved model, at the true prices; with what moving a bought schedule costs."""
         plan = plan_from_cars(
-            self.problem, **schedules(self.problem, model.cars, model.x), method="model",
+            self.problem, **schedules(self.problem, model.x), method="model",
             bound_usd=self.bound_usd, seconds=self.seconds, status="",
         )  # fmt: skip
         if self.variant.pinned_mw is not None:
@@ -99,8 +89,40 @@ class _Search:
             plan = replace(plan, objective_usd=plan.objective_usd + repair)
         if plan.objective_usd < self.best_usd:
             self.plan, self.best_usd = plan, plan.objective_usd
-            self._tell()
+            self.progress(self.best_usd, self.bound_usd, self.seconds)
         return plan
+
+    def polish(self, choices: StepChoices, plan: AggregatorPlan) -> None:
+        """Fix the steps in which a plan lies, solve what remains, and again from there."""
+        before = np.inf
+        for _ in range(4):
+            if self.over or before - plan.objective_usd < 0.1 * self.gap_usd:
+                return
+            cars_mw = plan.day_ahead_mw[:, None] + plan.real_time_mw
+            fixed = read_steps(choices, plan.day_ahead_mw, cars_mw)
+            model, outcome = self.run(fixed, True, 0.0, self.left_s)
+            if not outcome.solved:
+                return
+            before, plan = self.best_usd, self.offer(model)
+
+    def evaded(self, plan: AggregatorPlan, exact: BoolArray) -> BoolArray:
+        """Periods (T,) without exact real-time prices in which a plan has a real-time cost."""
+        p = self.problem
+        paid = p.real_time_payment_usd(plan.day_ahead_mw, plan.real_time_mw) @ p.probability
+        return np.asarray(~exact & (paid > max(1e-9, 0.1 * self.gap_usd / p.periods)))
+
+    def finish(self) -> AggregatorPlan:
+        """The best plan with its bound and a true sentence about how it ended."""
+        asked, gap = f"{100 * self.gap:g} %", self.best_usd - self.bound_usd
+        proven = f"{100 * gap / self.plan.cost.turnover_usd:.3g} % of turnover"
+        if gap <= self.gap_usd:
+            ended = f"proven within the asked gap of {asked} of turnover"
+        elif self.left_s <= 0:
+            stopped = f"stopped at the time limit of {self.limit_s:g} s"
+            ended = f"{stopped} with a proven gap of {proven}; {asked} was asked"
+        else:
+            ended = f"the solver could not close the gap: {proven} is proven; {asked} was asked"
+        return self.plan.finished(self.bound_usd, self.seconds, ended)
 
 
 def solve_model(
@@ -110,21 +132,11 @@ def solve_model(
     progress: Progress | None = None,
     variant: Variant | None = None,
 ) -> AggregatorPlan:
-    """Solve the readable model to a proven gap.
+    """Solve the readable model to a proven gap, a share of turnover.
 
-    Parameters
-    ----------
-    problem : AggregatorProblem
-    gap : float
-        Proven distance to the optimum to stop at, as a share of turnover.
-    time_limit_s : float, optional
-        Stop with the best plan after this many seconds; the plan's status says so. The first
-        linear program is waited for, so that there is a plan.
-    progress : callable, optional
-        Told the objective, the bound and the seconds at every improvement.
-    variant : Variant, optional
-        A schedule already bought (`evcm.aggregator.value`); the plan's objective then holds
-        the cost of moving it.
+    After `time_limit_s` seconds it stops with the best plan, whose status says so; the first linear
+    program is waited for, so that there is one. `progress` is told every improvement. Under a
+    `variant` with a schedule already bought the plan's objective holds the cost of moving it.
 
     Raises
     ------
@@ -135,10 +147,12 @@ def solve_model(
     """
     require_reachable(problem)
     search = _Search(problem, gap, time_limit_s, progress, variant or Variant())
-    every = choices = reachable_steps(problem)
-    exact, relaxed = np.full(problem.periods, problem.risk_weight > 0), True
+    every, relaxed = reachable_steps(problem), True
+    known = isinstance(problem.price, PriceSeries)  # real-time prices are given, no step is chosen
+    exact = np.full(problem.periods, known or problem.risk_weight > 0)
+    choices = replace(every, exact=exact)
     # Waited for, whatever the time limit: there is no plan before it.
-    model, outcome = search.run(choices, exact, relaxed, 0.0, np.inf)
+    model, outcome = search.run(choices, relaxed, 0.0, np.inf)
     if outcome.infeasible:
         raise_infeasible(problem)
     if not outcome.solved:
@@ -150,67 +164,28 @@ def solve_model(
         evaded = np.zeros_like(exact)
         if outcome.solved:
             plan = search.offer(model)
-            _polish(search, choices, plan)
-            evaded = _evaded(search, plan, exact)
-        if search.done or search.left_s <= 0 or not (relaxed or evaded.any()):
-            return _finish(search)
+            search.polish(choices, plan)
+            evaded = search.evaded(plan, exact)
+        if search.over or not (relaxed or evaded.any()):
+            return search.finish()
         relaxed = relaxed and (model is first or bool(evaded.any()))
         exact = exact | evaded
-        choices = drop_steps(every, lift, search.best_usd - relaxed_usd)
-        model, outcome = search.run(choices, exact, relaxed, 0.5 * search.gap_usd, search.left_s)
+        choices = drop_steps(replace(every, exact=exact), lift, search.best_usd - relaxed_usd)
+        model, outcome = search.run(choices, relaxed, 0.5 * search.gap_usd, search.left_s)
 
 
 def _lift(problem: AggregatorProblem, choices: StepChoices, model: Model) -> FloatArray:
     """How far forcing each day-ahead step (T, B) lifts the bound of the solved first relaxation.
 
-    Reduced costs of the choices say it for any objective; the stronger `lifts_usd` needs real-time
-    costs that are not negative.
+    Without real-time costs it splits into one choice per period under the multiplier μ_t of
+    Σ_b p_{t,b} = P^EM_t, and the difference of two one-period minima says it. With a risk weight
+    it holds those costs, and nothing is known.
     """
-    day = model.day
-    if problem.risk_weight == 0:
-        # CVXPY's dual of G p - P = 0 adds dual (G p - P) to the cost: a MW more is worth -dual.
-        return lifts_usd(problem, choices, -day.sums_to_power.dual_value)
-    lift = np.full(choices.day_ahead.shape, np.inf)
-    lift[day.period, day.step] = day.not_negative.dual_value
-    return lift
-
-
-def _polish(search: _Search, choices: StepChoices, plan: AggregatorPlan, rounds: int = 4) -> None:
-    """Fix the steps in which a plan lies, solve what remains, and again from there."""
-    exact = np.ones(search.problem.periods, bool)
-    for _ in range(rounds):
-        if search.done or search.left_s <= 0:
-            return
-        cars_mw = plan.day_ahead_mw[:, None] + plan.real_time_mw
-        fixed = read_steps(choices, plan.day_ahead_mw, cars_mw)
-        model, outcome = search.run(fixed, exact, True, 0.0, search.left_s)
-        if not outcome.solved:
-            return
-        before = search.best_usd
-        plan = search.offer(model)
-        if before - plan.objective_usd < 0.1 * search.gap_usd:
-            return
-
-
-def _evaded(search: _Search, plan: AggregatorPlan, exact: BoolArray) -> BoolArray:
-    """Periods (T,) without exact real-time prices in which a plan has a real-time cost."""
-    problem = search.problem
-    if isinstance(problem.price, PriceSeries):  # exact from the start
-        return np.zeros(problem.periods, bool)
-    paid = problem.real_time_payment_usd(plan.day_ahead_mw, plan.real_time_mw) @ problem.probability
-    evaded = np.where(exact, 0.0, paid)
-    return np.asarray(evaded > max(1e-9, 0.1 * search.gap_usd / problem.periods))
-
-
-def _finish(search: _Search) -> AggregatorPlan:
-    """The best plan with its bound and a true sentence about how it ended."""
-    asked = f"{100 * search.gap:g} %"
-    proven = f"{100 * search.gap_now:.3g} % of turnover"
-    if search.done:
-        ended = f"proven within the asked gap of {asked} of turnover"
-    elif search.left_s <= 0:
-        stopped = f"stopped at the time limit of {search.limit_s:g} s"
-        ended = f"{stopped} with a proven gap of {proven}; {asked} was asked"
-    else:
-        ended = f"the solver could not close the gap: {proven} is proven; {asked} was asked"
-    return search.plan.finished(search.bound_usd, search.seconds, ended)
+    if problem.risk_weight > 0:
+        return np.zeros(choices.day_ahead.shape)
+    # CVXPY's dual of G p - P = 0 adds dual (G p - P) to the cost: a MW more is worth -dual.
+    value = -model.day.sums_to_power.dual_value
+    slope = 1000.0 * problem.period_h * problem.step_price_usd_per_kwh - value[:, None]
+    least = np.minimum(slope * choices.day_ahead_low_mw, slope * choices.day_ahead_high_mw)
+    least = np.where(choices.day_ahead, least, np.inf)
+    return np.asarray(least - least.min(axis=1, keepdims=True))

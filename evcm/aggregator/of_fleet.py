@@ -51,16 +51,8 @@ def aggregator_problem(
 ) -> AggregatorProblem:
     """One aggregator's problem, with the market and the vehicle classes of the fleet's inputs.
 
-    Parameters
-    ----------
-    fleet
-        The vehicles of all buses.
-    bus
-        The aggregator's bus.
-    trading_cap_mw : (T) array, optional
-        The operator's caps (56)-(57); the system cap (29)-(30) holds if left out.
-    **options
-        Any field of `AggregatorProblem`, such as ``price``, ``battery`` or ``real_time_limit``.
+    The operator's caps `trading_cap_mw` (T,), (56)-(57), take the place of the system cap
+    (29)-(30). `options` are fields of `AggregatorProblem`, such as ``price`` or ``battery``.
 
     Raises
     ------

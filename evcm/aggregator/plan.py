@@ -11,7 +11,7 @@ import numpy as np
 
 from evcm import compiled as nb
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.visits import Int32Array
+from evcm.aggregator.visits import Visits
 from evcm.arrays import FloatArray
 from evcm.errors import Checks
 from evcm.paper import implements
@@ -51,15 +51,13 @@ class AggregatorPlan:
     charge_kw, discharge_kw, soc_kwh : (T, V, N)
         G2B, B2G, and the state of charge at the end of each period; 0 where not plugged in.
     cost : PlanCost
-        Parts of the cost, at the true prices.
+        At the true prices.
     objective_usd, bound_usd : float
         What was minimised (the expected cost, unless a risk weight is set) and a proven lower
         bound on it. A bound that exceeds the objective by no more than rounding (1e-7 of turnover)
         is set to the objective; the certificate refuses one that exceeds it by more.
-    seconds : float
-        Wall-clock time of the solution.
-    method, status : str
-        Which method, and in a sentence how it ended.
+    seconds, method, status
+        Wall-clock time of the solution, by which method, and in a sentence how it ended.
     """
 
     day_ahead_mw: FloatArray = field(repr=False)
@@ -100,45 +98,18 @@ class AggregatorPlan:
 
 
 @nb.njit(cache=True)
-def _wear_kernel(
-    soc: FloatArray, vehicle: Int32Array, sample: Int32Array, start: Int32Array,
-    length: Int32Array, arrival: FloatArray, wear: FloatArray, out: FloatArray,
-) -> None:  # fmt: skip
-    periods = soc.shape[0]
-    for i in range(vehicle.size):
-        v, n = vehicle[i], sample[i]
-        before = soc[periods - 1, v, n] if np.isnan(arrival[i]) else arrival[i]
-        drawn = 0.0
-        for j in range(length[i]):
-            now = soc[start[i] + j - periods, v, n]  # below 0 it counts from the day's end
-            drawn += max(before - now, 0.0)
-            before = now
-        out[n] += wear[v] * drawn
-
-
-@nb.njit(cache=True)
 def _soc_kernel(
-    charge: FloatArray, discharge: FloatArray, soc: FloatArray, vehicle: Int32Array,
-    sample: Int32Array, start: Int32Array, length: Int32Array, arrival: FloatArray, dt: float,
+    charge: FloatArray, discharge: FloatArray, soc: FloatArray, visits: Visits, dt: float,
     efficiency: FloatArray,
 ) -> None:  # fmt: skip
     periods = soc.shape[0]
-    for i in range(vehicle.size):
-        v, n = vehicle[i], sample[i]
-        now = soc[periods - 1, v, n] if np.isnan(arrival[i]) else arrival[i]
-        for j in range(length[i]):
-            t = start[i] + j - periods
+    for i in range(visits.vehicle.size):
+        v, n, arrival = visits.vehicle[i], visits.sample[i], visits.arrival_soc_kwh[i]
+        now = soc[periods - 1, v, n] if np.isnan(arrival) else arrival
+        for j in range(visits.length[i]):
+            t = visits.start[i] + j - periods
             now += dt * (efficiency[v] * charge[t, v, n] - discharge[t, v, n])
             soc[t, v, n] = now
-
-
-@implements("6", "22")
-def day_ahead_cost_usd(problem: AggregatorProblem, day_ahead_mw: FloatArray) -> float:
-    """Cost of day-ahead energy, at the price of the load that the aggregator itself makes.
-
-    At an edge of the price curve the better neighbour counts (both are admissible).
-    """
-    return float(problem.day_ahead_payment_usd(day_ahead_mw).sum())
 
 
 @implements("7", "8", "23", "24")
@@ -152,32 +123,27 @@ def real_time_cost_by_sample_usd(
 @implements("9", "21")
 def battery_cost_by_sample_usd(problem: AggregatorProblem, soc_kwh: FloatArray) -> FloatArray:
     """Wear of all batteries in each sample (N,): falls of the state of charge while plugged in."""
-    out = np.zeros(problem.samples)
-    v = problem.visits
-    _wear_kernel(
-        soc_kwh, v.vehicle, v.sample, v.start, v.length, v.arrival_soc_kwh,
-        problem.wear_usd_per_kwh, out,
-    )  # fmt: skip
-    return out
+    v, wear, plugged = problem.visits, problem.wear_usd_per_kwh, problem.available
+    fallen = v.arrival_soc_kwh - soc_kwh[v.start, v.vehicle, v.sample]  # in a visit's first period
+    first = wear[v.vehicle] * np.maximum(np.where(v.always_plugged, 0.0, fallen), 0.0)
+    cost: FloatArray = np.bincount(v.sample, first, problem.samples).astype(float)
+    for t in range(problem.periods):
+        fallen = np.where(plugged[t] & plugged[t - 1], soc_kwh[t - 1] - soc_kwh[t], 0.0)
+        cost += wear @ np.maximum(fallen, 0.0)
+    return cost
 
 
 @implements("5")
 def plan_cost(
-    problem: AggregatorProblem,
-    day_ahead_mw: FloatArray,
-    real_time_mw: FloatArray,
+    problem: AggregatorProblem, day_ahead_mw: FloatArray, real_time_mw: FloatArray,
     soc_kwh: FloatArray,
-) -> PlanCost:
+) -> PlanCost:  # fmt: skip
     """Cost of a plan at the true prices; `real_time_mw` is d = P- - P+ (T, N)."""
-    day_ahead = day_ahead_cost_usd(problem, day_ahead_mw)
+    day_ahead = float(problem.day_ahead_payment_usd(day_ahead_mw).sum())
     real_time = real_time_cost_by_sample_usd(problem, day_ahead_mw, real_time_mw)
     battery = battery_cost_by_sample_usd(problem, soc_kwh)
-    return PlanCost(
-        day_ahead_usd=day_ahead,
-        real_time_usd=float(real_time @ problem.probability),
-        battery_usd=float(battery @ problem.probability),
-        by_sample_usd=day_ahead + real_time + battery,
-    )
+    real_time_usd, battery_usd = (float(c @ problem.probability) for c in (real_time, battery))
+    return PlanCost(day_ahead, real_time_usd, battery_usd, day_ahead + real_time + battery)
 
 
 def value_at_risk(
@@ -205,39 +171,17 @@ def objective_usd(problem: AggregatorProblem, cost: PlanCost) -> float:
     return (1 - problem.risk_weight) * cost.total_usd + problem.risk_weight * cvar
 
 
-def make_plan(
-    problem: AggregatorProblem,
-    *,
-    day_ahead_mw: FloatArray,
-    surplus_mw: FloatArray,
-    deficit_mw: FloatArray,
-    soc_kwh: FloatArray,
-    **rest: Any,
-) -> AggregatorPlan:
-    """Price a schedule at the true prices and wrap it as a plan.
-
-    `rest` are charge_kw, discharge_kw, bound_usd, seconds, method and status of the plan.
-    """
-    cost = plan_cost(problem, day_ahead_mw, deficit_mw - surplus_mw, soc_kwh)
-    return AggregatorPlan(
-        day_ahead_mw=np.asarray(day_ahead_mw, float),
-        surplus_mw=np.asarray(surplus_mw, float),
-        deficit_mw=np.asarray(deficit_mw, float),
-        soc_kwh=soc_kwh,
-        cost=cost,
-        objective_usd=objective_usd(problem, cost),
-        **rest,
-    )
+def make_plan(problem: AggregatorProblem, **parts: Any) -> AggregatorPlan:
+    """Price a schedule at the true prices; `parts` are all of the plan but cost and objective."""
+    trade = parts["deficit_mw"] - parts["surplus_mw"]
+    cost = plan_cost(problem, parts["day_ahead_mw"], trade, parts["soc_kwh"])
+    return AggregatorPlan(**parts, cost=cost, objective_usd=objective_usd(problem, cost))
 
 
 def plan_from_cars(
-    problem: AggregatorProblem,
-    *,
-    charge_kw: FloatArray,
-    discharge_kw: FloatArray,
-    soc_kwh: FloatArray,
-    **told: Any,
-) -> AggregatorPlan:
+    problem: AggregatorProblem, *, charge_kw: FloatArray, discharge_kw: FloatArray,
+    soc_kwh: FloatArray, **told: Any,
+) -> AggregatorPlan:  # fmt: skip
     """A plan from the cars' schedules alone: trade follows from them; `told` is for `make_plan`.
 
     Given the cars' power D (T, N), (12) and (11) leave one choice: P^EM = Σ_n π_n D_n and
@@ -246,26 +190,16 @@ def plan_from_cars(
     """
     np.maximum(charge_kw, 0.0, out=charge_kw)
     np.maximum(discharge_kw, 0.0, out=discharge_kw)
-    v, k = problem.visits, problem.figures
-    _soc_kernel(
-        charge_kw, discharge_kw, soc_kwh, v.vehicle, v.sample, v.start, v.length,
-        v.arrival_soc_kwh, problem.period_h, k.charge_efficiency,
-    )  # fmt: skip
+    k, dt = problem.figures, problem.period_h
+    _soc_kernel(charge_kw, discharge_kw, soc_kwh, problem.visits, dt, k.charge_efficiency)
     weight, feeding = problem.group_size / 1000.0, k.discharge_efficiency[:, None]
     net_mw = [weight @ (charge_kw[t] - feeding * discharge_kw[t]) for t in range(problem.periods)]
     cars_mw = np.stack(net_mw)
     day_ahead = cars_mw @ problem.probability
     trade = cars_mw - day_ahead[:, None]
-    return make_plan(
-        problem,
-        day_ahead_mw=day_ahead,
-        surplus_mw=np.maximum(-trade, 0.0),
-        deficit_mw=np.maximum(trade, 0.0),
-        charge_kw=charge_kw,
-        discharge_kw=discharge_kw,
-        soc_kwh=soc_kwh,
-        **told,
-    )
+    told |= {"charge_kw": charge_kw, "discharge_kw": discharge_kw, "soc_kwh": soc_kwh}
+    sold, bought = np.maximum(-trade, 0.0), np.maximum(trade, 0.0)
+    return make_plan(problem, day_ahead_mw=day_ahead, surplus_mw=sold, deficit_mw=bought, **told)
 
 
 _ARRAYS = ("day_ahead_mw", "surplus_mw", "deficit_mw", "charge_kw", "discharge_kw", "soc_kwh")
@@ -300,10 +234,7 @@ def save_plan(
 def plan_options(path: str | Path) -> dict[str, Any]:
     """Options that a plan (.npz) was made with, for `load_problem`; none in a plan without them.
 
-    Raises
-    ------
-    InputError
-        The file is not a plan, or an option is out of range.
+    Raises `InputError` where the file is not a plan or holds an option in part.
     """
     a = files.read_npz(path, list(_ARRAYS))
     if "problem_fingerprint" not in a:
@@ -353,15 +284,10 @@ def plan_of_arrays(
     for name in _NUMBERS:
         c.require(a[name].size == 1 and a[name].dtype.kind in "iuf", name, a[name], "one number")
     c.done()
-    plan = make_plan(
-        problem,
-        **{name: a[name] for name in _ARRAYS},
-        bound_usd=float(a["bound_usd"].item()),
-        seconds=float(a["seconds"].item()),
-        method=str(a.get("method", "unknown")),
-        status=str(a.get("status", "unknown")),
-    )
-    stated = float(a["cost_usd"].item())
+    stated, bound, seconds = (float(a[name].item()) for name in _NUMBERS)
+    words = {name: str(a.get(name, "unknown")) for name in ("method", "status")}
+    schedules = {name: np.asarray(a[name], float) for name in _ARRAYS}
+    plan = make_plan(problem, **schedules, bound_usd=bound, seconds=seconds, **words)
     c.require(
         abs(stated - plan.cost_usd) < 1e-3 * max(1.0, abs(plan.cost_usd)),
         "cost_usd", stated, f"the cost of the schedules, {plan.cost_usd:.6f}",

@@ -11,11 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evcm.aggregator.visits import Visits, find_visits
+from evcm.aggregator.visits import Plugged, Visits, find_visits, list_plugged
 from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import Checks, Fault, InputError
 from evcm.inputs.prices import PriceSeries
 from evcm.inputs.values import Battery, Charger, PriceSteps
+from evcm.paper import implements
 from evcm.store import files, fingerprint
 
 AXES = {
@@ -88,26 +89,22 @@ def check_shapes(p: AggregatorProblem, c: Checks) -> None:
             continue
         for axis, size in zip(axes, array.shape, strict=True):
             known = sizes.setdefault(axis, size)
-            c.require(
-                size == known, name, f"shape {array.shape}", f"{axis} = {known} as in other arrays"
-            )
+            allowed = f"{axis} = {known} as in other arrays"
+            c.require(size == known, name, f"shape {array.shape}", allowed)
         object.__setattr__(p, name, array)
     if len(c.faults) > before:
         return
+    V = sizes["V"]
     for part, names in ((p.battery, BATTERY), (p.charger, CHARGER)):
         for name, own in names.items():
             shape = np.shape(getattr(part, own))
-            c.require(
-                shape in ((), (sizes["V"],)), name, f"shape {shape}",
-                f"one number, or V = {sizes['V']} numbers",
-            )  # fmt: skip
+            allowed = f"one number, or V = {V} numbers"
+            c.require(shape in ((), (V,)), name, f"shape {shape}", allowed)
     if isinstance(p.price, PriceSeries):
-        for axis, count, word in (("T", p.price.periods, "periods"),
-                                  ("N", p.price.samples, "samples")):  # fmt: skip
-            c.require(
-                count == sizes[axis] or (axis == "N" and count == 1), "price", f"{count} {word}",
-                f"{axis} = {sizes[axis]} as in other arrays",
-            )  # fmt: skip
+        T, N, samples = sizes["T"], sizes["N"], p.price.samples
+        periods = f"{p.price.periods} periods"
+        c.require(p.price.periods == T, "price", periods, f"T = {T} as in other arrays")
+        c.require(samples in (1, N), "price", f"{samples} samples", f"N = {N} as in other arrays")
 
 
 def check_values(p: AggregatorProblem, c: Checks) -> None:
@@ -173,18 +170,13 @@ class AggregatorProblem:
     system_load_mw : (T,)
         Load Psys of the rest of the system; below 0 where more is fed in.
     price : PriceSteps or PriceSeries
-        Price as a step function of the whole system's load; or given prices of each period, which
-        the aggregator does not move.
+        A step function of the whole system's load; or prices that the aggregator does not move.
     battery, charger
-        Of every car, each figure one number or (V,); `battery.departure_soc_kwh` is the hand-over
-        contract S_dep.
-    system_cap_mw : float, optional
-        P^SYScap of (29), (30).
-    trading_cap_mw : (T,), optional
-        Pcap of (56), (57). Exactly one of the two caps must be given.
+        Of every car; `battery.departure_soc_kwh` is the hand-over contract S_dep.
+    system_cap_mw, trading_cap_mw : float, (T,)
+        P^SYScap of (29), (30), or Pcap of (56), (57). Exactly one of the two must be given.
     export_cap_mw : (T,), optional
-        Most that may be fed in, day-ahead and in every sample, as a positive number; no limit if
-        left out.
+        Most that may be fed in, day-ahead and in every sample, as a positive number.
     real_time_limit : {"v2g", "plug"}
         What bounds real-time trade P+ + P-: the energy fed back, (10), or the power of the plugs
         in use, Σ_v n_v P_max over the cars plugged in, which is what the published runs did.
@@ -197,10 +189,8 @@ class AggregatorProblem:
         State of charge after period 1 of cars that are then plugged in, (20).
     risk_alpha, risk_weight : float
         The objective is (1 - w) E[C] + w CVaR_α[C] of the cost of a day; w = 0 is the paper's.
-    bus : int, optional
-        Bus of the network.
-    name : str
-        For messages.
+    bus, name
+        Bus of the network, and a name for messages.
     """
 
     period_h: float
@@ -315,8 +305,12 @@ class AggregatorProblem:
         price = self.price.price_usd_per_kwh
         return np.broadcast_to(price, (self.periods, price.size))
 
+    @implements("6", "22")
     def day_ahead_payment_usd(self, day_ahead_mw: FloatArray) -> FloatArray:
-        """What P^EM (T,) pays in each period (T,), USD; negative where it earns, (22)."""
+        """What P^EM (T,) pays in each period (T,), USD, at the load that it makes itself.
+
+        At an edge of the price curve the better neighbour counts (both are admissible).
+        """
         if isinstance(self.price, PriceSeries):
             mwh = 1000.0 * self.period_h
             return np.asarray(mwh * self.price.day_ahead_usd_per_kwh * day_ahead_mw)
@@ -366,6 +360,11 @@ class AggregatorProblem:
         )
 
     @cached_property
+    def plugged(self) -> Plugged:
+        """Every period of every visit, as a flat table."""
+        return list_plugged(self.available, self.visits, self.group_size)
+
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that is asked, but for the name and the bus: options included."""
         parts: dict[str, Any] = {}
@@ -393,17 +392,10 @@ _SERIES = ("day_ahead_usd_per_kwh", "buy_usd_per_kwh", "sell_usd_per_kwh")
 
 
 def load_problem(path: str | Path, midnight_soc: bool = False, **options: Any) -> AggregatorProblem:
-    """Read an instance (.npz).
+    """Read an instance (.npz); a name that ends in ``busNN`` tells its bus.
 
-    Parameters
-    ----------
-    path : path
-        The instance. A name that ends in ``busNN`` tells its bus.
-    midnight_soc : bool
-        Use the instance's ``midnight_soc_kwh``, (20). Off by default: with (18) it splits the
-        night in two.
-    **options
-        Fields of `AggregatorProblem` to set, such as ``real_time_limit="plug"``.
+    With `midnight_soc` its ``midnight_soc_kwh`` holds, (20). Off by default: with (18) it splits
+    the night in two. `options` are fields of the problem to set besides.
 
     Raises
     ------

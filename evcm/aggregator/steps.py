@@ -26,12 +26,8 @@ def power_range(
     Under the limit (10) trade moves power by no more than the cars feed back: with charging power
     G and feeding power F the cars take D = G - F and P^EM lies in G - 2F..G.
 
-    Returns
-    -------
-    day_ahead_low, day_ahead_high : (T,)
-        Range of P^EM.
-    real_time_low, real_time_high : (T, N)
-        Range of the power of the cars, P^EM + P- - P+.
+    Returns the least and the most of P^EM, (T,) each, and of the power of the cars,
+    P^EM + P- - P+, (T, N) each.
 
     Raises
     ------
@@ -66,32 +62,29 @@ class StepChoices:
 
     Attributes
     ----------
-    day_ahead : (T, B) bool
-        Steps b of the price curve open to P^EM in period t.
-    real_time : (T, N, B) bool
-        Steps open to the power of the cars in sample n.
-    low_mw, high_mw : (T, B)
-        Own power that lies in step b, before it is cut to a range.
+    day_ahead, real_time : (T, B) bool, (T, N, B) bool
+        Steps open to P^EM, and to the power of the cars in each sample.
+    edge_mw : (T, B + 1)
+        Own power between which the steps of each period lie.
     day_ahead_low_mw, day_ahead_high_mw : (T, B)
-        P^EM that lies in step b, cut to its range; an empty interval shrinks to a point.
+        P^EM in each step, cut to its range; an empty interval shrinks to a point.
     real_time_low_mw, real_time_high_mw : (T, N, B)
         The same of the power of the cars.
-    lift_usd : (T, B)
-        How far forcing a day-ahead step lifts a known bound.
-    slack_usd : float
-        A lift above this makes no better plan than one that is known.
+    room_usd : (T, B)
+        Most that real-time trade may cost beside each day-ahead step in a plan of use.
+    exact : (T,) bool
+        Periods with real-time prices; elsewhere real-time cost is bounded by 0 from below.
     """
 
     day_ahead: BoolArray
     real_time: BoolArray
-    low_mw: FloatArray
-    high_mw: FloatArray
+    edge_mw: FloatArray
     day_ahead_low_mw: FloatArray
     day_ahead_high_mw: FloatArray
     real_time_low_mw: FloatArray
     real_time_high_mw: FloatArray
-    lift_usd: FloatArray
-    slack_usd: float = np.inf
+    room_usd: FloatArray
+    exact: BoolArray
 
     @property
     def count(self) -> int:
@@ -100,97 +93,76 @@ class StepChoices:
 
 
 def reachable_steps(problem: AggregatorProblem) -> StepChoices:
-    """All steps that the power range meets.
-
-    Raises
-    ------
-    InfeasibleError
-        A cap lies below what the cars can feed back at most.
-    """
+    """All steps that the range of power meets; errors are those of `power_range`."""
     ranges = power_range(problem)
     day_low, day_high, real_low, real_high = (limit[..., None] for limit in ranges)
-    edge = np.concatenate([[-np.inf], problem.step_edge_mw, [np.inf]])
-    own = edge - problem.system_load_mw[:, None]
-    low, high, tol = own[:, :-1], own[:, 1:], EDGE_TOLERANCE_MW
+    own = np.concatenate([[-np.inf], problem.step_edge_mw, [np.inf]])
+    edge, tol = own - problem.system_load_mw[:, None], EDGE_TOLERANCE_MW
+    low, high = edge[:, :-1], edge[:, 1:]
+    each_low, each_high = low[:, None], high[:, None]
     return StepChoices(
         day_ahead=(low <= day_high + tol) & (high >= day_low - tol),
-        real_time=(low[:, None] <= real_high + tol) & (high[:, None] >= real_low - tol),
-        low_mw=low,
-        high_mw=high,
+        real_time=(each_low <= real_high + tol) & (each_high >= real_low - tol),
+        edge_mw=edge,
         day_ahead_low_mw=np.clip(low, day_low, day_high),
         day_ahead_high_mw=np.clip(high, day_low, day_high),
-        real_time_low_mw=np.clip(low[:, None], real_low, real_high),
-        real_time_high_mw=np.clip(high[:, None], real_low, real_high),
-        lift_usd=np.zeros_like(low),
+        real_time_low_mw=np.clip(each_low, real_low, real_high),
+        real_time_high_mw=np.clip(each_high, real_low, real_high),
+        room_usd=np.full(low.shape, np.inf),
+        exact=np.ones(problem.periods, bool),
     )
 
 
 def read_steps(choices: StepChoices, day_ahead_mw: FloatArray, cars_mw: FloatArray) -> StepChoices:
     """Choices narrowed to the one step in which a solution lies, in each period and sample.
 
-    At an edge the buyer's neighbour is the lower step and the seller's the higher.
+    All are exact. At an edge the buyer's neighbour is the lower step and the seller's the higher.
     """
-    steps = choices.high_mw.shape[1]
 
     def of(power_mw: FloatArray, buys: BoolArray) -> BoolArray:
         shifted = np.where(buys, power_mw - 1e-6, power_mw + 1e-6)[..., None]
-        step = (choices.high_mw[:, None, :-1] < shifted).sum(axis=2)
-        return np.asarray(step[..., None] == np.arange(steps))
+        step = (choices.edge_mw[:, None, 1:-1] < shifted).sum(axis=2)
+        return np.asarray(step[..., None] == np.arange(choices.day_ahead.shape[1]))
 
     day = day_ahead_mw[:, None]
-    real_time = of(cars_mw, cars_mw >= day - 1e-9)
     return replace(
-        choices, day_ahead=of(day, day >= 0)[:, 0], real_time=real_time, slack_usd=np.inf
+        choices,
+        day_ahead=of(day, day >= 0)[:, 0],
+        real_time=of(cars_mw, cars_mw >= day - 1e-9),
+        room_usd=np.full(choices.room_usd.shape, np.inf),
+        exact=np.ones(day_ahead_mw.size, bool),
     )
 
 
-def lifts_usd(
-    problem: AggregatorProblem, choices: StepChoices, value_usd_per_mw: FloatArray
-) -> FloatArray:
-    """How far forcing each day-ahead step (T, B) lifts the bound of a relaxation.
-
-    With the multiplier μ_t of Σ_b p_{t,b} = P^EM_t the relaxation without real-time prices splits
-    into one choice per period. Forcing step b raises its bound by the difference of two one-period
-    minima.
-    """
-    slope = 1000.0 * problem.period_h * problem.step_price_usd_per_kwh - value_usd_per_mw[:, None]
-    least = np.minimum(slope * choices.day_ahead_low_mw, slope * choices.day_ahead_high_mw)
-    least = np.where(choices.day_ahead, least, np.inf)
-    return np.asarray(least - least.min(axis=1, keepdims=True))
-
-
 def drop_steps(choices: StepChoices, lift_usd: FloatArray, slack_usd: float) -> StepChoices:
-    """Day-ahead steps that a plan may still use which lies `slack_usd` above a known bound."""
-    keep = choices.day_ahead & (lift_usd <= slack_usd + 1e-9)
-    return replace(choices, day_ahead=keep, lift_usd=lift_usd, slack_usd=slack_usd + 1e-9)
+    """Day-ahead steps that a plan may still use which lies `slack_usd` above a known bound.
+
+    `lift_usd` (T, B) is by how much the bound rises where a step is forced.
+    """
+    room = slack_usd + 1e-9 - lift_usd
+    return replace(choices, day_ahead=choices.day_ahead & (room >= 0), room_usd=room)
 
 
 def real_time_pairs(
-    problem: AggregatorProblem,
-    choices: StepChoices,
-    period: IntArray,
-    step: IntArray,
-    exact_periods: BoolArray,
+    problem: AggregatorProblem, choices: StepChoices, period: IntArray, step: IntArray
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """Real-time steps b beside each open day-ahead pair (period, step a), as flat indices.
+    """Real-time steps b beside each day-ahead pair (period, step a) of exact periods.
 
     Power in step b instead of a means a trade of at least the distance between the two, and so a
-    least extra cost. Pairs whose extra cost lifts the bound above a known plan are left out. (With
-    a risk weight the known bound holds real-time costs already, and nothing is left out.)
+    least extra cost. Pairs without room for it are left out. (With a risk weight the known bound
+    holds real-time costs already, and nothing is left out.)
 
     Returns
     -------
     pair, sample, b : int arrays
         Index of the day-ahead pair, sample, and real-time step.
     """
-    pair, sample, b = np.nonzero(choices.real_time[period] & exact_periods[period, None, None])
+    pair, sample, b = np.nonzero(choices.real_time[period] & choices.exact[period, None, None])
     if problem.risk_weight > 0:
         return pair, sample, b
-    t, a = period[pair], step[pair]
-    low, high = choices.low_mw, choices.high_mw
-    distance = np.maximum(np.maximum(low[t, b] - high[t, a], low[t, a] - high[t, b]), 0.0)
+    t, a, edge = period[pair], step[pair], choices.edge_mw
+    distance = np.maximum(np.maximum(edge[t, b] - edge[t, a + 1], edge[t, a] - edge[t, b + 1]), 0.0)
     price = problem.step_price_usd_per_kwh
     extra = np.abs(price[t, b] - price[t, a]) * distance * problem.probability[sample]
-    lift = choices.lift_usd[t, a] + 1000.0 * problem.period_h * extra
-    keep = lift <= choices.slack_usd
+    keep = 1000.0 * problem.period_h * extra <= choices.room_usd[t, a]
     return pair[keep], sample[keep], b[keep]

@@ -76,19 +76,6 @@ def walk_free(
 
 
 @njit(cache=True, nogil=True)
-def walk_cyclic_free(
-    buy: Any, sell: Any, wear: float, length: int, low: float, high: float,
-    soc: Any, p: Any, q: Any,
-) -> float:  # fmt: skip
-    """Best cyclic path of a car that never leaves, under a charger that never binds."""
-    at_low = walk_free(buy, sell, wear, 0, length, low, low, EXACT, low, high, soc, p, q)
-    at_high = walk_free(buy, sell, wear, 0, length, high, high, EXACT, low, high, soc, p, q)
-    if at_low <= at_high:
-        return walk_free(buy, sell, wear, 0, length, low, low, EXACT, low, high, soc, p, q)
-    return at_high
-
-
-@njit(cache=True, nogil=True)
 def walk_limited(
     buy: Any, sell: Any, wear: float, first: int, length: int, start: float, end: float,
     kind: int, low: float, high: float, up: float, down: float, soc: Any,
@@ -163,34 +150,36 @@ def walk_limited(
 
 
 @njit(cache=True, nogil=True)
-def walk_cyclic_limited(
+def walk_cyclic(
     buy: Any, sell: Any, wear: float, length: int, low: float, high: float, up: float, down: float,
-    soc: Any,
+    soc: Any, p: Any, q: Any,
 ) -> float:  # fmt: skip
-    """Best cyclic path of a car that never leaves, under a small charger."""
+    """Best cyclic path of a car that never leaves, under any charger."""
+    free = up >= high - low and down >= high - low
 
-    def walk_from(level: float) -> float:
-        return walk_limited(
-            buy, sell, wear, 0, length, level, level, EXACT, low, high, up, down, soc
-        )
+    def walk_from(x: float) -> float:
+        if free:
+            return walk_free(buy, sell, wear, 0, length, x, x, EXACT, low, high, soc, p, q)
+        return walk_limited(buy, sell, wear, 0, length, x, x, EXACT, low, high, up, down, soc)
 
-    a, d = low, high
-    b, c = d - _GOLDEN * (d - a), a + _GOLDEN * (d - a)
-    at_b, at_c = walk_from(b), walk_from(c)
-    while d - a > 1e-9:
-        if at_b <= at_c:
-            d, c, at_c = c, b, at_b
-            b = d - _GOLDEN * (d - a)
-            at_b = walk_from(b)
-        else:
-            a, b, at_b = b, c, at_c
-            c = a + _GOLDEN * (d - a)
-            at_c = walk_from(c)
-    best = 0.5 * (a + d)
-    for level in (low, high):
-        edge = walk_from(level)
-        if edge <= min(at_b, at_c):
-            best, at_b = level, edge
+    best, least, at_high = low, walk_from(low), walk_from(high)
+    if at_high < least:
+        best, least = high, at_high
+    if not free:
+        a, d = low, high
+        b, c = d - _GOLDEN * (d - a), a + _GOLDEN * (d - a)
+        at_b, at_c = walk_from(b), walk_from(c)
+        while d - a > 1e-9:
+            if at_b <= at_c:
+                d, c, at_c = c, b, at_b
+                b = d - _GOLDEN * (d - a)
+                at_b = walk_from(b)
+            else:
+                a, b, at_b = b, c, at_c
+                c = a + _GOLDEN * (d - a)
+                at_c = walk_from(c)
+        if min(at_b, at_c) < least:
+            best = 0.5 * (a + d)
     return walk_from(best)
 
 
@@ -200,11 +189,8 @@ def walk(
     low: float, high: float, up: float, down: float, soc: Any, p: Any, q: Any,
 ) -> float:  # fmt: skip
     """Best path of one visit of any kind; fills `soc`, returns its cost."""
-    free = up >= high - low and down >= high - low
     if kind == CYCLIC:
-        if free:
-            return walk_cyclic_free(buy, sell, wear, length, low, high, soc, p, q)
-        return walk_cyclic_limited(buy, sell, wear, length, low, high, up, down, soc)
-    if free:
+        return walk_cyclic(buy, sell, wear, length, low, high, up, down, soc, p, q)
+    if up >= high - low and down >= high - low:
         return walk_free(buy, sell, wear, first, length, start, end, kind, low, high, soc, p, q)
     return walk_limited(buy, sell, wear, first, length, start, end, kind, low, high, up, down, soc)

@@ -25,16 +25,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from evcm.aggregator import model as m
 from evcm.aggregator.methods import solve
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import AggregatorPlan, value_at_risk
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.recourse import operate_day
 from evcm.aggregator.steps import reachable_steps
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks, SolverError
+from evcm.highs import LP
 from evcm.inputs.prices import PriceSeries
 
 
@@ -50,12 +51,7 @@ class Bracket:
 class StochasticValue:
     """WS <= RP <= EEV with their proven brackets, USD a day.
 
-    Attributes
-    ----------
-    wait_and_see, recourse, mean_value : Bracket
-    repaired_mwh : float
-        Day-ahead energy by which the mean-value plan had to be moved.
-    mean_plan, recourse_plan : AggregatorPlan
+    `repaired_mwh` is the day-ahead energy by which the mean-value plan had to be moved.
     """
 
     wait_and_see: Bracket
@@ -77,15 +73,10 @@ class StochasticValue:
 
     def table(self) -> pd.DataFrame:
         """The three brackets, one row each."""
-        rows = {
-            "wait and see": self.wait_and_see,
-            "recourse problem": self.recourse,
-            "mean-value plan": self.mean_value,
-        }
-        return pd.DataFrame(
-            [(name, b.bound_usd, b.cost_usd) for name, b in rows.items()],
-            columns=["plan", "bound_usd", "cost_usd"],
-        )
+        names = ("wait and see", "recourse problem", "mean-value plan")
+        brackets = (self.wait_and_see, self.recourse, self.mean_value)
+        rows = [(n, b.bound_usd, b.cost_usd) for n, b in zip(names, brackets, strict=True)]
+        return pd.DataFrame(rows, columns=["plan", "bound_usd", "cost_usd"])
 
 
 def _highest_price(problem: AggregatorProblem) -> float:
@@ -157,16 +148,9 @@ def stochastic_value(
 ) -> StochasticValue:
     """WS, RP and EEV of a problem.
 
-    Parameters
-    ----------
-    problem : AggregatorProblem
-        Without a risk weight.
-    gap : float
-        Gap asked of every solution, share of turnover.
-    repair_usd_per_kwh : float, optional
-        What moving a kWh of the mean-value plan costs; the highest step price by default.
-    time_limit_s : float
-        For each solution.
+    The problem has no risk weight. Moving a kWh of the mean-value plan costs `repair_usd_per_kwh`,
+    the highest step price by default. `gap` (share of turnover) and `time_limit_s` are for each
+    solution.
 
     Raises
     ------
@@ -187,57 +171,36 @@ def stochastic_value(
     each = [
         _wait_and_see(take_samples(problem, [n]), gap, time_limit_s) for n in range(problem.samples)
     ]
-    low, high = (
-        float(problem.probability @ [getattr(b, name) for b in each])
-        for name in ("bound_usd", "cost_usd")
-    )
-    ws, rp, eev = (
-        Bracket(low, high),
-        Bracket(recourse.bound_usd, recourse.objective_usd),
-        Bracket(repaired.bound_usd, repaired.objective_usd),
-    )
+    ws = Bracket(*(float(problem.probability @ ends) for ends in zip(*each, strict=True)))
+    rp = Bracket(recourse.bound_usd, recourse.objective_usd)
+    eev = Bracket(repaired.bound_usd, repaired.objective_usd)
     slack = 1e-6 * recourse.cost.turnover_usd
     if ws.bound_usd > rp.cost_usd + slack or rp.bound_usd > eev.cost_usd + slack:
         raise SolverError(f"WS <= RP <= EEV fails: {ws}, {rp}, {eev}")
-    return StochasticValue(
-        wait_and_see=ws,
-        recourse=rp,
-        mean_value=eev,
-        repaired_mwh=float(moved),
-        mean_plan=mean_plan,
-        recourse_plan=recourse,
-    )
+    return StochasticValue(ws, rp, eev, float(moved), mean_plan, recourse)
 
 
-def _wait_and_see(problem: AggregatorProblem, gap: float, time_limit_s: float) -> Bracket:
-    """Least cost of one known day, buying in both markets."""
-    every = np.ones(problem.periods, bool)
-    model = m.build_model(
-        problem, reachable_steps(problem), every, variant=m.Variant(zero_mean=False)
-    )
-    known = solve(problem, gap=gap, time_limit_s=time_limit_s)  # all day-ahead: one such plan
+def _wait_and_see(problem: AggregatorProblem, gap: float, limit_s: float) -> tuple[float, float]:
+    """Bound and least cost of one known day, buying in both markets."""
+    variant = m.Variant(zero_mean=False)
+    model = m.build_model(problem, reachable_steps(problem), variant=variant)
+    known = solve(problem, gap=gap, time_limit_s=limit_s)  # all day-ahead: one such plan
     asked = gap * known.cost.turnover_usd
     # One sample is small: here the simplex method is the faster one.
-    outcome = m.run_highs(model.cvxpy, asked, time_limit_s, mip_lp_solver="choose")
+    outcome = m.run_highs(model.cvxpy, asked, limit_s, mip_lp_solver="choose")
     if not np.isfinite(outcome.bound_usd):
         raise SolverError(f"{problem.label}: wait and see: no bound ({outcome.status})")
     found = float(model.cvxpy.value) if outcome.solved else np.inf
-    return Bracket(outcome.bound_usd, min(found, known.cost_usd))
+    return outcome.bound_usd, min(found, known.cost_usd)
 
 
 @dataclass(frozen=True, eq=False)
 class FreshDays:
-    """Cost of a day-ahead schedule on days that it was not planned for.
+    """Cost of a day-ahead schedule on days that it was not planned for, (S,) each.
 
-    Attributes
-    ----------
-    cost_usd : (S,)
-        Cost of each day: day-ahead, real time and wear at true prices, and penalties.
-    real_time_usd, wear_usd, penalty_usd : (S,)
-    penalized_kwh : (S,)
-        Trade beyond what (10) and the caps allow.
-    bound_usd : (S,)
-        No way to operate the day costs less.
+    `cost_usd` holds day-ahead, real time and wear at true prices, and penalties for
+    `penalized_kwh`, trade beyond what (10) and the caps allow. No way to operate a day costs less
+    than `bound_usd`.
     """
 
     cost_usd: FloatArray
@@ -262,24 +225,16 @@ class FreshDays:
 def operate_fresh_days(
     day_ahead_mw: FloatArray, fresh: AggregatorProblem, penalty_usd_per_kwh: float | None = None
 ) -> FreshDays:
-    """Operate fresh days under a day-ahead schedule, each with full knowledge of its own day.
+    """Operate fresh days under a day-ahead schedule (T,), each with full knowledge of its own day.
 
     The samples of `fresh` are days, not plans for one: (11) says nothing about a single day and is
     left out. Real-time trade pays the step price at the day's own load. What goes beyond the limit
-    (10) or a cap pays `penalty_usd_per_kwh` besides, so that every day can be operated.
+    (10) or a cap pays `penalty_usd_per_kwh` besides (ten times the highest step price by default),
+    so that every day can be operated.
 
     Each day is a linear program with the staircase of step prices in place of the price of the
     whole trade. It bounds the cost of the day from below; its schedule is then charged the true
     price, and both are reported.
-
-    Parameters
-    ----------
-    day_ahead_mw : (T,)
-        The schedule.
-    fresh : AggregatorProblem
-        The same aggregator with fresh days as samples.
-    penalty_usd_per_kwh : float, optional
-        Ten times the highest step price by default.
     """
     top = _highest_price(fresh)
     penalty = 10 * top if penalty_usd_per_kwh is None else penalty_usd_per_kwh
@@ -293,7 +248,7 @@ def operate_fresh_days(
     checks.done()
     given = np.asarray(day_ahead_mw, float)
     days = [
-        operate_day(take_samples(fresh, [n]), n + 1, given, penalty) for n in range(fresh.samples)
+        _operate_day(take_samples(fresh, [n]), n + 1, given, penalty) for n in range(fresh.samples)
     ]
     real_time, wear, penalties, penalized, bound = np.array(days).T
     day_ahead = float(fresh.day_ahead_payment_usd(given).sum())
@@ -301,6 +256,87 @@ def operate_fresh_days(
         day_ahead + real_time + wear + penalties, real_time, wear, penalties, penalized,
         day_ahead + bound,
     )  # fmt: skip
+
+
+def _staircase(
+    problem: AggregatorProblem, load_mw: FloatArray, reach_mw: float
+) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
+    """Parts of a trade along the price curve: period, sign, width (MW) and price of each."""
+    if isinstance(problem.price, PriceSeries):
+        price = np.stack(problem.price.real_time_usd_per_kwh(1))
+        width = np.full(price.shape, reach_mw)
+    else:
+        edge, load = np.concatenate([[-np.inf], problem.step_edge_mw, [np.inf]]), load_mw[:, None]
+        up = np.minimum(edge[1:], load + reach_mw) - np.maximum(edge[:-1], load)
+        down = np.minimum(edge[1:], load) - np.maximum(edge[:-1], load - reach_mw)
+        width = np.stack([up, down])
+        price = np.broadcast_to(problem.price.price_usd_per_kwh, width.shape)
+    side, period, step = np.nonzero(width > 1e-9)
+    width, price = width[side, period, step], price[side, period, step]
+    return period, np.where(side == 0, 1.0, -1.0), width, price
+
+
+def _operate_day(
+    problem: AggregatorProblem, number: int, day_ahead_mw: FloatArray, penalty_usd_per_kwh: float
+) -> tuple[float, float, float, float, float]:
+    """Operate a problem's only sample as a known day; `number` names it in messages.
+
+    A small linear program, for HiGHS directly. A car's columns are its charge e, the energy s
+    discharged in a period, and the power w charged and fed back at once, which moves no battery
+    and wears none. Trade above and below the day-ahead power is split along the steps of the price
+    curve, each part at its step's price.
+
+    Returns
+    -------
+    real_time_usd, wear_usd, penalty_usd, penalized_kwh, bound_usd : float
+        Cost of the day besides its day-ahead energy.
+    """
+    T, dt, k, cars = problem.periods, problem.period_h, problem.figures, problem.plugged
+    K, v, kwh, plugged = cars.size, cars.vehicle, 1000.0 * dt, problem.plugged_mw[:, 0]
+    reach = float(plugged.max() + np.abs(day_ahead_mw).max()) + 1.0
+    part, sign, width, price = _staircase(problem, problem.system_load_mw + day_ahead_mw, reach)
+    J, efficiency = part.size, k.charge_efficiency[v]
+    # Columns: e, s, w (K each), parts (J), trade beyond (10) (T), power beyond the cap (T).
+    eye, none, beyond = sp.eye_array(K), sp.coo_array((K, K)), sp.eye_array(T)
+    change, per_kwh = eye - cars.previous, sp.diags_array(1 / (dt * efficiency))
+    charge = sp.hstack([per_kwh @ change, per_kwh, eye])
+    discharge = sp.hstack([none, eye / dt, sp.diags_array(efficiency)])
+    offset = cars.arrival_soc_kwh / (dt * efficiency)  # G2B = charge x - offset
+    fed = cars.total @ sp.diags_array(k.discharge_efficiency[v]) @ discharge
+    parts = sp.csr_array((np.ones(J), (part, np.arange(J))), shape=(T, J))
+    signed = sp.csr_array((sign, (part, np.arange(J))), shape=(T, J))
+    plug = problem.real_time_limit == "plug"
+    matrix = sp.block_array([
+        [sp.hstack([change, eye, none]), None, None, None],  # energy charged
+        [charge + discharge, None, None, None],  # charger
+        [cars.total @ charge - fed, -signed, None, None],  # power of the cars less trade
+        [None if plug else -fed, parts, -beyond, None],  # trade within (10), or beyond
+        [None, signed, None, -beyond],  # caps (30), (57)
+        [None, signed, None, beyond],  # caps on feeding in
+    ])  # fmt: skip
+    free, penalty = np.full(T, np.inf), kwh * penalty_usd_per_kwh
+    given = day_ahead_mw + cars.total @ offset
+    wear = np.concatenate([np.zeros(K), problem.wear_usd_per_kwh[v], np.zeros(K)])
+    cost = [wear, kwh * sign * price, np.full(2 * T, penalty)]
+    least = np.where(cars.ends, k.departure_soc_kwh[v], k.soc_min_kwh[v])
+    both = np.where(k.feeds_in[v], k.power_kw[v], 0.0)
+    most = [k.soc_max_kwh[v], problem.discharge_step_kwh[v], both, width, free, free]
+    arrival, cap, floor = cars.arrival_soc_kwh, problem.cap_mw, problem.floor_mw
+    row_low = [arrival, np.full(K, -np.inf), given, -free, -free, floor - day_ahead_mw]
+    row_high = [
+        arrival + problem.charge_step_kwh[v], k.power_kw[v] + offset, given,
+        plugged if plug else np.zeros(T), cap - day_ahead_mw, free,
+    ]  # fmt: skip
+    parts_of = (cost, [least, np.zeros(2 * K + J + 2 * T)], most, row_low, row_high)
+    c, low, high, below, above = (np.concatenate(vectors) for vectors in parts_of)
+    answer = LP(sp.csc_matrix(matrix), c, low, high, below, above).solve(time_limit_s=600.0)
+    if answer.status != "optimal":
+        raise SolverError(f"{problem.label}, day {number}: HiGHS ended {answer.status}")
+    x = answer.column
+    trade = np.asarray(signed @ x[3 * K : 3 * K + J])
+    over = float(x[3 * K + J :].sum())
+    real_time = float(problem.real_time_payment_usd(day_ahead_mw, trade[:, None]).sum())
+    return real_time, float(wear @ x[: 3 * K]), penalty * over, kwh * over, answer.value
 
 
 def resample_days(problem: AggregatorProblem, days: int, seed: int) -> AggregatorProblem:

@@ -1,4 +1,4 @@
-"""Visits of cars to the aggregator's bus, and the charge with which each begins.
+"""When cars are plugged in: their visits to the aggregator's bus, and the periods of these.
 
 A visit is a run of periods in which a car is plugged in; the day is cyclic, so an overnight visit
 wraps around midnight. Between aggregators stands a hand-over contract: a car leaves every visit
@@ -9,34 +9,25 @@ that it has just driven.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from evcm import compiled as nb
-from evcm.arrays import BoolArray, FloatArray
+from evcm.arrays import BoolArray, FloatArray, IntArray
 from evcm.paper import implements
 
 Int32Array = NDArray[np.int32]
 
 
-@dataclass(frozen=True, eq=False)
-class Visits:
-    """All visits of an aggregator's cars, as flat arrays with one entry per visit.
+class Visits(NamedTuple):
+    """All visits of an aggregator's cars, one entry each, ordered by car, sample and start.
 
-    Visits are ordered by car, then sample, then start.
-
-    Attributes
-    ----------
-    vehicle, sample : int32 arrays
-        Whose visit it is, and in which sample.
-    start, length : int32 arrays
-        First period (0-based) and number of periods; the last period is
-        ``(start + length - 1) % T``. A car that is always plugged in has ``start = 0`` and
-        ``length = T``.
-    arrival_soc_kwh : float64 array
-        State of charge before the first period; NaN for a car that is always plugged in, whose
-        charge before period 0 is its charge after period T-1.
+    `start` is the first period (0-based), the last is ``(start + length - 1) % T``.
+    `arrival_soc_kwh` is the state of charge before the first period. A car that is always plugged
+    in has ``start = 0``, ``length = T`` and NaN: before period 0 it has its charge after the last.
     """
 
     vehicle: Int32Array
@@ -44,9 +35,6 @@ class Visits:
     start: Int32Array
     length: Int32Array
     arrival_soc_kwh: FloatArray
-
-    def __len__(self) -> int:
-        return int(self.vehicle.size)
 
     @property
     def always_plugged(self) -> BoolArray:
@@ -57,10 +45,10 @@ class Visits:
 @nb.njit(cache=True)
 def _fill(
     available: BoolArray, travelling: BoolArray, energy: FloatArray, departure: FloatArray,
-    vehicle: Int32Array, sample: Int32Array, start: Int32Array, length: Int32Array,
-    arrival: FloatArray,
+    found: Visits,
 ) -> None:  # fmt: skip
     """All visits; each arrives with the departure charge less the leg that ends where it starts."""
+    vehicle, sample, start, length, arrival = found
     periods, vehicles, samples = available.shape
     i = 0
     for v in range(vehicles):
@@ -92,27 +80,71 @@ def find_visits(
     trip_energy_kwh: FloatArray,
     departure_kwh: float | FloatArray,
 ) -> Visits:
-    """Visits of every car in every sample.
+    """Visits of every car in every sample, from arrays (T, V, N) and S_dep of each car (V,).
 
     The power B2R that (13) draws from the battery while a car drives (15) enters here: the leg's
     energy is what a car lacks when its next visit begins.
-
-    Parameters
-    ----------
-    available, travelling : (T, V, N) bool
-        Plugged in at the bus; driving.
-    trip_energy_kwh : (T, V, N)
-        Energy driven in each period, at the battery.
-    departure_kwh : float or (V,)
-        The hand-over contract S_dep of each car.
     """
     begun = (np.count_nonzero(now & ~available[t - 1]) for t, now in enumerate(available))
     total = sum(begun) + np.count_nonzero(available.all(axis=0))
     vehicle, sample, start, length = (np.empty(total, np.int32) for _ in range(4))
-    arrival = np.empty(total)
+    found = Visits(vehicle, sample, start, length, np.empty(total))
     departure = np.array(np.broadcast_to(departure_kwh, available.shape[1]), float)
-    _fill(
-        available, travelling, trip_energy_kwh, departure,
-        vehicle, sample, start, length, arrival,
-    )  # fmt: skip
-    return Visits(vehicle, sample, start, length, arrival)
+    _fill(available, travelling, trip_energy_kwh, departure, found)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Plugged:
+    """The K triples (period, vehicle, sample) in which a car is plugged in, as flat indices.
+
+    Attributes
+    ----------
+    period, vehicle, sample : (K,)
+        Indices of each triple.
+    previous : (K, K) sparse
+        Takes a vector over triples to the value one period before in the same visit.
+    arrival_soc_kwh : (K,)
+        Charge before the first period of a visit, 0 elsewhere.
+    ends : (K,) bool
+        Last period of a visit.
+    total : (T N, K) sparse
+        Sum over the cars of each (period, sample), kW per car to MW.
+    """
+
+    period: IntArray
+    vehicle: IntArray
+    sample: IntArray
+    previous: sp.csr_array
+    arrival_soc_kwh: FloatArray
+    ends: BoolArray
+    total: sp.csr_array
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return int(self.period.size)
+
+
+def list_plugged(available: BoolArray, visits: Visits, group_size: FloatArray) -> Plugged:
+    """Index the plugged-in triples, by period, vehicle and sample."""
+    period, vehicle, sample = np.nonzero(available)
+    size, (T, _, N) = period.size, available.shape
+    position = np.empty(available.shape, int)
+    position[period, vehicle, sample] = np.arange(size)
+    begins = ~visits.always_plugged
+    first = position[visits.start[begins], visits.vehicle[begins], visits.sample[begins]]
+    arrival, inside = np.zeros(size), np.ones(size, bool)
+    arrival[first], inside[first] = visits.arrival_soc_kwh[begins], False
+    rows = np.flatnonzero(inside)
+    before = position[period[rows] - 1, vehicle[rows], sample[rows]]
+    weight, cell = group_size[vehicle] / 1000.0, period * N + sample
+    return Plugged(
+        period,
+        vehicle,
+        sample,
+        previous=sp.csr_array((np.ones(rows.size), (rows, before)), shape=(size, size)),
+        arrival_soc_kwh=arrival,
+        ends=~available[(period + 1) % T, vehicle, sample],
+        total=sp.csr_array((weight, (cell, np.arange(size))), shape=(T * N, size)),
+    )

@@ -14,7 +14,6 @@ import numpy as np
 
 from evcm.aggregator.plan import (
     AggregatorPlan,
-    day_ahead_cost_usd,
     real_time_cost_by_sample_usd,
 )
 from evcm.aggregator.problem import AggregatorProblem
@@ -141,7 +140,7 @@ def account(
     total = trade.total_mw
     real_time = real_time_cost_by_sample_usd(market, total, trade.real_time_mw)
     return Account(
-        day_ahead_cost_usd(market, total),
+        float(market.day_ahead_payment_usd(total).sum()),
         float(real_time @ market.probability),
         trade.battery_usd,
     )

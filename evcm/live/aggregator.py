@@ -14,7 +14,6 @@ import scipy.sparse as sp
 from evcm import plots
 from evcm.aggregator import model as m
 from evcm.aggregator.of_fleet import aggregator_problem
-from evcm.aggregator.plugged import Plugged, list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, reachable_steps
 from evcm.arrays import FloatArray
@@ -95,10 +94,8 @@ def problem(setting: Setting) -> AggregatorProblem:
     )  # fmt: skip
 
 
-def scaled(
-    base: AggregatorProblem, cars: Plugged, groups: int = GROUPS
-) -> tuple[AggregatorProblem, Plugged]:
-    """A problem and its cars whose figures are expressions of the sliders.
+def scaled(base: AggregatorProblem, groups: int = GROUPS) -> AggregatorProblem:
+    """A problem whose figures are expressions of the sliders.
 
     The slider ``cars`` counts those of `groups` groups.
     Cars of a group share one schedule, so that n of them are one car with n times the battery and
@@ -109,7 +106,7 @@ def scaled(
     def p(name: str) -> cp.Parameter:
         return cp.Parameter(nonneg=True, name=name)
 
-    k, share = base.figures, np.full(base.vehicles, 1.0 / groups)
+    k, cars, share = base.figures, base.plugged, np.full(base.vehicles, 1.0 / groups)
     number, contract, charger = p("cars"), p("cars*departure_kwh"), p("cars*charger_kw")
     figures = Parametrised(
         k,
@@ -123,23 +120,24 @@ def scaled(
     driven = at_first * (k.departure_soc_kwh[cars.vehicle] - cars.arrival_soc_kwh)
     arrival = (contract * at_first - number * driven) / groups
     cap = p("cap_mw") * np.ones(base.periods)
-    made = Parametrised(base, figures=figures, trading_cap_mw=cap)
-    return cast(AggregatorProblem, made), replace(cars, arrival_soc_kwh=cast(Any, arrival))
+    plugged = replace(cars, arrival_soc_kwh=cast(Any, arrival))
+    made = Parametrised(base, figures=figures, trading_cap_mw=cap, plugged=plugged)
+    return cast(AggregatorProblem, made)
 
 
 def vehicle_rules(
-    changed: AggregatorProblem, fleet: Plugged, x: m.Variables, groups: int = GROUPS
+    changed: AggregatorProblem, x: m.Variables, groups: int = GROUPS
 ) -> m.Constraints:
     """Everything that the cars must keep, with V2G on a switch, and the balance of power."""
     feed = cp.Parameter(nonneg=True, name="cars*charger_kw*v2g")
     return [
-        *m.charger_limit(changed, fleet, x),
+        *m.charger_limit(changed, x),
         x.discharge_kw <= feed / groups,
-        *m.soc_balance(changed, fleet, x),
-        *m.soc_limits(changed, fleet, x),
-        *m.departure_contract(changed, fleet, x),
-        *m.degradation(fleet, x),
-        *m.power_balance(changed, fleet, x),
+        *m.soc_balance(changed, x),
+        *m.soc_limits(changed, x),
+        *m.departure_contract(changed, x),
+        *m.degradation(changed, x),
+        *m.power_balance(changed, x),
     ]
 
 
@@ -153,24 +151,22 @@ def program() -> Program:
     top = {s.name: s.high for s in SLIDERS}
     widest = problem({**top, "departure_kwh": 60.0, "wear": 1.0, "level": 1.0})
     choices = reachable_steps(widest)
-    cars = list_plugged(base)
-    changed, fleet = scaled(base, cars)
-    x = m.variables(base, cars)
+    cars, changed, x = base.plugged, scaled(base), m.variables(base)
     day = m.day_ahead_steps(base, choices, x, relaxed=False)
     level = cp.Parameter(nonneg=True, name="level")
     wear = cp.Parameter(nonneg=True, name="wear")
     free = base.with_options(storage_cost_usd_per_kwh=np.zeros(base.vehicles))
     worn = (base.wear_usd_per_kwh[cars.vehicle] * base.probability[cars.sample]) @ x.worn_kwh
-    energy = m.expected_cost_usd(free, cars, x, day, None)
+    energy = m.expected_cost_usd(free, x, day)
     constraints = [
-        *vehicle_rules(changed, fleet, x),
-        *m.real_time_limit(changed, fleet, x),
+        *vehicle_rules(changed, x),
+        *m.real_time_limit(changed, x),
         *m.real_time_mean(base, x),
         *m.trading_cap(changed, x),
         *day.constraints,
         *_within_step(base, choices, x, day),
     ]  # fmt: skip
-    outputs = _outputs(base, cars, x, day) | {"wear_usd": wear * worn}
+    outputs = _outputs(base, x, day) | {"wear_usd": wear * worn}
     hours = np.full(base.periods, base.period_h)
     per_sample = base.period_h * np.tile(base.probability, base.periods)
     parts: dict[str, Part] = {
@@ -202,10 +198,10 @@ def _within_step(
 
 
 def _outputs(
-    base: AggregatorProblem, cars: Plugged, x: m.Variables, day: m.DayAheadSteps
+    base: AggregatorProblem, x: m.Variables, day: m.DayAheadSteps
 ) -> dict[str, cp.Expression]:
     """Power, loads that prices hang on, trade, price, and the charge of one car's battery."""
-    load, T, N = base.system_load_mw, base.periods, base.samples
+    load, cars, T, N = base.system_load_mw, base.plugged, base.periods, base.samples
     price = sp.csr_array(
         (
             base.step_price_usd_per_kwh[day.period, day.step],

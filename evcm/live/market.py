@@ -20,7 +20,6 @@ from evcm import plots
 from evcm.aggregator import methods
 from evcm.aggregator import model as m
 from evcm.aggregator.plan import AggregatorPlan
-from evcm.aggregator.plugged import list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray, IntArray
 from evcm.coordination.equilibrium import find_equilibrium
@@ -112,23 +111,21 @@ def program(base: AggregatorProblem, number: int, owners: int = 1) -> Program:
 
     ``low`` and ``high`` (MW) are the ends of each of the `pairs`.
     """
-    cars = list_plugged(base)
-    changed, fleet = scaled(base, cars, GROUPS)
-    x = m.variables(base, cars)
+    cars, changed, x = base.plugged, scaled(base, GROUPS), m.variables(base)
     period, step = pairs(base, number)
     low, high = (cp.Parameter(period.size, name=name) for name in ("low", "high"))
     day = m.steps_between(base, period, step, low, high, x, relaxed=False)
     level, wear = (cp.Parameter(nonneg=True, name=name) for name in ("level", "wear"))
     free = base.with_options(storage_cost_usd_per_kwh=np.zeros(base.vehicles))
     worn = wear * (base.wear_usd_per_kwh[cars.vehicle] @ x.worn_kwh)
-    energy = level * m.expected_cost_usd(free, cars, x, day, None)
+    energy = level * m.expected_cost_usd(free, x, day)
     none = [x.surplus_mw == 0, x.deficit_mw == 0]
-    rules = [*vehicle_rules(changed, fleet, x, GROUPS), *none, *day.constraints]
-    net = x.charge_kw - m.fed_kw(changed, fleet, x)
+    rules = [*vehicle_rules(changed, x, GROUPS), *none, *day.constraints]
+    net = x.charge_kw - m.fed_kw(changed, x)
     outputs: dict[str, cp.Expression] = {"power_mw": x.day_ahead_mw, "energy_usd": energy}
     for k in range(owners):
         mine = (cars.vehicle // (base.vehicles // owners) == k).astype(float)
-        wide = m.cars_power_mw(base, cars, cp.multiply(mine, net))
+        wide = m.cars_power_mw(base, cp.multiply(mine, net))
         outputs[f"power_{k}_mw"] = wide[:, 0]
         outputs[f"wear_{k}_usd"] = wear * (
             (base.wear_usd_per_kwh[cars.vehicle] * mine) @ x.worn_kwh
@@ -191,7 +188,7 @@ class MarketPage(Page):
 
 def joint_wear_usd(each: list[AggregatorProblem], plan: AggregatorPlan) -> FloatArray:
     """Wear of each aggregator's cars in a joint plan of one sample (K,), USD."""
-    cars = list_plugged(joint_problem(each))
+    cars = joint_problem(each).plugged
     soc = plan.soc_kwh[cars.period, cars.vehicle, cars.sample]
     worn = np.maximum(cars.previous @ soc + cars.arrival_soc_kwh - soc, 0.0)
     rate = np.concatenate([p.wear_usd_per_kwh for p in each])

@@ -13,7 +13,6 @@ import pandas as pd
 from evcm.aggregator import methods, of_fleet
 from evcm.aggregator import model as m
 from evcm.aggregator.infeasible import needed_mwh
-from evcm.aggregator.plugged import list_plugged
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import FloatArray
 from evcm.coordination import allocation
@@ -163,17 +162,16 @@ def largest_fleet(problem: AggregatorProblem, cap_mw: FloatArray) -> float:
     SolverError
         HiGHS did not reach the optimum.
     """
-    car, p = list_plugged(problem), problem
-    x = m.variables(p, car)
+    p, x = problem, m.variables(problem)
     scale = cp.Variable(nonneg=True)
     cap = np.asarray(cap_mw, float) * scale
     wide = cp.reshape(cap, (p.periods, 1), order="C") @ np.ones((1, p.samples))
     program = cp.Problem(
         cp.Minimize(scale),
         [
-            *m.charger_limit(p, car, x), *m.soc_balance(p, car, x), *m.soc_limits(p, car, x),
-            *m.departure_contract(p, car, x), *m.real_time_limit(p, car, x),
-            *m.real_time_mean(p, x), *m.power_balance(p, car, x),
+            *m.charger_limit(p, x), *m.soc_balance(p, x), *m.soc_limits(p, x),
+            *m.departure_contract(p, x), *m.real_time_limit(p, x),
+            *m.real_time_mean(p, x), *m.power_balance(p, x),
             x.day_ahead_mw <= cap, m.traded_mw(p, x) <= wide,
         ],
     )  # fmt: skip
