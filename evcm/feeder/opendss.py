@@ -61,7 +61,7 @@ class Engine:
         made = self._dss.ActiveCircuit
         self._made, self._solution, self._source = made, made.Solution, made.Vsources
         self._cars = made.Generators if self._generators else made.Loads
-        self._set = np.zeros((2, len(self._evs)))
+        self._set = (0.0, 0.0, b"")
         self._order = self._node_order()
 
     def solve(
@@ -88,16 +88,16 @@ class Engine:
 
     def _set_evs(self, ev_kw: float, kvar_per_kw: float, shares: FloatArray) -> None:
         """Generators are scaled by one number as long as the shares stay; loads are set anew."""
+        first = len(self.circuit.loads) + 1
         if self._generators:
             self._solution.GenMult = -ev_kw
-        kw = shares if self._generators else shares * ev_kw
-        asked = np.stack([kw, kw * kvar_per_kw])
-        if np.array_equal(asked, self._set):
+            first, ev_kw = 1, 1.0
+        asked = ev_kw, kvar_per_kw, shares.tobytes()
+        if asked == self._set:
             return
-        first = 1 if self._generators else len(self.circuit.loads) + 1
-        for i, (p, q) in enumerate(asked.T.tolist(), first):
+        for i, kw in enumerate((ev_kw * shares).tolist(), first):
             self._cars.idx = i
-            self._cars.kW, self._cars.kvar = p, q
+            self._cars.kW, self._cars.kvar = kw, kw * kvar_per_kw
         self._set = asked
 
     def _node_order(self) -> NDArray[np.int64]:

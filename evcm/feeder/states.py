@@ -182,8 +182,8 @@ def _solve_block(
     kvar = np.where(block.ev_kw > 0, np.tan(np.arccos(model.charger_power_factor)), 0.0)
     shares = np.broadcast_to(cars.shares, (size, len(cars.terminals)))
     asked = np.stack([block.head_v_pu, block.load_scale, block.ev_kw, kvar], axis=1).tolist()
-    for i in range(size):
-        raw = engine.solve(*asked[i], shares[i])
+    for i, (pu, load, kw, kvar_per_kw) in enumerate(asked):
+        raw = engine.solve(pu, load, kw, kvar_per_kw, shares[i])
         volts[i], head[i], losses[i] = raw.volts, raw.head_kva, raw.losses_kva
         iterations[i], converged[i] = raw.iterations, raw.converged
         if not raw.converged:
