@@ -31,7 +31,7 @@ from evcm.aggregator.methods import solve
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import AggregatorPlan, value_at_risk
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.recourse import operate_day
+from evcm.aggregator.recourse import operate_days
 from evcm.aggregator.steps import reachable_steps
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks, SolverError
@@ -292,10 +292,7 @@ def operate_fresh_days(
     checks.require(fresh.midnight_soc_kwh is None, "midnight_soc_kwh", "given", "None")
     checks.done()
     given = np.asarray(day_ahead_mw, float)
-    days = [
-        operate_day(take_samples(fresh, [n]), n + 1, given, penalty) for n in range(fresh.samples)
-    ]
-    real_time, wear, penalties, penalized, bound = np.array(days).T
+    real_time, wear, penalties, penalized, bound = operate_days(fresh, given, penalty)
     day_ahead = float(fresh.day_ahead_payment_usd(given).sum())
     return FreshDays(
         day_ahead + real_time + wear + penalties, real_time, wear, penalties, penalized,
