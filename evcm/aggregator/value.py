@@ -210,19 +210,26 @@ def stochastic_value(
 
 
 def _wait_and_see(problem: AggregatorProblem, gap: float, time_limit_s: float) -> Bracket:
-    """Least cost of one known day, buying in both markets."""
-    every = np.ones(problem.periods, bool)
-    model = m.build_model(
-        problem, reachable_steps(problem), every, variant=m.Variant(zero_mean=False)
-    )
+    """Least cost of one known day, buying in both markets.
+
+    The linear relaxation proves most days well enough; the others take whole steps.
+    """
     known = solve(problem, gap=gap, time_limit_s=time_limit_s)  # all day-ahead: one such plan
-    asked = gap * known.cost.turnover_usd
-    # One sample is small: here the simplex method is the faster one.
-    outcome = m.run_highs(model.cvxpy, asked, time_limit_s, mip_lp_solver="choose")
-    if not np.isfinite(outcome.bound_usd):
-        raise SolverError(f"{problem.label}: wait and see: no bound ({outcome.status})")
-    found = float(model.cvxpy.value) if outcome.solved else np.inf
-    return Bracket(outcome.bound_usd, min(found, known.cost_usd))
+    asked, steps = gap * known.cost.turnover_usd, reachable_steps(problem)
+    every = np.ones(problem.periods, bool)
+    for relaxed in (True, False):
+        model = m.build_model(problem, steps, every, relaxed, variant=m.Variant(zero_mean=False))
+        # One sample is small: here the simplex method is the faster one.
+        solver = {"solver" if relaxed else "mip_lp_solver": "choose"}
+        outcome = m.run_highs(model.cvxpy, asked, time_limit_s, **solver)
+        if not np.isfinite(outcome.bound_usd):
+            raise SolverError(f"{problem.label}: wait and see: no bound ({outcome.status})")
+        found = float(model.cvxpy.value) if outcome.solved and not relaxed else np.inf
+        cost = min(found, known.cost_usd)
+        bracket = Bracket(min(outcome.bound_usd, cost), cost)
+        if bracket.cost_usd - bracket.bound_usd <= asked:
+            break
+    return bracket
 
 
 @dataclass(frozen=True, eq=False)
