@@ -28,7 +28,7 @@ from evcm.feeder.ieee13 import PHASES, Circuit, FeederModel, Terminal, circuit
 from evcm.feeder.spreads import Spread, spread
 from evcm.store.each import in_parts
 
-BLOCK_SIZE = 1024
+BLOCK_SIZE = 2048
 """Solves that share a warm start; fixed, so that results do not depend on the number of jobs."""
 
 

@@ -98,7 +98,7 @@ class Characterisation:
     def __len__(self) -> int:
         return len(self.cases)
 
-    @property
+    @cached_property
     def values(self) -> FloatArray:
         """Head voltage, load scale and car power of the full set, (case, 3)."""
         return np.column_stack([getattr(self.cases, name) for name in VARIABLES])
