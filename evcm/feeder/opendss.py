@@ -54,9 +54,12 @@ class Engine:
         self._generators = generators
         self.restart()
 
-    def restart(self) -> None:
-        """Make the circuit anew."""
-        for command in self._commands():
+    def restart(self, loaded: bool = False) -> None:
+        """Make the circuit anew, its matrix with the loads of the first solve or without.
+
+        Without, power flows take fewer iterations, but do not converge at voltages far too low.
+        """
+        for command in self._commands() + ["set loadmult=0 genmult=0", "solve"] * (not loaded):
             self._dss.Text.Command = command
         made = self._dss.ActiveCircuit
         self._made, self._solution, self._source = made, made.Solution, made.Vsources
@@ -129,9 +132,6 @@ class Engine:
             f"set voltagebases=[{' '.join(map(repr, bases))}]",
             "calcvoltagebases",
             f"set tolerance={TOLERANCE} maxiterations={MAX_ITERATIONS} controlmode=off",
-            # The matrix is made without load: power flows then take fewer iterations.
-            "set loadmult=0 genmult=0",
-            "solve",
         ]
 
 

@@ -184,6 +184,9 @@ def _solve_block(
     asked = np.stack([block.head_v_pu, block.load_scale, block.ev_kw, kvar], axis=1).tolist()
     for i, (pu, load, kw, kvar_per_kw) in enumerate(asked):
         raw = engine.solve(pu, load, kw, kvar_per_kw, shares[i])
+        if not raw.converged:
+            engine.restart(loaded=True)
+            raw = engine.solve(pu, load, kw, kvar_per_kw, shares[i])
         volts[i], head[i], losses[i] = raw.volts, raw.head_kva, raw.losses_kva
         iterations[i], converged[i] = raw.iterations, raw.converged
         if not raw.converged:
