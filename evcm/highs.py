@@ -95,6 +95,17 @@ class LP:
             self._check(status, "integrality")
         self.integers += at.size
 
+    def change(
+        self, cost: FloatArray, low: FloatArray, high: FloatArray,
+        row_low: FloatArray, row_high: FloatArray,
+    ) -> None:  # fmt: skip
+        """Replace all costs and bounds; the basis stays."""
+        h, columns = self.highs, np.arange(self.columns, dtype=np.int32)
+        rows = np.arange(self.rows, dtype=np.int32)
+        self._check(h.changeColsCost(self.columns, columns, cost), "costs")
+        self._check(h.changeColsBounds(self.columns, columns, low, high), "bounds")
+        self._check(h.changeRowsBounds(self.rows, rows, row_low, row_high), "bounds of rows")
+
     def add_columns(self, cost: FloatArray, low: FloatArray, high: FloatArray) -> int:
         """Add empty columns; returns the number of the first."""
         first, count = self.columns, len(cost)

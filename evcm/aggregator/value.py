@@ -25,17 +25,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from evcm.aggregator import model as m
 from evcm.aggregator.methods import solve
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import AggregatorPlan, value_at_risk
 from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.recourse import operate_days
 from evcm.aggregator.steps import reachable_steps
 from evcm.arrays import FloatArray, IntArray
 from evcm.errors import Checks, SolverError
-from evcm.highs import LP
 from evcm.inputs.prices import PriceSeries
 
 
@@ -181,17 +180,26 @@ def stochastic_value(
 
 
 def _wait_and_see(problem: AggregatorProblem, gap: float, limit_s: float) -> tuple[float, float]:
-    """Bound and least cost of one known day, buying in both markets."""
-    variant = m.Variant(zero_mean=False)
-    model = m.build_model(problem, reachable_steps(problem), variant=variant)
+    """Bound and least cost of one known day, buying in both markets.
+
+    The linear relaxation proves most days well enough; the others take whole steps.
+    """
     known = solve(problem, gap=gap, time_limit_s=limit_s)  # all day-ahead: one such plan
-    asked = gap * known.cost.turnover_usd
-    # One sample is small: here the simplex method is the faster one.
-    outcome = m.run_highs(model.cvxpy, asked, limit_s, mip_lp_solver="choose")
-    if not np.isfinite(outcome.bound_usd):
-        raise SolverError(f"{problem.label}: wait and see: no bound ({outcome.status})")
-    found = float(model.cvxpy.value) if outcome.solved else np.inf
-    return outcome.bound_usd, min(found, known.cost_usd)
+    asked, steps = gap * known.cost.turnover_usd, reachable_steps(problem)
+    bound, cost = -np.inf, known.cost_usd
+    for relaxed in (True, False):
+        model = m.build_model(problem, steps, relaxed, variant=m.Variant(zero_mean=False))
+        # One sample is small: here the simplex method is the faster one.
+        solver = {"solver" if relaxed else "mip_lp_solver": "choose"}
+        outcome = m.run_highs(model.cvxpy, asked, limit_s, **solver)
+        if not np.isfinite(outcome.bound_usd):
+            raise SolverError(f"{problem.label}: wait and see: no bound ({outcome.status})")
+        if outcome.solved and not relaxed:
+            cost = min(cost, float(model.cvxpy.value))
+        bound = min(outcome.bound_usd, cost)
+        if cost - bound <= asked:
+            break
+    return bound, cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,96 +255,12 @@ def operate_fresh_days(
     checks.require(fresh.midnight_soc_kwh is None, "midnight_soc_kwh", "given", "None")
     checks.done()
     given = np.asarray(day_ahead_mw, float)
-    days = [
-        _operate_day(take_samples(fresh, [n]), n + 1, given, penalty) for n in range(fresh.samples)
-    ]
-    real_time, wear, penalties, penalized, bound = np.array(days).T
+    real_time, wear, penalties, penalized, bound = operate_days(fresh, given, penalty)
     day_ahead = float(fresh.day_ahead_payment_usd(given).sum())
     return FreshDays(
         day_ahead + real_time + wear + penalties, real_time, wear, penalties, penalized,
         day_ahead + bound,
     )  # fmt: skip
-
-
-def _staircase(
-    problem: AggregatorProblem, load_mw: FloatArray, reach_mw: float
-) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
-    """Parts of a trade along the price curve: period, sign, width (MW) and price of each."""
-    if isinstance(problem.price, PriceSeries):
-        price = np.stack(problem.price.real_time_usd_per_kwh(1))
-        width = np.full(price.shape, reach_mw)
-    else:
-        edge, load = np.concatenate([[-np.inf], problem.step_edge_mw, [np.inf]]), load_mw[:, None]
-        up = np.minimum(edge[1:], load + reach_mw) - np.maximum(edge[:-1], load)
-        down = np.minimum(edge[1:], load) - np.maximum(edge[:-1], load - reach_mw)
-        width = np.stack([up, down])
-        price = np.broadcast_to(problem.price.price_usd_per_kwh, width.shape)
-    side, period, step = np.nonzero(width > 1e-9)
-    width, price = width[side, period, step], price[side, period, step]
-    return period, np.where(side == 0, 1.0, -1.0), width, price
-
-
-def _operate_day(
-    problem: AggregatorProblem, number: int, day_ahead_mw: FloatArray, penalty_usd_per_kwh: float
-) -> tuple[float, float, float, float, float]:
-    """Operate a problem's only sample as a known day; `number` names it in messages.
-
-    A small linear program, for HiGHS directly. A car's columns are its charge e, the energy s
-    discharged in a period, and the power w charged and fed back at once, which moves no battery
-    and wears none. Trade above and below the day-ahead power is split along the steps of the price
-    curve, each part at its step's price.
-
-    Returns
-    -------
-    real_time_usd, wear_usd, penalty_usd, penalized_kwh, bound_usd : float
-        Cost of the day besides its day-ahead energy.
-    """
-    T, dt, k, cars = problem.periods, problem.period_h, problem.figures, problem.plugged
-    K, v, kwh, plugged = cars.size, cars.vehicle, 1000.0 * dt, problem.plugged_mw[:, 0]
-    reach = float(plugged.max() + np.abs(day_ahead_mw).max()) + 1.0
-    part, sign, width, price = _staircase(problem, problem.system_load_mw + day_ahead_mw, reach)
-    J, efficiency = part.size, k.charge_efficiency[v]
-    # Columns: e, s, w (K each), parts (J), trade beyond (10) (T), power beyond the cap (T).
-    eye, none, beyond = sp.eye_array(K), sp.coo_array((K, K)), sp.eye_array(T)
-    change, per_kwh = eye - cars.previous, sp.diags_array(1 / (dt * efficiency))
-    charge = sp.hstack([per_kwh @ change, per_kwh, eye])
-    discharge = sp.hstack([none, eye / dt, sp.diags_array(efficiency)])
-    offset = cars.arrival_soc_kwh / (dt * efficiency)  # G2B = charge x - offset
-    fed = cars.total @ sp.diags_array(k.discharge_efficiency[v]) @ discharge
-    parts = sp.csr_array((np.ones(J), (part, np.arange(J))), shape=(T, J))
-    signed = sp.csr_array((sign, (part, np.arange(J))), shape=(T, J))
-    plug = problem.real_time_limit == "plug"
-    matrix = sp.block_array([
-        [sp.hstack([change, eye, none]), None, None, None],  # energy charged
-        [charge + discharge, None, None, None],  # charger
-        [cars.total @ charge - fed, -signed, None, None],  # power of the cars less trade
-        [None if plug else -fed, parts, -beyond, None],  # trade within (10), or beyond
-        [None, signed, None, -beyond],  # caps (30), (57)
-        [None, signed, None, beyond],  # caps on feeding in
-    ])  # fmt: skip
-    free, penalty = np.full(T, np.inf), kwh * penalty_usd_per_kwh
-    given = day_ahead_mw + cars.total @ offset
-    wear = np.concatenate([np.zeros(K), problem.wear_usd_per_kwh[v], np.zeros(K)])
-    cost = [wear, kwh * sign * price, np.full(2 * T, penalty)]
-    least = np.where(cars.ends, k.departure_soc_kwh[v], k.soc_min_kwh[v])
-    both = np.where(k.feeds_in[v], k.power_kw[v], 0.0)
-    most = [k.soc_max_kwh[v], problem.discharge_step_kwh[v], both, width, free, free]
-    arrival, cap, floor = cars.arrival_soc_kwh, problem.cap_mw, problem.floor_mw
-    row_low = [arrival, np.full(K, -np.inf), given, -free, -free, floor - day_ahead_mw]
-    row_high = [
-        arrival + problem.charge_step_kwh[v], k.power_kw[v] + offset, given,
-        plugged if plug else np.zeros(T), cap - day_ahead_mw, free,
-    ]  # fmt: skip
-    parts_of = (cost, [least, np.zeros(2 * K + J + 2 * T)], most, row_low, row_high)
-    c, low, high, below, above = (np.concatenate(vectors) for vectors in parts_of)
-    answer = LP(sp.csc_matrix(matrix), c, low, high, below, above).solve(time_limit_s=600.0)
-    if answer.status != "optimal":
-        raise SolverError(f"{problem.label}, day {number}: HiGHS ended {answer.status}")
-    x = answer.column
-    trade = np.asarray(signed @ x[3 * K : 3 * K + J])
-    over = float(x[3 * K + J :].sum())
-    real_time = float(problem.real_time_payment_usd(day_ahead_mw, trade[:, None]).sum())
-    return real_time, float(wear @ x[: 3 * K]), penalty * over, kwh * over, answer.value
 
 
 def resample_days(problem: AggregatorProblem, days: int, seed: int) -> AggregatorProblem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -353,6 +354,7 @@ class BayDay:
     session: IntArray
 
 
+@lru_cache(maxsize=1)
 def lay_out(sessions: Sessions, horizon: Horizon, bays: int) -> BayDay:
     """Lay sessions out on (period, bay) after checking them."""
     sessions.check(horizon, bays)
@@ -371,4 +373,4 @@ def lay_out(sessions: Sessions, horizon: Horizon, bays: int) -> BayDay:
         low[span[-1], bay] = energy
     arrays = (read_only(a) for a in (power, plain, kept, low, high))
     power, plain, kept, low, high = arrays
-    return BayDay(power, plain, kept, low, high, session=number)
+    return BayDay(power, plain, kept, low, high, session=read_only(number, np.int64))

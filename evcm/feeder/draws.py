@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from scipy.stats import norm, rankdata
 
 from evcm.arrays import FloatArray, IntArray
@@ -62,7 +63,7 @@ def kmedoids(found: FloatArray, k: int, rng: np.random.Generator) -> Drawn:
     k = min(k, len(found))
     scale = found.std(axis=0)
     scaled = found / np.where(scale == 0, 1.0, scale)
-    distance = np.sqrt(((scaled[:, None, :] - scaled[None, :, :]) ** 2).sum(axis=-1))
+    distance = cdist(scaled, scaled)
     medoids = _spread_out(distance, k, rng)
     for _ in range(100):
         moved = _centres(distance, _nearest(distance, medoids))

@@ -116,8 +116,9 @@ class FeederModel:
     substation_transformer : bool
         Model the 115 / 4.16 kV transformer; the head voltage is then that of its high side.
     v2g_as_generators : bool
-        Power fed in by cars comes from generators on the nodes, as in the paper's Figure 3;
-        otherwise from loads below zero. Both are constant power, so voltages do not differ.
+        Power fed in by cars comes from generators on the nodes, as in the paper's Figure 3, which
+        run below zero while cars charge; otherwise cars are loads, below zero while they feed in.
+        Both are constant power, so voltages do not differ.
     charger_power_factor : float
         Lagging power factor while charging; V2G runs at unity.
     """

@@ -37,10 +37,10 @@ class RawState:
 class Engine:
     """An OpenDSS circuit in a context of its own, with cars on the given terminals.
 
-    The circuit is made once from text commands. `solve` then sets the head's voltage, the load
-    multiplier (cars are fixed loads) and the power of cars in memory, and warm starts from the
-    solution before. For a cold start make a new engine: `calcvoltagebases` would leave the
-    capacitors out of later solves.
+    The circuit is made from text commands. `solve` then sets the head's voltage, the load
+    multiplier (cars are fixed) and the power of cars in memory, and warm starts from the solution
+    before. For a cold start use `restart`: `calcvoltagebases` would leave the capacitors out of
+    later solves.
     """
 
     def __init__(
@@ -52,57 +52,56 @@ class Engine:
         self._dss.AllowChangeDir = False
         self._evs = ev_terminals
         self._generators = generators
-        for command in self._commands():
+        self.restart()
+
+    def restart(self, loaded: bool = False) -> None:
+        """Make the circuit anew, its matrix with the loads of the first solve or without.
+
+        Without, power flows take fewer iterations, but do not converge at voltages far too low.
+        """
+        for command in self._commands() + ["set loadmult=0 genmult=0", "solve"] * (not loaded):
             self._dss.Text.Command = command
-        self._loads = self._dss.ActiveCircuit.Loads
-        self._gens = self._dss.ActiveCircuit.Generators
-        self._source = self._dss.ActiveCircuit.Vsources
-        self._ev_kw = np.zeros(len(ev_terminals))
-        self._ev_kvar = np.zeros(len(ev_terminals))
-        self._gen_kw = np.zeros(len(ev_terminals))
+        made = self._dss.ActiveCircuit
+        self._made, self._solution, self._source = made, made.Solution, made.Vsources
+        self._cars = made.Generators if self._generators else made.Loads
+        self._set = (0.0, 0.0, b"")
         self._order = self._node_order()
 
     def solve(
-        self, head_v_pu: float, load_scale: float, ev_kw: FloatArray, ev_kvar: FloatArray
-    ) -> RawState:
-        """Solve one power flow. Cars: kW (below zero feeds in) and kvar by car terminal."""
+        self, head_v_pu: float, load_scale: float, ev_kw: float, kvar_per_kw: float,
+        shares: FloatArray,
+    ) -> RawState:  # fmt: skip
+        """Solve one power flow. Cars: kW in all (below zero feeds in), shares by car terminal."""
         self._source.First  # noqa: B018 (an attribute with an effect: it activates the source)
         self._source.pu = head_v_pu
-        self._set_evs(ev_kw, ev_kvar)
-        solution = self._dss.ActiveCircuit.Solution
-        solution.LoadMult = load_scale
+        self._set_evs(ev_kw, kvar_per_kw, shares)
+        self._solution.LoadMult = load_scale
         try:
-            solution.Solve()
+            self._solution.Solve()
         except Exception as error:  # dss raises its own type for any fault of the engine
             raise SolverError(f"OpenDSS: {error}") from error
-        v = np.asarray(self._dss.ActiveCircuit.AllBusVolts, dtype=float)
-        volts = (v[::2] + 1j * v[1::2])[self._order]
-        head = self._dss.ActiveCircuit.TotalPower
-        losses = self._dss.ActiveCircuit.Losses
+        head, losses = self._made.TotalPower, self._made.Losses
         return RawState(
-            converged=bool(solution.Converged),
-            iterations=int(solution.Iterations),
-            volts=volts,
+            converged=bool(self._solution.Converged),
+            iterations=int(self._solution.Iterations),
+            volts=np.asarray(self._made.AllBusVolts, dtype=float).view(complex)[self._order],
             head_kva=-complex(head[0], head[1]),
             losses_kva=complex(losses[0], losses[1]) / 1000,
         )
 
-    def _set_evs(self, ev_kw: FloatArray, ev_kvar: FloatArray) -> None:
-        drawn = np.maximum(ev_kw, 0.0) if self._generators else ev_kw
-        first = len(self.circuit.loads)
-        for i in np.flatnonzero((drawn != self._ev_kw) | (ev_kvar != self._ev_kvar)):
-            self._loads.idx = first + int(i) + 1
-            self._loads.kW = drawn[i]
-            self._loads.kvar = ev_kvar[i]
-        self._ev_kw, self._ev_kvar = drawn.copy(), ev_kvar.copy()
-        if not self._generators:
+    def _set_evs(self, ev_kw: float, kvar_per_kw: float, shares: FloatArray) -> None:
+        """Generators are scaled by one number as long as the shares stay; loads are set anew."""
+        first = len(self.circuit.loads) + 1
+        if self._generators:
+            self._solution.GenMult = -ev_kw
+            first, ev_kw = 1, 1.0
+        asked = ev_kw, kvar_per_kw, shares.tobytes()
+        if asked == self._set:
             return
-        fed = np.maximum(-ev_kw, 0.0)
-        for i in np.flatnonzero(fed != self._gen_kw):
-            self._gens.idx = int(i) + 1
-            self._gens.kW = fed[i]
-            self._gens.kvar = 0.0
-        self._gen_kw = fed
+        for i, kw in enumerate((ev_kw * shares).tolist(), first):
+            self._cars.idx = i
+            self._cars.kW, self._cars.kvar = kw, kw * kvar_per_kw
+        self._set = asked
 
     def _node_order(self) -> NDArray[np.int64]:
         """Place of each of our terminals among OpenDSS's nodes."""
@@ -124,9 +123,9 @@ class Engine:
         limits = f"vminpu={c.load_range_pu[0]} vmaxpu={c.load_range_pu[1]}"
         makers += [_load(f"spot{i}", load, limits) for i, load in enumerate(c.loads)]
         cars = [Load((t,), "pq", 0.0, 0.0, c.base_v[c.index(t)] / 1000) for t in self._evs]
-        makers += [_load(f"ev{i}", car, f"{limits} status=fixed") for i, car in enumerate(cars)]
-        if self._generators:
-            makers += [_generator(i, car, limits) for i, car in enumerate(cars)]
+        for i, car in enumerate(cars):
+            load = _load(f"ev{i}", car, f"{limits} status=fixed")
+            makers.append(_generator(i, car, limits) if self._generators else load)
         bases = sorted({float(np.round(v * np.sqrt(3) / 1000, 6)) for v in c.base_v})
         return [
             *makers,

@@ -28,7 +28,7 @@ from evcm.feeder.ieee13 import PHASES, Circuit, FeederModel, Terminal, circuit
 from evcm.feeder.spreads import Spread, spread
 from evcm.store.each import in_parts
 
-BLOCK_SIZE = 1024
+BLOCK_SIZE = 2048
 """Solves that share a warm start; fixed, so that results do not depend on the number of jobs."""
 
 
@@ -156,13 +156,6 @@ def solve(
     )
 
 
-def _charging_kvar(cases: FeederCases, model: FeederModel) -> FloatArray:
-    """Reactive power of charging cars; V2G runs at unity power factor."""
-    tangent = np.tan(np.arccos(model.charger_power_factor))
-    kvar: FloatArray = np.maximum(cases.ev_kw, 0.0) * tangent
-    return kvar
-
-
 _Solved = tuple[ComplexArray, NDArray[np.int64], FeederCertificate]
 """Volts, iterations and certificate of a block of cases."""
 
@@ -171,47 +164,62 @@ def _solve_blocks(
     blocks: list[tuple[FeederCases, Spread]], model: FeederModel
 ) -> list[_Solved]:  # fmt: skip
     """Solve blocks of cases in this process."""
-    return [_solve_block(block, model, cars) for block, cars in blocks]
-
-
-def _solve_block(block: FeederCases, model: FeederModel, cars: Spread) -> _Solved:
-    """One cold start, then each solve from the one before; certified here, block by block."""
     feeder = circuit(model)
-    engine = opendss.Engine(feeder, cars.terminals, model.v2g_as_generators)
+    engine = opendss.Engine(feeder, blocks[0][1].terminals, model.v2g_as_generators)
+    return [_solve_block(engine, feeder, block, model, cars) for block, cars in blocks]
+
+
+def _solve_block(
+    engine: opendss.Engine, feeder: Circuit, block: FeederCases, model: FeederModel, cars: Spread
+) -> _Solved:
+    """One cold start, then each solve from the one before; certified here, block by block."""
+    engine.restart()
     size = len(block)
     volts = np.empty((size, len(feeder.terminals)), complex)
     head, losses = np.empty(size, complex), np.empty(size, complex)
-    iterations = np.empty(size, np.int64)
-    kvar = _charging_kvar(block, model)
+    iterations, converged = np.empty(size, np.int64), np.zeros(size, bool)
+    # V2G runs at unity power factor.
+    kvar = np.where(block.ev_kw > 0, np.tan(np.arccos(model.charger_power_factor)), 0.0)
     shares = np.broadcast_to(cars.shares, (size, len(cars.terminals)))
-    for i in range(size):
-        raw = engine.solve(
-            float(block.head_v_pu[i]), float(block.load_scale[i]),
-            block.ev_kw[i] * shares[i], kvar[i] * shares[i],
-        )  # fmt: skip
-        _check(raw, block, i, feeder)
+    asked = np.stack([block.head_v_pu, block.load_scale, block.ev_kw, kvar], axis=1).tolist()
+    for i, (pu, load, kw, kvar_per_kw) in enumerate(asked):
+        raw = engine.solve(pu, load, kw, kvar_per_kw, shares[i])
+        if not raw.converged:
+            engine.restart(loaded=True)
+            raw = engine.solve(pu, load, kw, kvar_per_kw, shares[i])
         volts[i], head[i], losses[i] = raw.volts, raw.head_kva, raw.losses_kva
-        iterations[i] = raw.iterations
-    ev_kva = np.asarray((block.ev_kw + 1j * kvar)[:, None] * cars.on(feeder), complex)
+        iterations[i], converged[i] = raw.iterations, raw.converged
+        if not raw.converged:
+            break
+    _check(block, feeder, volts, iterations, converged)
+    ev_kva = np.asarray((block.ev_kw * (1 + 1j * kvar))[:, None] * cars.on(feeder), complex)
     proof = certify(feeder, volts, block.head_v_pu, block.load_scale, ev_kva, head, losses)
     return volts, iterations, proof
 
 
-def _check(raw: opendss.RawState, block: FeederCases, i: int, feeder: Circuit) -> None:
-    """Raise unless the solve converged to voltages in which the load model holds."""
-    v_pu = np.abs(raw.volts) / feeder.base_v
+def _check(
+    block: FeederCases, feeder: Circuit, volts: ComplexArray, iterations: NDArray[np.int64],
+    converged: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Raise unless each solve converged to voltages in which the load model holds.
+
+    Only the cases up to the first that did not converge are looked at.
+    """
     low, high = feeder.load_range_pu
-    inside = np.all((v_pu >= low) & (v_pu <= high))
-    if raw.converged and inside:
+    all_pu = np.abs(volts) / feeder.base_v
+    good = converged & ((all_pu >= low) & (all_pu <= high)).all(axis=1)
+    if good.all():
         return
+    i = int(np.argmin(good))
+    v_pu = all_pu[i]
     away = np.where(np.isfinite(v_pu), np.maximum(low - v_pu, v_pu - high), np.inf)
     worst = feeder.terminals[int(np.argmax(away))]
     value = float(v_pu[int(np.argmax(away))])
     label = ", ".join(f"{k} {v}" for k, v in block.labels.iloc[i].items())
     what = (
         f"reached {value:.3f} pu; the load models hold in {low}..{high} pu"
-        if raw.converged
-        else f"did not converge in {raw.iterations} iterations; farthest off at {value:.3f} pu"
+        if converged[i]
+        else f"did not converge in {iterations[i]} iterations; farthest off at {value:.3f} pu"
     )
     raise SolverError(
         f"feeder power flow, period {block.period[i]}, node {worst.node} phase {worst.phase}: "

@@ -9,6 +9,7 @@ through the feeder, and the voltages it gives are compared with those of the ful
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -97,10 +98,15 @@ class Characterisation:
     def __len__(self) -> int:
         return len(self.cases)
 
-    @property
+    @cached_property
     def values(self) -> FloatArray:
         """Head voltage, load scale and car power of the full set, (case, 3)."""
         return np.column_stack([getattr(self.cases, name) for name in VARIABLES])
+
+    @cached_property
+    def states(self) -> FeederStates:
+        """The feeder's states of the full set."""
+        return solve(self.cases)
 
     def table(self) -> pd.DataFrame:
         """Marginals and dependence by period.
@@ -228,7 +234,7 @@ def error_curve(
     c = Checks("error curve")
     c.require(repeats >= 1, "repeats", repeats, ">= 1")
     c.done()
-    full = solve(known.cases)
+    full = known.states
     feeder = circuit(full.model)
     inner = np.array([t.node != feeder.head for t in feeder.terminals])
     reference = prepare(full.v_pu[:, inner])

@@ -167,6 +167,7 @@ def synthesis_curve(
     with Store(folder).locked("evcm synthesis") as store:
         if store.is_fresh(CURVE, key):
             return store.load_table(CURVE, key)
+        known.states  # noqa: B018 (solved here once, not by every task)
         found = each(tasks, store, "synthesis", jobs, progress, "Synthesis")
         parts = [r.table("curve").assign(repeat=k) for k, r in enumerate(found)]
         facts = {"full_set": len(known), "repeats": repeats, "seed": seed}
