@@ -9,6 +9,8 @@ from coordination_fleets import problems
 from typer.testing import CliRunner
 
 from evcm import aggregator, cli, inputs
+from evcm.aggregator import of_fleet
+from evcm.coordination import allocation
 from evcm.coordination.capped import under_cap
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs import paper
@@ -172,6 +174,20 @@ def stored(tmp_path_factory):
         # an edit of the code while the tests run would make the stored tables stale
         patch.setattr(fingerprint, "of_modules", cache(fingerprint.of_modules))
         yield folder, hosting.run(PAPER, SMALL, folder, jobs=1)
+
+
+@pytest.mark.parametrize("rule", ["maximum total", "max-min fair"])
+def test_caps_run_out_first_where_the_least_of_all_largest_fleets_is(rule):
+    point = points.Point(rule, 6000, 2, 150.0, 1.0, 40, 2, 0.03)
+    found = points.LimitTask(point, PAPER).run().record
+    each = points.grouped_problems(PAPER, point)
+    met = np.array([p.cars for p in each], float)
+    caps = allocation.allocate(rule, met, of_fleet.site_of(each, PAPER))
+    most = [
+        points.largest_fleet(p, cap) / p.cars * 6000 for p, cap in zip(each, caps.T, strict=True)
+    ]
+    assert found["bus"] == [each[int(np.argmin(most))].bus]
+    assert found["most_cars"] == pytest.approx([min(most)], rel=1e-6)
 
 
 def test_tables_tell_the_regimes_apart(stored):

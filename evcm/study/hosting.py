@@ -6,7 +6,7 @@ Carlo interval. *Planned regimes*: 200 groups with growing weights stand for the
 aggregator is solved. All are on one footing: every real-time day goes through the OPF, and a count
 is too many where half of the days run short. A fleet's first such count is searched for. The
 count at which caps become too small for the cars' trips needs no grid: everything but the caps
-scales with the fleet, so one linear program per aggregator gives it.
+scales with the fleet, so a linear program gives it.
 """
 
 from __future__ import annotations
