@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterable
@@ -30,6 +31,7 @@ SLICE_S = 1.0
 
 def preload(modules: Iterable[str]) -> None:
     """Name the modules that every kernel to come has imported; it holds before the first one."""
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # no debugger, no advice on it
     multiprocessing.get_context("forkserver").set_forkserver_preload(
         ["ipykernel.kernelapp", "ipykernel.debugger", __name__, *modules]
     )
@@ -39,7 +41,10 @@ def serve(arguments: list[str], env: dict[str, str], cwd: str | None) -> None:
     """Be a kernel until it is shut down."""
     from ipykernel.kernelapp import IPKernelApp
 
-    os.setsid()  # a signal to the kernel and what it starts goes to this group
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # without the builder, no kernel
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    os.setsid()  # a signal to the kernel reaches what it starts
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd or ".")
@@ -74,7 +79,7 @@ class ForkProvisioner(LocalProvisioner):
         arguments = cmd[cmd.index("-f") :]
         process = Fork(target=serve, args=(arguments, kwargs["env"], kwargs.get("cwd")))
         process.start()
-        self.process, self.pid = process, process.pid
+        self.process, self.pid, self.pgid = process, process.pid, process.pid
         return self.connection_info
 
 
