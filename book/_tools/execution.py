@@ -33,7 +33,7 @@ def preload(modules: Iterable[str]) -> None:
     """Name the modules that every kernel to come has imported; it holds before the first one."""
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # no debugger, no advice on it
     multiprocessing.get_context("forkserver").set_forkserver_preload(
-        ["ipykernel.kernelapp", "ipykernel.debugger", __name__, *modules]
+        ["ipykernel.kernelapp", "ipykernel.debugger", *modules, f"{__package__}.warm"]
     )
 
 
