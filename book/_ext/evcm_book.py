@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the tools lie be
 from book._ext import evcm_live as npm
 from book._tools import build as book
 from book._tools import registry
-from book._tools.execution import SlicedManager, preload
+from book._tools.execution import ForkManager, preload
 from book._tools.notebook import find_source, plain_cells
 
 ASSETS = Path(__file__).parent / "assets"
@@ -347,10 +347,10 @@ def execute_ahead(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
 
 
 def run_notebook(path: Path, notebook: Any) -> Any:
-    """Execute one notebook in a kernel of its own."""
+    """Execute one notebook in a kernel of its own, a fork of one that has nothing but imports."""
     return single_nb_execution(
         notebook, cwd=str(path.parent), timeout=600, allow_errors=False,
-        kernel_manager_class=SlicedManager,
+        kernel_manager_class=ForkManager,
     )  # fmt: skip
 
 

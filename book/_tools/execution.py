@@ -111,6 +111,10 @@ class SlicedManager(AsyncKernelManager):
     client_class = DottedObjectName(f"{__name__}.SlicedClient")
     client_factory = Type(SlicedClient)
 
+
+class ForkManager(SlicedManager):
+    """The same, for kernels that are forks."""
+
     async def _async_pre_start_kernel(self, **kw: Any) -> tuple[list[str], dict[str, Any]]:
         if self.provisioner is None:
             self.kernel_id = self.kernel_id or str(uuid.uuid4())
