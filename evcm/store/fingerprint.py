@@ -22,7 +22,6 @@ from evcm import data
 PACKAGE = "evcm"
 
 
-@cache
 def _module_file(name: str) -> Path | None:
     spec = importlib.util.find_spec(name) if name.split(".")[0] == PACKAGE else None
     return Path(spec.origin) if spec and spec.origin else None
