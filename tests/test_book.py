@@ -302,6 +302,22 @@ def test_sliders_of_a_spanish_page_set_thousands_apart_by_a_space():
         "30 000", "30\u202f000")}  # fmt: skip
 
 
+def test_kernels_of_pages_share_nothing(tmp_path):
+    import nbformat
+
+    made = []
+    for _ in range(2):
+        notebook = nbformat.v4.new_notebook()
+        cell = "import evcm, os\nprint(evcm.__dict__.setdefault('seen', os.getcwd()), os.getpid())"
+        notebook.cells.append(nbformat.v4.new_code_cell(cell))
+        notebook.cells.append(nbformat.v4.new_code_cell("print(evcm.seen); evcm.seen = 'changed'"))
+        result = evcm_book.run_notebook(tmp_path / "page.md", notebook)
+        assert result.err is None
+        made.append([c.outputs[0]["text"].split() for c in result.nb.cells])
+    assert made[0][1] == made[1][1] == [str(tmp_path)]
+    assert made[0][0][1] != made[1][0][1]
+
+
 def small_book(folder: Path, cell: str) -> Path:
     """A book of two pages with this project's configuration."""
     (folder / "book").mkdir()

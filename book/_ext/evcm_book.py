@@ -23,6 +23,7 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
 from myst_nb.core.read import create_nb_reader
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
@@ -37,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the tools lie be
 from book._ext import evcm_live as npm
 from book._tools import build as book
 from book._tools import registry
-from book._tools.execution import SlicedManager
+from book._tools.execution import ForkManager, preload
 from book._tools.notebook import find_source, plain_cells
 
 ASSETS = Path(__file__).parent / "assets"
@@ -159,6 +160,34 @@ def pack_results(app: Sphinx, error: Exception | None) -> None:
     folder = archive.folder()
     if error is None and folder.is_dir():
         archive.pack(folder, Path(app.outdir) / archive.NAME)
+
+
+def shorten_toctree(
+    app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: Any
+) -> None:
+    """Draw the navigation from the titles of pages: all it shows, a tenth of what Sphinx copies."""
+    whole, drawn = app.env.tocs, context["toctree"]
+
+    def titles(**options: Any) -> str:
+        app.env.tocs = short_tocs(app.env) if options.get("titles_only") else whole
+        try:
+            return str(drawn(**options))
+        finally:
+            app.env.tocs = whole
+
+    context["toctree"] = titles
+
+
+def short_tocs(env: BuildEnvironment) -> dict[str, nodes.bullet_list]:
+    """Contents of every page without its sections, as Sphinx cuts them where titles are asked."""
+    if not hasattr(env, "evcm_tocs"):
+        env.evcm_tocs = {name: toc.deepcopy() for name, toc in env.tocs.items()}  # type: ignore[attr-defined]
+        for toc in env.evcm_tocs.values():  # type: ignore[attr-defined]
+            for top in toc:
+                if len(top) > 1:
+                    trees = list(top.findall(addnodes.toctree))
+                    top[1:] = [nodes.bullet_list("", *trees)] if trees else []
+    return env.evcm_tocs  # type: ignore[attr-defined, no-any-return]
 
 
 def drop_scripts(
@@ -299,6 +328,7 @@ def execute_ahead(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
             todo.append((path, reader, notebook))
     if len(todo) < 2:
         return
+    preload(sorted({name for path, _, _ in todo for name in book.modules(path)}))
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         jobs = {pool.submit(run_notebook, path, notebook): (path, r) for path, r, notebook in todo}
         for done, job in enumerate(as_completed(jobs), 1):
@@ -317,10 +347,10 @@ def execute_ahead(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
 
 
 def run_notebook(path: Path, notebook: Any) -> Any:
-    """Execute one notebook in a kernel of its own."""
+    """Execute one notebook in a kernel of its own, a fork of one that has nothing but imports."""
     return single_nb_execution(
         notebook, cwd=str(path.parent), timeout=600, allow_errors=False,
-        kernel_manager_class=SlicedManager,
+        kernel_manager_class=ForkManager,
     )  # fmt: skip
 
 
@@ -491,6 +521,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("build-finished", lighten)
     app.connect("html-page-context", add_scripts)
     app.connect("html-page-context", speak)
+    app.connect("html-page-context", shorten_toctree)
     app.connect("html-page-context", offer_notebook, priority=400)
     app.connect("html-page-context", drop_scripts, priority=900)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

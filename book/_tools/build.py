@@ -30,8 +30,9 @@ from evcm.store import fingerprint
 ROOT = Path(__file__).resolve().parents[2]
 """Root of the checkout. The book is built from a checkout, never from an installed wheel."""
 
-START = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
-"""Runs jupyter-book in this interpreter, wherever the environment lies."""
+START = "import gc, sys; gc.disable(); from jupyter_book.cli.main import main; sys.exit(main())"
+"""Runs jupyter-book in this interpreter, wherever the environment lies; it ends before garbage
+matters, and a tree of a page is many objects to go through."""
 
 RESULT_READERS = frozenset({"evcm.store.results", "evcm.study.flow"})
 """Modules through which a chapter can read stored results."""

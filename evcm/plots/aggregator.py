@@ -91,10 +91,10 @@ def car_day(
     )
     figure.add_bar(x=at, y=-plan.discharge_kw[:, car, sample], name="feeding back, kW", row=2,
                    col=1, **width)  # fmt: skip
-    away = np.flatnonzero(~plugged)
-    for t in away:
-        figure.add_vrect(x0=at[t], x1=at[t] + problem.period_h, fillcolor="#7f8794", opacity=0.15,
-                         line_width=0)  # fmt: skip
+    away = np.flatnonzero(np.diff(plugged, prepend=True, append=True)).reshape(-1, 2)
+    for first, end in away:
+        figure.add_vrect(x0=at[first], x1=at[end - 1] + problem.period_h, fillcolor="#7f8794",
+                         opacity=0.15, line_width=0)  # fmt: skip
     figure.update_layout(title=f"Group {car + 1}, sample {sample + 1}", barmode="relative")
     figure.update_xaxes(_axis(problem), row=2, col=1)
     return describe(figure, "Charge in a car's battery and its power over the day; away in grey.")

@@ -412,11 +412,13 @@ def _weighted(terms, weights):  # type: ignore[no-untyped-def]
 
 # A store through a field of a named tuple in the body of a parallel loop is dropped (Numba 0.68):
 # its dead-code pass does not see that the field is an argument's. So the bodies below write to
-# arrays that are arguments themselves, and call functions for everything else.
+# arrays that are arguments themselves, and call functions for everything else. These have one
+# signature each: the loop's own index is unsigned, which would compile all of them once more.
 @nb.njit(cache=True, parallel=True)
 def step_all(layout, series, state, action, normalised, flows, weights, steps, obs, reward):  # type: ignore[no-untyped-def]
     """Step every run; runs are independent, so the threads cannot change a bit."""
-    for b in nb.prange(state.t.size):
+    for run in nb.prange(state.t.size):
+        b = np.int64(run)
         advance(layout, series, state, b, action, normalised, flows)
         reward[b] = _weighted(flows.terms[b], weights)
         observe(layout, series, state, b, steps, flows, obs[b])
@@ -426,7 +428,8 @@ def step_all(layout, series, state, action, normalised, flows, weights, steps, o
 def start_all(layout, series, state, table, seed, episode, steps, flows, obs, full):  # type: ignore[no-untyped-def]
     """Start a new episode in every run."""
     step_h, start_hour = series.scale[0], series.scale[1]
-    for b in nb.prange(state.t.size):
+    for run in nb.prange(state.t.size):
+        b = np.int64(run)
         hour = (start_hour + state.offset[b] * step_h) % 168.0
         full[b] = start(layout, state, b, table, seed, episode, b, hour, step_h, steps)
         _rest(flows, b)

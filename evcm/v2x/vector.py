@@ -141,8 +141,8 @@ class ChargingStations(VectorEnv[Any, Any, Any]):
         elif action.dtype != np.float32:
             action = action.astype(np.float32)
         kernel.step_all(
-            self.layout, self.arrays, self.state, np.ascontiguousarray(action), True, self.flows,
-            self._weights, self.steps, self._obs, self._reward,
+            self.layout, self.arrays, self.state, np.ascontiguousarray(action, float), True,
+            self.flows, self._weights, self.steps, self._obs, self._reward,
         )  # fmt: skip
         self._t += 1
         infos: dict[str, Any] = {"terms": self._out(self.flows.terms)}
