@@ -8,7 +8,7 @@ certificate both start from it, and from nothing else of each other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -166,16 +166,19 @@ class Circuit:
         InputError
             No such node, or the node has no such phase.
         """
-        c = Checks("feeder")
-        phases = self.phases(terminal.node)
-        nodes = ", ".join(dict.fromkeys(t.node for t in self.terminals))
-        if c.require(bool(phases), "node", terminal.node, nodes):
-            allowed = f"node {terminal.node} has phase {', '.join(phases)}"
-            c.require(
-                terminal.phase in phases, f"node {terminal.node}, phase", terminal.phase, allowed
-            )
-        c.done()
-        return self.terminals.index(terminal)
+        if terminal not in self._places:
+            c = Checks("feeder")
+            phases = self.phases(terminal.node)
+            nodes = ", ".join(dict.fromkeys(t.node for t in self.terminals))
+            if c.require(bool(phases), "node", terminal.node, nodes):
+                allowed = f"node {terminal.node} has phase {', '.join(phases)}"
+                c.require(False, f"node {terminal.node}, phase", terminal.phase, allowed)
+            c.done()
+        return self._places[terminal]
+
+    @cached_property
+    def _places(self) -> dict[Terminal, int]:
+        return {terminal: i for i, terminal in enumerate(self.terminals)}
 
     def phases(self, node: str) -> tuple[str, ...]:
         """Phases that a node has; empty where there is no such node."""

@@ -21,6 +21,8 @@ HERTZ = 60.0
 _NUMBER = {"a": 1, "b": 2, "c": 3}
 _MODEL = {"pq": 1, "z": 2, "i": 5}
 _SOURCE_OHM = 1e-6
+_idle: list[Any] = []
+"""Contexts of OpenDSS that nobody uses: to make one takes as long as a hundred power flows."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,17 @@ class Engine:
         self, circuit: Circuit, ev_terminals: tuple[Terminal, ...], generators: bool
     ) -> None:
         self.circuit = circuit
-        self._dss = DSS.NewContext()
+        self._dss = _idle.pop() if _idle else DSS.NewContext()
         self._dss.AllowForms = False
         self._dss.AllowChangeDir = False
         self._evs = ev_terminals
         self._generators = generators
-        self.restart()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _idle.append(self._dss)
 
     def restart(self, loaded: bool = False) -> None:
         """Make the circuit anew, its matrix with the loads of the first solve or without.

@@ -165,8 +165,8 @@ def _solve_blocks(
 ) -> list[_Solved]:  # fmt: skip
     """Solve blocks of cases in this process."""
     feeder = circuit(model)
-    engine = opendss.Engine(feeder, blocks[0][1].terminals, model.v2g_as_generators)
-    return [_solve_block(engine, feeder, block, model, cars) for block, cars in blocks]
+    with opendss.Engine(feeder, blocks[0][1].terminals, model.v2g_as_generators) as engine:
+        return [_solve_block(engine, feeder, block, model, cars) for block, cars in blocks]
 
 
 def _solve_block(
