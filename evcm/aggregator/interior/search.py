@@ -3,7 +3,8 @@
 Interior solutions are centres of optimal faces, so steps are read with a tolerance, periods that
 hang between corners go to the heavier corner (E moves along with P), and ties at an edge belong to
 the step of P. The program with all steps fixed as read gives a plan: its net schedules. A program
-starts from an iterate of a like one, half way to the optimum of that. Branching: best bound first;
+starts from an iterate of a like one, half way to the optimum of that. The first plan comes before
+any hull, and closes all steps that cost more when enforced. Branching: best bound first;
 the period with the largest gap between true and relaxed cost is split by its day-ahead step, else
 by the real-time step of one sample. A node ends as soon as the exact Lagrangian closes it, which
 is often long before its program is solved.
