@@ -97,6 +97,10 @@ class AggregatorPlan:
         return replace(self, bound_usd=bound_usd, seconds=seconds, status=status)
 
 
+AT_ONCE = 100_000
+"""Visits that are priced at once: a large fleet's plan leaves little memory."""
+
+
 @nb.njit(cache=True)
 def _soc_kernel(
     charge: FloatArray, discharge: FloatArray, soc: FloatArray, visits: Visits, dt: float,
@@ -124,9 +128,12 @@ def real_time_cost_by_sample_usd(
 def battery_cost_by_sample_usd(problem: AggregatorProblem, soc_kwh: FloatArray) -> FloatArray:
     """Wear of all batteries in each sample (N,): falls of the state of charge while plugged in."""
     v, wear, plugged = problem.visits, problem.wear_usd_per_kwh, problem.available
-    fallen = v.arrival_soc_kwh - soc_kwh[v.start, v.vehicle, v.sample]  # in a visit's first period
-    first = wear[v.vehicle] * np.maximum(np.where(v.always_plugged, 0.0, fallen), 0.0)
-    cost: FloatArray = np.bincount(v.sample, first, problem.samples).astype(float)
+    cost = np.zeros(problem.samples)
+    for begin in range(0, v.start.size, AT_ONCE):  # in the first period of a visit
+        at = slice(begin, begin + AT_ONCE)
+        fallen = v.arrival_soc_kwh[at] - soc_kwh[v.start[at], v.vehicle[at], v.sample[at]]
+        first = wear[v.vehicle[at]] * np.maximum(np.where(v.always_plugged[at], 0.0, fallen), 0.0)
+        cost += np.bincount(v.sample[at], first, problem.samples)
     for t in range(problem.periods):
         fallen = np.where(plugged[t] & plugged[t - 1], soc_kwh[t - 1] - soc_kwh[t], 0.0)
         cost += wear @ np.maximum(fallen, 0.0)

@@ -428,6 +428,7 @@ class Search:
         heap = [(root.bound.value, 0, day, real, None if self.classes else middle)]
         if not self.steps.only(day, real).open:
             heap.clear()
+        del root  # it would stay all the while
         while heap:
             self.lower = min(closed, heap[0][0])
             most = MOST_NODES if self.planned else MOST_WITHOUT_PLAN
