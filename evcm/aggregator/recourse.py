@@ -46,6 +46,9 @@ def operate_days(
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
     """Operate a problem's samples as known days; see `value.operate_fresh_days`.
 
+    Bounds do not depend on the order of days. Of schedules that are equally good to the program,
+    the one found may, and with it the true cost of a day.
+
     Returns
     -------
     real_time_usd, wear_usd, penalty_usd, penalized_kwh, bound_usd : (S,)

@@ -49,7 +49,10 @@ class Engine:
         self, circuit: Circuit, ev_terminals: tuple[Terminal, ...], generators: bool
     ) -> None:
         self.circuit = circuit
-        self._dss = _idle.pop() if _idle else DSS.NewContext()
+        try:
+            self._dss = _idle.pop()
+        except IndexError:
+            self._dss = DSS.NewContext()
         self._dss.AllowForms = False
         self._dss.AllowChangeDir = False
         self._evs = ev_terminals

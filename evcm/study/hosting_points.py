@@ -41,7 +41,7 @@ ANY_PLAN = 0.5
 """Gap, as a share of turnover, at which a plan only tells that there is one."""
 
 TIME_LIMIT_S = 600.0
-"""Most seconds for the largest fleet under a cap; half a minute is usual."""
+"""Most seconds for the largest fleet under a cap, or a plan; a second is usual."""
 
 
 @dataclass(frozen=True)
@@ -228,12 +228,15 @@ class LimitTask(PointTask):
         for k in np.argsort(room):
             p, cap = problems[k], caps[:, k]
             if np.isfinite(most):
+                asked = under_cap(p, cap * (point.cars / most))
                 try:  # any plan will do
-                    methods.solve(under_cap(p, cap * (point.cars / most)), gap=ANY_PLAN)
+                    methods.solve(asked, gap=ANY_PLAN, time_limit_s=TIME_LIMIT_S)
                     continue
-                except InfeasibleError:
-                    pass
-            most, bus = largest_fleet(p, cap) / p.cars * point.cars, p.bus
+                except (InfeasibleError, SolverError):
+                    pass  # the linear program tells
+            found = largest_fleet(p, cap) / p.cars * point.cars
+            if found < most:
+                most, bus = found, p.bus
         return Result({"bus": [bus], "most_cars": [most]})
 
 

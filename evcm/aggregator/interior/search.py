@@ -46,6 +46,9 @@ Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
 
 MOST_NODES, MOST_WITHOUT_PLAN = 400, 40
+PATIENCE = 4
+"""One node in so many looks for a plan, however far its true cost is from the best one's."""
+
 MOST_ENTRIES = 5_000_000
 """Periods of all visits up to which each may have a chain of its own (2 GB)."""
 
@@ -451,7 +454,7 @@ class Search:
                 if r.answer.objective + r.gaps.sum() < self.upper - 0.05 * self.target:
                     self.polish(r.answer.P, r.answer.E, bound)  # a better plan, if it reads well
                 near = r.answer.objective + 0.35 * r.gaps.sum() < self.upper
-                if bound < self.cutoff and (near or self.nodes % 4 == 0):
+                if bound < self.cutoff and (near or self.nodes % PATIENCE == 0):
                     self.polish(*self.nearest(r, day), bound)
             if bound >= self.cutoff:
                 closed = min(closed, bound)
