@@ -1,9 +1,10 @@
-"""A thin wrapper of HiGHS: arrays in, arrays out, statuses checked."""
+"""A thin wrapper of HiGHS: arrays or a CVXPY problem in, statuses checked, every call limited."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import highspy
 import numpy as np
@@ -12,6 +13,9 @@ from scipy import sparse
 
 from evcm.arrays import FloatArray
 from evcm.errors import SolverError
+
+if TYPE_CHECKING:  # it takes a second to load
+    import cvxpy as cp
 
 Int32Array = NDArray[np.int32]
 
@@ -27,7 +31,6 @@ class Answer:
     value: float
     column: FloatArray
     row_dual: FloatArray
-    column_dual: FloatArray
     iterations: int
     bound: float = np.nan
     nodes: int = 0
@@ -148,53 +151,64 @@ class LP:
             return Answer(
                 "optimal" if status == kinds.kOptimal else "stopped",
                 self.highs.getObjectiveValue(), np.asarray(found.col_value),
-                np.asarray(found.row_dual), np.asarray(found.col_dual),
+                np.asarray(found.row_dual),
                 max(0, info.simplex_iteration_count) + max(0, info.ipm_iteration_count),
                 info.mip_dual_bound if self.integers else self.highs.getObjectiveValue(),
                 max(0, info.mip_node_count),
             )  # fmt: skip
         if status in (kinds.kInfeasible, kinds.kUnboundedOrInfeasible):
-            _, has, ray = self.highs.getDualRay()
-            dual = np.asarray(ray) if has else np.zeros(0)
-            return Answer("infeasible", np.inf, np.zeros(0), dual, np.zeros(0), 0)
+            return Answer("infeasible", np.inf, np.zeros(0), np.zeros(0), 0)
         raise SolverError(
             f"HiGHS ended with status {self.highs.modelStatusToString(status)}", status=str(status)
         )
 
 
-def solve_barrier(
-    matrix: sparse.csc_matrix, cost: FloatArray, low: FloatArray, high: FloatArray,
-    row_low: FloatArray, row_high: FloatArray, tolerance: float, exact: bool,
-) -> Answer:  # fmt: skip
-    """One linear program by the interior-point method, without crossover unless `exact`.
+_FEASIBLE = 2  # HiGHS: kSolutionStatusFeasible
 
-    Where it fails, once more with presolve, then with crossover, then by simplex. `status` of the
-    answer is optimal, infeasible, or the word of HiGHS.
+
+@dataclass(frozen=True)
+class Outcome:
+    """How HiGHS ended with a CVXPY problem, whose variables hold what it found.
+
+    `solved` tells that a feasible point is known, `optimal` that it is proven to the gap asked for;
+    `bound` is on the objective, -inf where none is proven; of a program with integers for which no
+    point is known, on the objective without its constant. `status` is HiGHS's own word.
     """
-    kinds = highspy.HighsModelStatus
-    quick: dict[str, object] = {
-        "run_crossover": "off", "ipm_optimality_tolerance": tolerance, "presolve": "off",
-    }  # fmt: skip
-    tries: list[dict[str, object]] = [{"solver": "ipx"}, {"solver": "simplex"}]
-    if not exact:
-        tries = [{"solver": "ipx", **quick}, {"solver": "ipx", **quick, "presolve": "on"}, *tries]
-    word = ""
-    for options in tries:
-        program = LP(matrix, cost, low, high, row_low, row_high)
-        limits = {"ipm_iteration_limit": 300, "simplex_iteration_limit": 500_000}
-        for name, value in (limits | options | {"time_limit": 600.0}).items():
-            program.option(name, value)
-        program.highs.run()
-        status, info = program.highs.getModelStatus(), program.highs.getInfo()
-        found = program.highs.getSolution()
-        word = program.highs.modelStatusToString(status)
-        near = not exact and status == kinds.kUnknown and found.dual_valid
-        if status == kinds.kOptimal or (near and info.max_primal_infeasibility < 0.01):
-            return Answer(
-                "optimal", info.objective_function_value, np.asarray(found.col_value),
-                np.asarray(found.row_dual), np.asarray(found.col_dual), 0,
-            )  # fmt: skip
-        if status == kinds.kInfeasible:
-            word = "infeasible"
-            break
-    return Answer(word, np.inf, np.zeros(0), np.zeros(0), np.zeros(0), 0)
+
+    solved: bool
+    optimal: bool
+    infeasible: bool
+    bound: float
+    status: str
+
+
+def run(
+    problem: cp.Problem, time_limit_s: float, warm_start: bool = True, **options: object
+) -> Outcome:
+    """Give a CVXPY problem, whose objective has a bound, to HiGHS on one thread.
+
+    `options` are those of HiGHS. An error of the solver is an outcome that is not solved.
+    """
+    import cvxpy as cp
+
+    if time_limit_s <= 0:
+        return Outcome(False, False, False, -np.inf, "no time left")
+    asked = {"time_limit": float(time_limit_s), "threads": 1, **options}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # CVXPY warns of limits; the status says the same
+        try:
+            problem.solve(solver=cp.HIGHS, highs_options=asked, warm_start=warm_start)
+        except cp.error.SolverError as error:
+            return Outcome(False, False, False, -np.inf, f"HiGHS failed: {error}")
+    none = (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE, "infeasible_or_unbounded")
+    info = getattr(problem.solver_stats, "extra_stats", None)
+    # A stopped solver may hand back a point that is not feasible.
+    feasible = info is not None and info.primal_solution_status == _FEASIBLE
+    solved = bool(feasible and problem.value is not None and np.isfinite(problem.value))
+    optimal = solved and problem.status == cp.OPTIMAL
+    bound = float(problem.value) if optimal else -np.inf
+    if problem.is_mixed_integer() and info is not None:
+        bound = float(info.mip_dual_bound)
+        if solved:  # HiGHS's own lacks the constant of the objective
+            bound = float(problem.value) - max(0.0, info.objective_function_value - bound)
+    return Outcome(solved, optimal, problem.status in none, bound, f"HiGHS: {problem.status}")

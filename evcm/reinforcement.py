@@ -17,7 +17,7 @@ import cvxpy as cp
 import numpy as np
 import pandas as pd
 
-from evcm import data
+from evcm import data, highs
 from evcm.arrays import FloatArray, read_only
 from evcm.errors import Checks, InfeasibleError, SolverError
 from evcm.inputs.values import Clock
@@ -148,14 +148,11 @@ def size_bus(
     ]
     cost = costs.pv_usd_per_mw * pv + costs.battery_usd_per_mwh * battery
     problem = cp.Problem(cp.Minimize(cost), constraints)
-    try:
-        problem.solve(solver=cp.HIGHS, time_limit=TIME_LIMIT_S)
-    except cp.SolverError as error:
-        raise SolverError(f"bus {bus}: HiGHS ended without an answer", bus=bus) from error
-    if problem.status == cp.INFEASIBLE:
+    outcome = highs.run(problem, TIME_LIMIT_S)
+    if outcome.infeasible:
         raise InfeasibleError(f"bus {bus}: no PV and battery can cover this deficit", bus=bus)
-    if problem.status != cp.OPTIMAL:
-        raise SolverError(f"bus {bus}: HiGHS ended with '{problem.status}'", bus=bus)
+    if not outcome.optimal:
+        raise SolverError(f"bus {bus}: {outcome.status}", bus=bus)
     return Reinforcement(
         bus=bus,
         pv_mw=float(pv.value),

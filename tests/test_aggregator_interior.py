@@ -18,9 +18,10 @@ from evcm.aggregator import load_problem, methods
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.interior import search as searching
 from evcm.aggregator.interior.search import Search
-from evcm.aggregator.interior.solve import one_blas_thread, solve_interior
+from evcm.aggregator.interior.solve import solve_interior
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.problem import AggregatorProblem
+from evcm.blas import one_thread
 from evcm.errors import InfeasibleError, SolverError
 from evcm.study import hosting_points
 
@@ -125,25 +126,25 @@ def test_searches_beside_each_other_leave_linear_algebra_on_one_thread() -> None
     def look_when_alone(*_: float) -> None:
         second_runs.set()
         assert first_ended.wait(120)
-        seen.extend(one_blas_thread.threads())
+        seen.extend(one_thread.threads())
 
-    before = one_blas_thread.threads()
-    one_blas_thread.set_threads([2] * len(before))
+    before = one_thread.threads()
+    one_thread.set_threads([2] * len(before))
     try:
-        outside = one_blas_thread.threads()
+        outside = one_thread.threads()
         assert 2 in outside  # a library built for one thread keeps to one
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(solve_interior, problem, 1e-4, progress=second_is_there)
             first.add_done_callback(lambda _: first_ended.set())
-            while not one_blas_thread.searches:
+            while not one_thread.users:
                 assert not first.done()
             second = pool.submit(solve_interior, problem, 1e-4, progress=look_when_alone)
             plans = first.result(), second.result()
         assert set(seen) == {1}
-        assert one_blas_thread.threads() == outside
+        assert one_thread.threads() == outside
         np.testing.assert_array_equal(plans[0].charge_kw, plans[1].charge_kw)
     finally:
-        one_blas_thread.set_threads(before)
+        one_thread.set_threads(before)
 
 
 def test_progress_closes_in_and_a_time_limit_is_told() -> None:

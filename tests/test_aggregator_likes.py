@@ -67,7 +67,9 @@ def test_storage_path_is_as_cheap_as_the_linear_program(kind, step, compiled):
         soc, p, q = np.empty(L), np.empty(L), np.empty(L)
         free = up >= high - low and down >= high - low
         cyclic, limits, scratch = kind == dp.CYCLIC, (low, high, up, down), (soc, p, q)
-        walk, visit = (dp.walk_cyclic, (L,)) if cyclic else (dp.walk, (0, L, start, end, kind))
+        walk, visit = (
+            (dp.walk_cyclic, (0, L, kind)) if cyclic else (dp.walk, (0, L, start, end, kind))
+        )
         if not compiled and not cyclic:
             walk = dp.walk_free if free else dp.walk_limited
             limits, scratch = (limits[:2], scratch) if free else (limits, scratch[:1])

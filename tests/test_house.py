@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = (
-    ("compiled", "errors"), ("arrays", "data"), ("highs", "paper"), ("store",), ("network",),
-    ("inputs",), ("trips",), ("aggregator",),
+    ("blas", "compiled", "errors"), ("arrays", "data"), ("highs", "paper"), ("store",),
+    ("network",), ("inputs",), ("trips",), ("aggregator",),
     ("coordination", "feeder", "reinforcement", "building"),
     ("v2x",), ("study",), ("plots",), ("live",), ("cli",), ("__main__",),
 )  # fmt: skip

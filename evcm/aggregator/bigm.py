@@ -195,9 +195,9 @@ def solve_big_m(
     if outcome.solved:
         value = float(program.value)
         plan = plan_from_cars(
-            problem, **m.schedules(problem, x), bound_usd=outcome.bound_usd,
+            problem, **m.schedules(problem, x), bound_usd=outcome.bound,
             seconds=time.perf_counter() - began, status=outcome.status,
             method="big M as printed" if as_printed else "big M",
         )  # fmt: skip
     binaries = sum(v.size for v in program.variables() if v.attributes["boolean"])
-    return BigMAnswer(value, outcome.bound_usd, plan, int(columns), int(rows), binaries)
+    return BigMAnswer(value, outcome.bound, plan, int(columns), int(rows), binaries)

@@ -91,7 +91,7 @@ def _least(problem: AggregatorProblem, columns: FloatArray) -> FloatArray | None
     outcome = m.run_highs(program, 0.0, LIMIT_S)
     if outcome.infeasible:
         return None
-    if not outcome.solved or not np.isfinite(outcome.bound_usd):
+    if not outcome.solved or not np.isfinite(outcome.bound):
         raise SolverError(f"{problem.label}: the least caps were not found in {LIMIT_S:g} s")
     return np.asarray(np.maximum(w.value, 0.0))
 

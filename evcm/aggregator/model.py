@@ -18,13 +18,14 @@ without losing a valid bound (`StepChoices.exact`).
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
+from evcm import highs
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, real_time_pairs
 from evcm.arrays import FloatArray, IntArray
@@ -380,47 +381,13 @@ def build_model(
     return Model(cp.Problem(cp.Minimize(objective), constraints), x, day)
 
 
-_FEASIBLE = 2  # HiGHS: kSolutionStatusFeasible
+def run_highs(
+    model: cp.Problem, gap_usd: float, seconds: float, **options: object
+) -> highs.Outcome:
+    """Give a program of the model to HiGHS, by default to its interior-point method.
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How HiGHS ended: whether with a solution, its bound (USD), and its own word."""
-
-    solved: bool
-    infeasible: bool
-    bound_usd: float
-    status: str
-
-
-def run_highs(model: cp.Problem, gap_usd: float, seconds: float, **options: object) -> Outcome:
-    """Give a CVXPY problem to HiGHS on one thread."""
-    if seconds <= 0:
-        return Outcome(False, False, -np.inf, "no time left")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # CVXPY warns of limits; the status says the same
-        try:
-            model.solve(
-                solver=cp.HIGHS,
-                highs_options={
-                    "time_limit": float(seconds),
-                    "mip_rel_gap": 0.0,
-                    "mip_abs_gap": float(gap_usd),
-                    "threads": 1,
-                    # Its simplex takes ten times as long on these storage problems.
-                    "mip_lp_solver" if model.is_mixed_integer() else "solver": "ipm",
-                    **options,
-                },
-            )
-        except cp.error.SolverError as error:
-            return Outcome(False, False, -np.inf, f"HiGHS failed: {error}")
-    # No cost falls without limit: prices and chargers are bounded.
-    none = (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE, "infeasible_or_unbounded")
-    info = getattr(model.solver_stats, "extra_stats", None)
-    # A stopped solver may hand back a point that is not feasible.
-    feasible = info is not None and info.primal_solution_status == _FEASIBLE
-    solved = bool(feasible and model.value is not None and np.isfinite(model.value))
-    bound = float(model.value) if solved and model.status == cp.OPTIMAL else -np.inf
-    if model.is_mixed_integer() and info is not None:
-        bound = float(info.mip_dual_bound)
-    return Outcome(solved, model.status in none, bound, f"HiGHS: {model.status}")
+    Its simplex takes ten times as long on these storage problems.
+    """
+    solver = "mip_lp_solver" if model.is_mixed_integer() else "solver"
+    asked: dict[str, Any] = {"mip_rel_gap": 0.0, "mip_abs_gap": float(gap_usd), solver: "ipm"}
+    return highs.run(model, seconds, **(asked | options))

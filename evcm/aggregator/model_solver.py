@@ -20,12 +20,13 @@ from dataclasses import replace
 import numpy as np
 
 from evcm.aggregator.infeasible import raise_infeasible, require_reachable
-from evcm.aggregator.model import Model, Outcome, Variant, build_model, run_highs, schedules
+from evcm.aggregator.model import Model, Variant, build_model, run_highs, schedules
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import StepChoices, drop_steps, reachable_steps, read_steps
 from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import SolverError
+from evcm.highs import Outcome
 from evcm.inputs.prices import PriceSeries
 
 Progress = Callable[[float, float, float], None]
@@ -157,10 +158,10 @@ def solve_model(
         raise_infeasible(problem)
     if not outcome.solved:
         raise SolverError(f"{problem.label}: no bound and no plan found ({outcome.status})")
-    first, relaxed_usd, lift = model, outcome.bound_usd, _lift(problem, choices, model)
+    first, relaxed_usd, lift = model, outcome.bound, _lift(problem, choices, model)
     while True:
         # No step that a better plan could use may be left: then the plan is optimal.
-        search.raise_bound(np.inf if outcome.infeasible else outcome.bound_usd)
+        search.raise_bound(np.inf if outcome.infeasible else outcome.bound)
         evaded = np.zeros_like(exact)
         if outcome.solved:
             plan = search.offer(model)

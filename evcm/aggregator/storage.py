@@ -48,7 +48,7 @@ def walk_free(
     """
     T = buy.shape[0]
     p[length - 1] = -_INF
-    q[length - 1] = _INF if kind == EXACT else 0.0
+    q[length - 1] = 0.0 if kind == OPEN else _INF
     for i in range(length - 1, 0, -1):
         t = (first + i) % T
         b, s = -buy[t], -(sell[t] - wear)
@@ -92,7 +92,7 @@ def walk_limited(
     left = np.zeros(length)
     last = length - 1
     left[last] = end
-    if kind != EXACT and high > end:
+    if kind == OPEN and high > end:
         count[last] = 1
         size[last, 0] = high - end
     for i in range(last, 0, -1):
@@ -151,16 +151,16 @@ def walk_limited(
 
 @njit(cache=True, nogil=True)
 def walk_cyclic(
-    buy: Any, sell: Any, wear: float, length: int, low: float, high: float, up: float, down: float,
-    soc: Any, p: Any, q: Any,
+    buy: Any, sell: Any, wear: float, first: int, length: int, kind: int, low: float, high: float,
+    up: float, down: float, soc: Any, p: Any, q: Any,
 ) -> float:  # fmt: skip
     """Best cyclic path of a car that never leaves, under any charger."""
     free = up >= high - low and down >= high - low
 
     def walk_from(x: float) -> float:
         if free:
-            return walk_free(buy, sell, wear, 0, length, x, x, EXACT, low, high, soc, p, q)
-        return walk_limited(buy, sell, wear, 0, length, x, x, EXACT, low, high, up, down, soc)
+            return walk_free(buy, sell, wear, first, length, x, x, kind, low, high, soc, p, q)
+        return walk_limited(buy, sell, wear, first, length, x, x, kind, low, high, up, down, soc)
 
     best, least, at_high = low, walk_from(low), walk_from(high)
     if at_high < least:
@@ -190,7 +190,9 @@ def walk(
 ) -> float:  # fmt: skip
     """Best path of one visit of any kind; fills `soc`, returns its cost."""
     if kind == CYCLIC:
-        return walk_cyclic(buy, sell, wear, length, low, high, up, down, soc, p, q)
+        return walk_cyclic(
+            buy, sell, wear, first, length, kind, low, high, up, down, soc, p, q
+        )  # fmt: skip
     if up >= high - low and down >= high - low:
         return walk_free(buy, sell, wear, first, length, start, end, kind, low, high, soc, p, q)
     return walk_limited(buy, sell, wear, first, length, start, end, kind, low, high, up, down, soc)

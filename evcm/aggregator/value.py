@@ -192,11 +192,11 @@ def _wait_and_see(problem: AggregatorProblem, gap: float, limit_s: float) -> tup
         # One sample is small: here the simplex method is the faster one.
         solver = {"solver" if relaxed else "mip_lp_solver": "choose"}
         outcome = m.run_highs(model.cvxpy, asked, limit_s, **solver)
-        if not np.isfinite(outcome.bound_usd):
+        if not np.isfinite(outcome.bound):
             raise SolverError(f"{problem.label}: wait and see: no bound ({outcome.status})")
         if outcome.solved and not relaxed:
             cost = min(cost, float(model.cvxpy.value))
-        bound = min(outcome.bound_usd, cost)
+        bound = min(outcome.bound, cost)
         if cost - bound <= asked:
             break
     return bound, cost

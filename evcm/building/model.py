@@ -11,6 +11,7 @@ import time
 import cvxpy as cp
 import numpy as np
 
+from evcm import highs
 from evcm.arrays import FloatArray
 from evcm.building.inputs import BayDay, Building, Sessions, available_kw, lay_out
 from evcm.building.plan import Plan, Variant
@@ -321,27 +322,23 @@ class Program:
         begin = time.perf_counter()
         day = lay_out(sessions, building.horizon, building.bays)
         self.n.fill(building, day, variant)
-        self._run()
-        if self.problem.status in (cp.INFEASIBLE, cp.settings.INFEASIBLE_OR_UNBOUNDED):
+        outcome = self._run()
+        if outcome.infeasible:
             self._explain(building)
-        if self.problem.status != cp.OPTIMAL:
-            raise SolverError(f"building: HiGHS ended with '{self.problem.status}'")
+        if not outcome.optimal:
+            raise SolverError(f"building: {outcome.status}")
         return self._plan(building, sessions, variant, time.perf_counter() - begin)
 
-    def _run(self) -> None:
-        try:
-            self.problem.solve(
-                solver=cp.HIGHS, parallel="off", time_limit=TIME_LIMIT_S,
-                mip_rel_gap=GAP, mip_abs_gap=GAP, warm_start=False, **PLAIN,
-            )  # fmt: skip
-        except cp.SolverError as error:
-            raise SolverError(f"building: {error}") from error
+    def _run(self) -> highs.Outcome:
+        return highs.run(
+            self.problem, TIME_LIMIT_S, False, parallel="off", mip_rel_gap=GAP, mip_abs_gap=GAP,
+            **PLAIN,
+        )  # fmt: skip
 
     def _explain(self, building: Building) -> None:
         """Say how much connection power is missing and when."""
         self.n.most_short.value, self.n.short_cost.value = 1e7, 1e4
-        self._run()
-        if self.problem.status != cp.OPTIMAL:
+        if not self._run().optimal:
             raise InfeasibleError("building: no dispatch exists, whatever the connection")
         short = np.asarray(self.q.short.value)
         worst = int(short.argmax())

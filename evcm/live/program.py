@@ -21,6 +21,7 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
+from evcm import highs
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, InfeasibleError, SolverError
 from evcm.inputs.values import PriceSteps
@@ -186,23 +187,13 @@ class Program:
     ) -> Answer | None:
         """The answer to one attempt, with the bound of the first; None where there is none."""
         self.place(full, **vectors)
-        try:
-            self.problem.solve(
-                solver=cp.HIGHS,
-                highs_options={"mip_rel_gap": self.gap, "threads": 1, "time_limit": 300.0},
-            )
-        except cp.error.SolverError as error:
-            raise SolverError(f"live program: {error}") from error
-        if self.problem.status in (cp.INFEASIBLE, cp.settings.INFEASIBLE_OR_UNBOUNDED):
+        outcome = highs.run(self.problem, 300.0, mip_rel_gap=self.gap)
+        if outcome.infeasible:
             return None
-        if self.problem.status != cp.OPTIMAL:
-            raise SolverError(f"live program: HiGHS ended with '{self.problem.status}'")
+        if not outcome.optimal:
+            raise SolverError(f"live program: {outcome.status}")
         if math.isinf(bound):
-            bound = float(self.problem.value)
-            if self.problem.is_mixed_integer():
-                # HiGHS's own bound lacks the constant of the objective.
-                stats = self.problem.solver_stats.extra_stats
-                bound -= max(0.0, float(stats.objective_function_value - stats.mip_dual_bound))
+            bound = outcome.bound
         shown = {k: np.ravel(np.asarray(e.value, float)) for k, e in self.outputs.items()}
         parts = {
             name: float(shown[p][0]) if isinstance(p, str) else p.usd(shown, full)

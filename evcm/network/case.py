@@ -19,8 +19,6 @@ from evcm.network.mfile import COLUMNS
 from evcm.network.ppc import PQ, PV, SLACK, network_fields
 from evcm.paper import implements
 
-HOURS_OF_A_DAY = 24.0
-
 PPC_COLUMNS = {"idx_bus": 13, "idx_gen": 21, "idx_brch": 13}
 """Columns of a PYPOWER case's tables, by the module that names them."""
 

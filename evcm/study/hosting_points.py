@@ -10,6 +10,7 @@ import cvxpy as cp
 import numpy as np
 import pandas as pd
 
+from evcm import highs
 from evcm.aggregator import methods, of_fleet
 from evcm.aggregator import model as m
 from evcm.aggregator.infeasible import needed_mwh
@@ -175,12 +176,11 @@ def largest_fleet(problem: AggregatorProblem, cap_mw: FloatArray) -> float:
             x.day_ahead_mw <= cap, m.traded_mw(p, x) <= wide,
         ],
     )  # fmt: skip
-    options = {"solver": "simplex", "threads": 1, "time_limit": TIME_LIMIT_S}
-    program.solve(solver=cp.HIGHS, highs_options=options)
-    if program.status in (cp.INFEASIBLE, "infeasible_or_unbounded"):
+    outcome = highs.run(program, TIME_LIMIT_S, solver="simplex")
+    if outcome.infeasible:
         raise InfeasibleError(f"{p.label}: no multiple of the cap is enough", bus=p.bus)
-    if program.status != cp.OPTIMAL:
-        raise SolverError(f"{p.label}: largest fleet: HiGHS says {program.status}", bus=p.bus)
+    if not outcome.optimal:
+        raise SolverError(f"{p.label}: largest fleet: {outcome.status}", bus=p.bus)
     return problem.cars / max(float(program.value), 1e-9)
 
 

@@ -13,6 +13,7 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import NDArray
 
+from evcm import highs
 from evcm.arrays import FloatArray
 from evcm.errors import Checks, SolverError
 from evcm.v2x.battery import charge_kwh, charge_slopes
@@ -114,9 +115,9 @@ class ModelPredictive:
         kept = np.zeros(x.shape, dtype=bool)
         for _ in range(ROUNDS):
             problem = cp.Problem(aim, rules)
-            problem.solve(solver=cp.HIGHS, time_limit=TIME_LIMIT_S, mip_rel_gap=1e-4)
-            if x.value is None or y.value is None:
-                raise SolverError(f"model predictive control: HiGHS ended with {problem.status}")
+            outcome = highs.run(problem, TIME_LIMIT_S, mip_rel_gap=1e-4)
+            if not outcome.solved:
+                raise SolverError(f"model predictive control: {outcome.status}")
             both = (x.value > 1e-6) & (y.value > 1e-6) & ~kept
             if not both.any():
                 return

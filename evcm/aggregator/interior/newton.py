@@ -344,7 +344,9 @@ def border(  # pragma: no cover
     first two rows of M times F, and Q is the rest of M.
     """
     w, d, s = Rows(*w), MarketData(*d), State(*s)
-    (T, N), wide = s.qw.shape, np.diff(s.start).max()
+    (T, N), wide = s.qw.shape, 0
+    for t in range(T):
+        wide = max(wide, s.start[t + 1] - s.start[t])
     F, H, G, q = np.empty((R, wide)), np.empty((2, wide)), np.empty((T, 2, wide)), np.empty(R)
     K[:] = 0.0
     for n in range(N):
@@ -502,9 +504,14 @@ def back(  # pragma: no cover
                 left[R - 1] -= s.bar[j, n] * db[j]
             _times(s.M[t, n], left, s.moved[t, n], k[n, 2 * t :], right[n, 2 * t :])
     for n in range(N):
-        deta[n] = np.dot(A[n], right[n])
+        np.dot(A[n], right[n], deta[n])
         if refined:  # digits that the inverse has lost: the predictor can do without
-            deta[n] += np.dot(A[n], right[n] - np.dot(whole[n], deta[n]))
+            missed = np.dot(whole[n], deta[n])
+            for i in range(2 * T):
+                missed[i] = right[n, i] - missed[i]
+            more = np.dot(A[n], missed)
+            for i in range(2 * T):
+                deta[n, i] += more[i]
     for t in range(T):
         b, last, c0, c1 = s.start[t], s.start[t + 1] - 1, d.corner[t], d.corner[t + 1]
         mean, d4, q = s.period[1, t], db[last], -db[last]

@@ -16,13 +16,10 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from functools import cached_property
-from threading import Lock
-from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
+from evcm import blas
 from evcm.aggregator.infeasible import raise_infeasible, require_reachable
 from evcm.aggregator.interior.plans import make_plan
 from evcm.aggregator.interior.risk import RiskSearch
@@ -88,7 +85,7 @@ def solve_interior(
     kind = Search if problem.risk_weight == 0 else RiskSearch
     search = kind(problem, gap, deadline, threads, progress)
     try:
-        with one_blas_thread:
+        with blas.one_thread:
             try:
                 search.run(start)
             except SolverError:
@@ -126,49 +123,3 @@ def solve_interior(
         status = "not proven to the gap asked for, no better weights of samples known"
     status += f": gap {100 * plan.gap:.4f} % of turnover, {nodes} nodes"
     return plan.finished(plan.bound_usd, seconds, status)
-
-
-class _OneBlasThread:
-    """Linear algebra on one thread, for as long as any search of this process runs.
-
-    Samples are spread over threads here already, threads within threads wait for each other, and
-    the bits would depend on their number. That number belongs to the process: of searches that run
-    beside each other the first takes it, and the last gives it back.
-    """
-
-    def __init__(self) -> None:
-        self.lock, self.searches = Lock(), 0
-        self.before: list[int] = []
-
-    @cached_property
-    def libraries(self) -> list[Any]:
-        found = ThreadpoolController().lib_controllers
-        return [library for library in found if library.user_api == "blas"]
-
-    def threads(self) -> list[int]:
-        """Threads of each library."""
-        return [library.num_threads for library in self.libraries]
-
-    def set_threads(self, threads: list[int]) -> None:
-        """Set them from any thread: threadpoolctl lets only the first that did."""
-        for library, number in zip(self.libraries, threads, strict=True):
-            release = getattr(library, "clear_controlling_thread", lambda **_: None)
-            release(force=True)
-            library.set_num_threads(number)
-            release(force=True)
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if self.searches == 0:
-                self.before = self.threads()
-                self.set_threads([1] * len(self.before))
-            self.searches += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.searches -= 1
-            if self.searches == 0:
-                self.set_threads(self.before)
-
-
-one_blas_thread = _OneBlasThread()
