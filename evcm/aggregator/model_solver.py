@@ -149,6 +149,8 @@ def solve_model(
     require_reachable(problem)
     search = _Search(problem, gap, time_limit_s, progress, variant or Variant())
     every, relaxed = reachable_steps(problem), True
+    if not every.open:
+        raise_infeasible(problem)
     known = isinstance(problem.price, PriceSeries)  # real-time prices are given, no step is chosen
     exact = np.full(problem.periods, known or problem.risk_weight > 0)
     choices = replace(every, exact=exact)

@@ -295,14 +295,16 @@ class AggregatorProblem:
     @cached_property
     def step_edge_mw(self) -> FloatArray:
         """Loads (B - 1,) at which the price changes; none under given prices."""
-        return np.zeros(0) if isinstance(self.price, PriceSeries) else self.price.edge_mw[:-1]
+        if isinstance(self.price, PriceSeries):
+            return np.zeros(0)
+        return self.price.edge_mw[:-1][np.diff(self.price.price_usd_per_kwh) > 0]
 
     @cached_property
     def step_price_usd_per_kwh(self) -> FloatArray:
         """Price of each step in each period (T, B); one step under given prices."""
         if isinstance(self.price, PriceSeries):
             return self.price.day_ahead_usd_per_kwh[:, None]
-        price = self.price.price_usd_per_kwh
+        price = np.unique(self.price.price_usd_per_kwh)
         return np.broadcast_to(price, (self.periods, price.size))
 
     @implements("6", "22")

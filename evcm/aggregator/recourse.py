@@ -35,7 +35,7 @@ def _staircase(
         up = np.minimum(edge[1:], load + reach) - np.maximum(edge[:-1], load)
         down = np.minimum(edge[1:], load) - np.maximum(edge[:-1], load - reach)
         width = np.stack([up, down])
-        price = np.broadcast_to(problem.price.price_usd_per_kwh, width.shape)[..., None]
+        price = np.broadcast_to(problem.step_price_usd_per_kwh, width.shape)[..., None]
     side, period, step = np.nonzero(width > 1e-9)
     width, price = width[side, period, step], price[side, period, step]
     return period, np.where(side == 0, 1.0, -1.0), width, price

@@ -13,7 +13,6 @@ import numpy as np
 
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.arrays import BoolArray, FloatArray, IntArray
-from evcm.errors import InfeasibleError
 
 EDGE_TOLERANCE_MW = 1e-7
 
@@ -26,13 +25,10 @@ def power_range(
     Under the limit (10) trade moves power by no more than the cars feed back: with charging power
     G and feeding power F the cars take D = G - F and P^EM lies in G - 2F..G.
 
-    Returns the least and the most of P^EM, (T,) each, and of the power of the cars,
-    P^EM + P- - P+, (T, N) each.
+    By (11) P^EM is also the mean of the cars' power.
 
-    Raises
-    ------
-    InfeasibleError
-        A cap lies below what the cars can feed back at most.
+    Returns the least and the most of P^EM, (T,) each, and of the power of the cars,
+    P^EM + P- - P+, (T, N) each. The least exceeds the most where caps leave no room.
     """
     k, plugged = problem.figures, problem.plugged_mw
     feeding = problem.group_size * k.power_kw / 1000.0 * k.discharge_efficiency * k.feeds_in
@@ -41,18 +37,8 @@ def power_range(
     high = np.minimum(plugged, problem.cap_mw[:, None])
     v2g = problem.real_time_limit == "v2g"
     least, most = (low - fed, plugged) if v2g else (low - plugged, high + plugged)
-    day_low, day_high = least.max(axis=1), np.minimum(most.min(axis=1), problem.cap_mw)
-    room = np.minimum(day_high - day_low, (high - low).min(axis=1))
-    short = np.flatnonzero(room < -1e-9)
-    if short.size:
-        named = ", ".join(f"{t + 1} ({-1000 * room[t]:.1f} kW)" for t in short)
-        raise InfeasibleError(
-            f"{problem.label}: the cap lies below the most that plugged-in cars can feed in, "
-            f"in periods {named}",
-            bus=problem.bus,
-            periods=[int(t) + 1 for t in short],
-            shortfall_mw=(-room[short]).tolist(),
-        )
+    day_low = np.maximum(least.max(axis=1), low @ problem.probability)
+    day_high = np.minimum(most.min(axis=1), high @ problem.probability)
     return day_low, day_high, low, high
 
 
@@ -91,18 +77,24 @@ class StepChoices:
         """Day-ahead steps open in all periods."""
         return int(self.day_ahead.sum())
 
+    @property
+    def open(self) -> bool:
+        """Whether every period and sample has a step."""
+        return bool(self.day_ahead.any(axis=1).all() and self.real_time.any(axis=2).all())
+
 
 def reachable_steps(problem: AggregatorProblem) -> StepChoices:
-    """All steps that the range of power meets; errors are those of `power_range`."""
+    """All steps that the range of power meets; none where there is no room."""
     ranges = power_range(problem)
     day_low, day_high, real_low, real_high = (limit[..., None] for limit in ranges)
+    none = day_low > day_high + 1e-9, real_low > real_high + 1e-9
     own = np.concatenate([[-np.inf], problem.step_edge_mw, [np.inf]])
     edge, tol = own - problem.system_load_mw[:, None], EDGE_TOLERANCE_MW
     low, high = edge[:, :-1], edge[:, 1:]
     each_low, each_high = low[:, None], high[:, None]
     return StepChoices(
-        day_ahead=(low <= day_high + tol) & (high >= day_low - tol),
-        real_time=(each_low <= real_high + tol) & (each_high >= real_low - tol),
+        day_ahead=(low <= day_high + tol) & (high >= day_low - tol) & ~none[0],
+        real_time=(each_low <= real_high + tol) & (each_high >= real_low - tol) & ~none[1],
         edge_mw=edge,
         day_ahead_low_mw=np.clip(low, day_low, day_high),
         day_ahead_high_mw=np.clip(high, day_low, day_high),

@@ -174,19 +174,3 @@ def least_cost(  # pragma: no cover
                     x = soc[j]
         all_samples += total
     return all_samples
-
-
-@nb.njit(**JIT)
-def reach(g: Segments, fed: FloatArray, taken: FloatArray) -> None:  # pragma: no cover
-    """Add the most that cars can feed back and take, (T, N) MW."""
-    T = fed.shape[0]
-    for i in range(g.sample.size):
-        for j in range(g.length[i]):
-            t, n, ring = (g.start[i] + j) % T, g.sample[i], g.kind[i] == CYCLIC
-            floor = g.end_kwh[i] if j == g.length[i] - 1 and not ring else g.low_kwh[i]
-            high, low = g.high_kwh[i], g.low_kwh[i]
-            if j == 0 and not ring:
-                high = low = g.arrival_kwh[i]
-            weight = g.cars[i] / 1000.0
-            fed[t, n] += weight * g.down[i] * min(max(high - floor, 0.0), g.discharge_kwh[i])
-            taken[t, n] += weight * g.up[i] * min(max(g.high_kwh[i] - low, 0.0), g.charge_kwh[i])

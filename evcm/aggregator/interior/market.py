@@ -31,12 +31,13 @@ from evcm.aggregator.interior.cars import Segments, Units
 from evcm.aggregator.interior.chains import JIT
 from evcm.aggregator.interior.newton import MarketData, R, Rows
 from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.steps import reachable_steps
 from evcm.arrays import BoolArray, FloatArray, IntArray
 
 EDGE_MW = 1e-6
 """How close to an edge of the price curve a load counts as on it (as in the true cost)."""
 
-TIGHT = 1e-7
+TIGHT = 3e-8
 """Half the width that a range without interior is given (units of power)."""
 
 
@@ -69,22 +70,6 @@ class Steps(NamedTuple):
         return bool(self.day.any(axis=1).all() and self.real.any(axis=2).all())
 
 
-def reach(problem: AggregatorProblem, segments: Segments) -> tuple[FloatArray, ...]:
-    """Range of the cars' power E (T, N) and of P (T,) in MW, from levels, chargers and caps.
-
-    P is near every E_n by the real-time limit: where a sample has no car, it is 0.
-    """
-    p, (low, high) = problem, np.zeros((2, problem.periods, problem.samples))
-    cars.reach(segments, low, high)
-    h, room = _returned(problem), _feeding_room(problem)
-    e_low = np.maximum(-low, problem.floor_mw[:, None])
-    e_high = np.minimum(high + np.maximum(1 - h, 0.0) * room, problem.cap_mw[:, None])
-    away = low + h * room if p.real_time_limit == "v2g" else p.plugged_mw
-    p_low = np.maximum(e_low @ p.probability, (e_low - away).max(axis=1) - EDGE_MW)
-    p_high = np.minimum(e_high @ p.probability, (e_high + away).min(axis=1) + EDGE_MW)
-    return e_low, e_high, p_low, p_high
-
-
 def _feeding_room(problem: AggregatorProblem) -> FloatArray:
     """Most that can be charged and fed back at once, W (T, N) MW."""
     k = problem.figures
@@ -99,33 +84,25 @@ def _returned(problem: AggregatorProblem) -> float:
     return float(k.charge_efficiency[at] * k.discharge_efficiency[at])
 
 
-def find_steps(problem: AggregatorProblem, segments: Segments, units: Units) -> Steps:
-    """Steps within reach, in units."""
-    e_low, e_high, p_low, p_high = reach(problem, segments)
-    edge, price = problem.step_edge_mw, problem.step_price_usd_per_kwh
-    if edge.size:
-        differs = (np.diff(price, axis=1) > 0).any(axis=0)  # equal neighbours are one step
-        edge, price = edge[differs], price[:, np.concatenate([[True], differs])]
-    load = problem.system_load_mw[:, None]
-    wall = np.full((problem.periods, 1), np.inf)
-    low = np.concatenate([-wall, edge - load], axis=1)
-    high = np.concatenate([edge - load, wall], axis=1)
-    least, most = np.minimum(p_low, e_low.min(axis=1)), np.maximum(p_high, e_high.max(axis=1))
-    near = (low <= most[:, None]) & (high >= least[:, None])
-    first = np.argmax(near, axis=1)
-    width = int(near.sum(axis=1).max(initial=1))
-    at = np.minimum(first[:, None] + np.arange(width), low.shape[1] - 1)
-    fresh = first[:, None] + np.arange(width) < low.shape[1]
-    low, high, price = (np.take_along_axis(a, at, axis=1) for a in (low, high, price))
-    a_low, a_high = np.maximum(low, p_low[:, None]), np.minimum(high, p_high[:, None])
-    b_low = np.maximum(low[:, None], e_low[..., None])
-    b_high = np.minimum(high[:, None], e_high[..., None])
+def find_steps(problem: AggregatorProblem, units: Units) -> Steps:
+    """Steps within reach, in units; where a period has fewer than others, the rest hold nothing."""
+    c = reachable_steps(problem)
+    near = c.day_ahead | c.real_time.any(axis=1)
+    of_day = np.argsort(~near, axis=1, kind="stable")[:, : int(near.sum(axis=1).max(initial=1))]
+    of_real = of_day[:, None]
+
+    def ends(low_mw: FloatArray, high_mw: FloatArray, kept: BoolArray, at: IntArray) -> FloatArray:
+        low, high = (np.take_along_axis(end, at, -1) / units.mw for end in (low_mw, high_mw))
+        return np.where(kept, [low, high], [np.ones_like(low), -np.ones_like(low)])
+
+    day = np.take_along_axis(c.day_ahead, of_day, -1)
+    real = np.take_along_axis(c.real_time, of_real, -1)
+    day_low, day_high = ends(c.day_ahead_low_mw, c.day_ahead_high_mw, day, of_day)
+    real_low, real_high = ends(c.real_time_low_mw, c.real_time_high_mw, real, of_real)
     scale = 1000.0 * problem.period_h * units.mw / units.usd
-    return Steps(
-        price * scale, a_low / units.mw, a_high / units.mw, b_low / units.mw, b_high / units.mw,
-        fresh & (a_low <= a_high), fresh[:, None] & (b_low <= b_high), np.zeros(problem.samples),
-        np.zeros((problem.periods, problem.samples)),
-    )  # fmt: skip
+    price = np.take_along_axis(problem.step_price_usd_per_kwh, of_day, -1) * scale
+    none = np.zeros((problem.periods, problem.samples))
+    return Steps(price, day_low, day_high, real_low, real_high, day, real, none[0], none)
 
 
 def make_rows(problem: AggregatorProblem, units: Units) -> Rows:

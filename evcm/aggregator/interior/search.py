@@ -103,7 +103,7 @@ class Search:
         self.began = time.perf_counter()
         self.units = choose_units(problem)
         self.segments = cut_visits(problem)
-        self.steps = find_steps(problem, self.segments, self.units)
+        self.steps = find_steps(problem, self.units)
         self.likes, self.classes = (
             choose(problem, self.segments) if alike else (alone(self.segments), None)
         )
