@@ -64,17 +64,10 @@ def test_storage_path_is_as_cheap_as_the_linear_program(kind, step, compiled):
         L = int(rng.integers(1, 14))
         buy, sell = random_prices(rng, L)
         start, end = rng.uniform(8.0, 62.0), rng.uniform(20.0, 70.0)
-        soc, p, q = np.empty(L), np.empty(L), np.empty(L)
-        free = up >= high - low and down >= high - low
-        cyclic, limits, scratch = kind == dp.CYCLIC, (low, high, up, down), (soc, p, q)
-        walk, visit = (
-            (dp.walk_cyclic, (0, L, kind)) if cyclic else (dp.walk, (0, L, start, end, kind))
-        )
-        if not compiled and not cyclic:
-            walk = dp.walk_free if free else dp.walk_limited
-            limits, scratch = (limits[:2], scratch) if free else (limits, scratch[:1])
+        soc = np.empty(L)
+        walk = dp.walk if compiled or kind == dp.CYCLIC else dp.walk_from
         call = walk if compiled else walk.py_func
-        cost = call(buy, sell, wear, *visit, *limits, *scratch)
+        cost = call(buy, sell, wear, 0, L, start, end, kind, low, high, up, down, soc)
         best = visit_lp(buy, sell, wear, start, end, kind, low, high, up, down)
         if np.isinf(best):
             assert np.isinf(cost)

@@ -3,22 +3,17 @@
 During a visit a car moves its state of charge between `soc_min` and `soc_max`, from its arrival
 level to at least its departure level. Charging one battery kWh in period t costs `buy[t]`,
 discharging one earns `sell[t]` less wear, and ``buy >= sell`` (or charging and discharging at once
-would be free money; the master problem keeps prices where this holds).
+would be free money; the search keeps prices where this holds).
 
-*Charger that never binds* (one period can move the car across its whole range; the paper's 150 kW
-and half-hours do): the cost-to-go is convex and piecewise linear, its only kink at the departure
-level. Two slopes describe it, and going one period back clips both to ``[-buy, -sell]``. An optimal
-path therefore stays on four levels: arrival, minimum, departure, maximum. The price of a visit is a
-handful of operations per period.
+The cost-to-go is convex and piecewise linear. Going one period back merges two segments,
+``(-buy, charge limit)`` and ``(-sell, discharge limit)``, into the list of segments sorted by
+slope, and cuts the list to the range. Where the charger never binds (one period can move the car
+across its whole range; the paper's 150 kW and half-hours do) all other segments are cut off, and
+the path stays on four levels: arrival, minimum, departure, maximum. With a small charger kinks
+multiply, and the cost grows with the square of the visit's length.
 
-*Small charger*: the cost-to-go is still convex and piecewise linear, but kinks multiply. Going one
-period back merges two segments, ``(-buy, charge limit)`` and ``(-sell, discharge limit)``, into the
-list of segments sorted by slope, and cuts the list to the range. Exact as well; its cost grows
-with the square of the visit's length.
-
-*Car that never leaves* (a visit without arrival or departure): the day is cyclic. With a charger
-that never binds, one of the two bounds is an optimal level at midnight. With a small charger the
-cost is a convex function of that level, and a golden-section search finds it to 1e-9 kWh.
+*Car that never leaves* (a visit without arrival or departure): the day is cyclic. Its cost is a
+convex function of the level at midnight, and a golden-section search finds that to 1e-9 kWh.
 """
 
 from __future__ import annotations
@@ -32,64 +27,26 @@ from evcm.compiled import njit
 OPEN, EXACT, CYCLIC = 0, 1, 2
 """How a visit ends: at `end_level` or above, exactly there, or where it started (no arrival)."""
 
-_INF = np.inf
 _GOLDEN = 0.6180339887498949
 
 
 @njit(cache=True, nogil=True)
-def walk_free(
-    buy: Any, sell: Any, wear: float, first: int, length: int, start: float, end: float,
-    kind: int, low: float, high: float, soc: Any, p: Any, q: Any,
-) -> float:  # fmt: skip
-    """Best path of one visit under a charger that never binds; fills `soc`, returns its cost.
-
-    `buy`, `sell` are indexed by period of the day (cyclic); `soc[i]` is the level at the end of the
-    i-th period of the visit; `p`, `q` are scratch: slopes of the cost-to-go below and above `end`.
-    """
-    T = buy.shape[0]
-    p[length - 1] = -_INF
-    q[length - 1] = 0.0 if kind == OPEN else _INF
-    for i in range(length - 1, 0, -1):
-        t = (first + i) % T
-        b, s = -buy[t], -(sell[t] - wear)
-        p[i - 1] = min(max(p[i], b), s)
-        q[i - 1] = min(max(q[i], b), s)
-    x = start
-    cost = 0.0
-    for i in range(length):
-        t = (first + i) % T
-        b, s = -buy[t], -(sell[t] - wear)
-        y = min(max(x, low), high)
-        if y < end and p[i] < b:
-            y = end
-        if y >= end and q[i] < b:
-            y = high
-        if y <= x:
-            if y > end and q[i] > s:
-                y = end
-            if y <= end and y > low and p[i] > s:
-                y = low
-        cost += (x - y) * (b if y > x else s)
-        soc[i] = y
-        x = y
-    return cost
-
-
-@njit(cache=True, nogil=True)
-def walk_limited(
+def walk_from(
     buy: Any, sell: Any, wear: float, first: int, length: int, start: float, end: float,
     kind: int, low: float, high: float, up: float, down: float, soc: Any,
 ) -> float:  # fmt: skip
-    """As `walk_free` with at most `up` kWh charged and `down` kWh discharged in a period.
+    """Best path of one visit from a level `start`; fills `soc`, returns its cost.
 
-    Returns infinity when the visit cannot end as it must.
+    `buy`, `sell` are indexed by period of the day (cyclic); `soc[i]` is the level at the end of the
+    i-th period of the visit. At most `up` kWh are charged and `down` kWh discharged in a period.
+    Infinite when the visit cannot end as it must.
     """
     T = buy.shape[0]
     room = 2 * length + 2
-    size = np.zeros((length, room))
-    slope = np.zeros((length, room))
+    size = np.empty((length, room))
+    slope = np.empty((length, room))
     count = np.zeros(length, np.int64)
-    left = np.zeros(length)
+    left = np.empty(length)
     last = length - 1
     left[last] = end
     if kind == OPEN and high > end:
@@ -130,7 +87,7 @@ def walk_limited(
             right += size[i, k]
         y = min(max(x, left[i]), right)
         if y - x > up + 1e-9 or x - y > down + 1e-9:
-            return _INF
+            return np.inf
         if y >= x:
             edge = left[i]
             for k in range(count[i]):
@@ -150,49 +107,32 @@ def walk_limited(
 
 
 @njit(cache=True, nogil=True)
-def walk_cyclic(
-    buy: Any, sell: Any, wear: float, first: int, length: int, kind: int, low: float, high: float,
-    up: float, down: float, soc: Any, p: Any, q: Any,
-) -> float:  # fmt: skip
-    """Best cyclic path of a car that never leaves, under any charger."""
-    free = up >= high - low and down >= high - low
-
-    def walk_from(x: float) -> float:
-        if free:
-            return walk_free(buy, sell, wear, first, length, x, x, kind, low, high, soc, p, q)
-        return walk_limited(buy, sell, wear, first, length, x, x, kind, low, high, up, down, soc)
-
-    best, least, at_high = low, walk_from(low), walk_from(high)
-    if at_high < least:
-        best, least = high, at_high
-    if not free:
-        a, d = low, high
-        b, c = d - _GOLDEN * (d - a), a + _GOLDEN * (d - a)
-        at_b, at_c = walk_from(b), walk_from(c)
-        while d - a > 1e-9:
-            if at_b <= at_c:
-                d, c, at_c = c, b, at_b
-                b = d - _GOLDEN * (d - a)
-                at_b = walk_from(b)
-            else:
-                a, b, at_b = b, c, at_c
-                c = a + _GOLDEN * (d - a)
-                at_c = walk_from(c)
-        if min(at_b, at_c) < least:
-            best = 0.5 * (a + d)
-    return walk_from(best)
-
-
-@njit(cache=True, nogil=True)
 def walk(
     buy: Any, sell: Any, wear: float, first: int, length: int, start: float, end: float, kind: int,
-    low: float, high: float, up: float, down: float, soc: Any, p: Any, q: Any,
+    low: float, high: float, up: float, down: float, soc: Any,
 ) -> float:  # fmt: skip
     """Best path of one visit of any kind; fills `soc`, returns its cost."""
-    if kind == CYCLIC:
-        return walk_cyclic(
-            buy, sell, wear, first, length, kind, low, high, up, down, soc, p, q
-        )  # fmt: skip
-    if up >= high - low and down >= high - low:
-        return walk_free(buy, sell, wear, first, length, start, end, kind, low, high, soc, p, q)
-    return walk_limited(buy, sell, wear, first, length, start, end, kind, low, high, up, down, soc)
+
+    def path(x: float, y: float) -> float:
+        return walk_from(buy, sell, wear, first, length, x, y, kind, low, high, up, down, soc)
+
+    if kind != CYCLIC:
+        return path(start, end)
+    best, least, at_high = low, path(low, low), path(high, high)
+    if at_high < least:
+        best, least = high, at_high
+    a, d = low, high
+    b, c = d - _GOLDEN * (d - a), a + _GOLDEN * (d - a)
+    at_b, at_c = path(b, b), path(c, c)
+    while d - a > 1e-9:
+        if at_b <= at_c:
+            d, c, at_c = c, b, at_b
+            b = d - _GOLDEN * (d - a)
+            at_b = path(b, b)
+        else:
+            a, b, at_b = b, c, at_c
+            c = a + _GOLDEN * (d - a)
+            at_c = path(c, c)
+    if min(at_b, at_c) < least:
+        best = 0.5 * (a + d)
+    return path(best, best)

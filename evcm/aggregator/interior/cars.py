@@ -151,7 +151,7 @@ def least_cost(  # pragma: no cover
     that a car of each feeds back goes into `fed`, where that has room.
     """
     T, all_samples = buy.shape[1], 0.0
-    soc, p, q, b, s = np.empty(T), np.empty(T), np.empty(T), np.empty(T), np.empty(T)
+    soc, b, s = np.empty(T), np.empty(T), np.empty(T)
     for n in range(buy.shape[0]):
         total = 0.0
         for i in range(of_sample[n], of_sample[n + 1]):
@@ -164,7 +164,7 @@ def least_cost(  # pragma: no cover
                 )  # fmt: skip
             total += weight[i] * storage.walk(
                 b, s, wear[i], g.start[i], g.length[i], g.arrival_kwh[i], g.end_kwh[i], g.kind[i],
-                g.low_kwh[i], g.high_kwh[i], g.charge_kwh[i], g.discharge_kwh[i], soc, p, q,
+                g.low_kwh[i], g.high_kwh[i], g.charge_kwh[i], g.discharge_kwh[i], soc,
             )  # fmt: skip
             if fed.size:
                 x = soc[g.length[i] - 1] if g.kind[i] == CYCLIC else g.arrival_kwh[i]
