@@ -3,7 +3,7 @@
 `njit` is numba's, with four differences where ``cache=True``: a cache that is cut or foreign is
 compiled again instead of raising; where neither the package nor the home can be written, a folder
 of the user below the system's temporary folder holds the cache; an edit of any file in a
-kernel's folder compiles it again (numba itself looks at the kernel's own file alone, and would
+kernel's room compiles it again (numba itself looks at the kernel's own file alone, and would
 go on with the old code of a function that it calls); and of processes that need a kernel at the
 same time one compiles it, while the others wait for its cache.
 """
@@ -103,15 +103,24 @@ class _Kept(FunctionCache):
             self._turn.give()
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        folder = Path(self._py_func.__code__.co_filename).parent
-        return (*super()._index_key(sig, codegen), _stamp(folder))
+        file = Path(self._py_func.__code__.co_filename)
+        return (*super()._index_key(sig, codegen), _stamp(_room(file.parent)))
+
+
+def _room(folder: Path) -> Path:
+    """The folder of a kernel, or that of its package one below the top."""
+    while all((above / "__init__.py").is_file() for above in (folder.parent, folder.parent.parent)):
+        folder = folder.parent
+    return folder
 
 
 @cache
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, time and size of every source file of a folder."""
-    found = sorted(folder.glob("*.py"))
-    return tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in found)
+    """Name, time and size of every source file of a folder and of those in it."""
+    found = sorted(folder.rglob("*.py"))
+    return tuple(
+        (str(f.relative_to(folder)), f.stat().st_mtime_ns, f.stat().st_size) for f in found
+    )
 
 
 def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -11,6 +11,7 @@ from instances import random_problem
 from evcm import inputs
 from evcm.aggregator import of_fleet
 from evcm.aggregator.certificate import certify_plan
+from evcm.aggregator.interior import risk
 from evcm.aggregator.interior.market import Lagrangian
 from evcm.aggregator.interior.risk import RiskSearch
 from evcm.aggregator.interior.search import Search
@@ -114,7 +115,7 @@ def test_a_bound_that_closes_every_step_proves_the_plan(seed: int, weight: float
     assert plan.gap <= 1e-2
 
 
-def test_progress_and_time_limits() -> None:
+def test_progress_and_time_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = random_problem(7, samples=4, periods=12, vehicles=6)
     problem = problem.with_options(risk_weight=0.5, risk_alpha=0.7)
     assert choose_method(problem) == ("interior", "")
@@ -126,6 +127,7 @@ def test_progress_and_time_limits() -> None:
     late = solve_interior(problem, 1e-9, time_limit_s=1e-3)
     certify_plan(problem, late)
     assert "time limit" in late.status
+    monkeypatch.setattr(risk, "ROUNDS", 0)  # no weights but the probabilities
     with pytest.raises(SolverError, match="gap"):
         solve_interior(problem, 1e-9)
 

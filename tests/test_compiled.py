@@ -62,6 +62,18 @@ def test_of_two_processes_one_compiles_and_the_other_waits(tmp_path):
     assert not list(tmp_path.rglob("*.lock"))
 
 
+def test_an_edit_in_another_folder_of_the_room_is_seen(tmp_path):
+    room = tmp_path / "top" / "room"
+    (room / "inner").mkdir(parents=True)
+    for package in (room.parent, room, room / "inner"):
+        (package / "__init__.py").touch()
+    (room / "inner" / "kernel.py").write_text(KERNEL.replace("neighbour", "top.room.neighbour"))
+    (tmp_path / "kernel.py").write_text("from top.room.inner.kernel import add")
+    for addend in (1, 10):
+        (room / "neighbour.py").write_text(NEIGHBOUR.format(addend))
+        assert called(tmp_path)[0] == str(1 + addend)
+
+
 def test_an_edit_of_a_function_that_a_kernel_calls_is_seen(tmp_path):
     written(tmp_path)
     assert called(tmp_path)[0] == "2"

@@ -43,15 +43,14 @@ def walk_from(
     """
     T = buy.shape[0]
     room = 2 * length + 2
-    size = np.empty((length, room))
-    slope = np.empty((length, room))
+    size, slope = np.empty((length, room)), np.empty((length, room))
     count = np.zeros(length, np.int64)
     left = np.empty(length)
     last = length - 1
     left[last] = end
     if kind == OPEN and high > end:
         count[last] = 1
-        size[last, 0] = high - end
+        size[last, 0], slope[last, 0] = high - end, 0.0
     for i in range(last, 0, -1):
         t = (first + i) % T
         b, s = -buy[t], -(sell[t] - wear)

@@ -37,7 +37,7 @@ from evcm.arrays import BoolArray, FloatArray, IntArray
 EDGE_MW = 1e-6
 """How close to an edge of the price curve a load counts as on it (as in the true cost)."""
 
-TIGHT = 3e-8
+TIGHT = 1e-8
 """Half the width that a range without interior is given (units of power)."""
 
 

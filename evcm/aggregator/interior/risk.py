@@ -45,9 +45,6 @@ NODES, TOLLS = 200, 3
 LIGHTEST = 0.005
 """Least weight of a sample, as a share of its probability: days that cost nothing are any days."""
 
-NEAR = 2
-"""Day-ahead steps on either side of the best plan's in the programs that find first tolls."""
-
 
 class Node(NamedTuple):
     """A part of the choices of steps: its bound, when it was made, its tolls and an iterate."""
@@ -72,7 +69,7 @@ class RiskSearch(Search):
         self.q = self.rho = problem.probability
         self.most = problem.probability / (1 - problem.risk_alpha)
         self.costs: list[FloatArray] = []
-        self.risk_usd, self.proven_usd, self.dropped_usd = np.inf, -np.inf, np.inf
+        self.risk_usd, self.proven_usd = np.inf, -np.inf
         self.money = self.turnover
         self.lightest: Candidate | None = None
         self.mixed: set[bytes] = set()
@@ -106,8 +103,7 @@ class RiskSearch(Search):
 
     def prove(self) -> None:
         """Keep the bound of these weights."""
-        found = min(self.lower * self.units.usd, self.dropped_usd)
-        self.proven_usd = max(self.proven_usd, found)
+        self.proven_usd = max(self.proven_usd, self.lower * self.units.usd)
         self.tell()
 
     def parts_usd(self, c: Candidate) -> tuple[float, FloatArray, FloatArray]:
@@ -252,27 +248,10 @@ class RiskSearch(Search):
         return replace(r, answer=a, gaps=r.gaps + tolls)
 
     def root(self, c: Candidate) -> Node:
-        """First tolls, with steps near those of a plan; drops steps that no better plan has."""
-        T, S = self.steps.day.shape
-        day, real = self.of_plan(c)
-        answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
+        """All steps; tolls are first the multipliers of (10) with the steps of a plan."""
+        answer, _ = self.program(*self.of_plan(c), set(), 0.1, middle=self.last)
         toll = np.maximum(answer.multipliers[0][..., :2].sum(axis=2), 0.0)
-        near = np.abs(np.arange(S) - np.argmax(day, axis=1)[:, None]) <= NEAR
-        kept, none = toll, np.zeros(T)
-        for _ in range(TOLLS):
-            self.steps = s = self.steps._replace(toll=toll)
-            if not s.only(near & s.day, s.real).open:
-                break  # all of them dropped
-            answer, data = self.program(near & s.day, s.real, set(range(T)), 0.15)
-            bound = self.lagrangian.bound(*answer.multipliers, s)
-            if bound.value > self.lower:
-                self.lower, kept = bound.value, toll
-            self.dropped_usd = min(self.dropped_usd, self.goal * self.units.usd)
-            self.steps = s.only(s.day & (bound.day < self.goal), s.real & (bound.real < self.goal))
-            r = Relaxed(answer, data, bound, self.loose(c.P, c.E), none)
-            toll = self.next_toll(toll, r, self.risk_usd / self.units.usd, 1.0)
-        known = self.lower if self.steps.open else np.inf
-        return Node(known, 0, self.steps.day, self.steps.real, kept, None)
+        return Node(-np.inf, 0, self.steps.day, self.steps.real, toll, None)
 
     def tighten(self, node: Node, times: int) -> tuple[Node, Relaxed]:
         """A node with a better bound: tolls that bring it up, and fewer steps."""
@@ -314,7 +293,7 @@ class RiskSearch(Search):
                 closed = min(closed, heapq.heappop(heap).bound)
                 continue
             heapq.heappop(heap)
-            closed = min(closed, max(node.bound, self.cutoff))  # of the steps dropped, and of it
+            closed = min(closed, self.cutoff)  # of the steps dropped, and of it where it is closed
             self.note("relaxation with tolls", node.bound, r.data.block.sum())
             if node.bound >= self.cutoff:
                 continue

@@ -113,7 +113,7 @@ class Search:
         self.run_samples, self.pool = ch.each_sample(threads)
         self.edge = EDGE_MW / self.units.mw
         self.tolerance = max(1e-3 * 2.5e-3 * problem.cars / self.units.mw, self.edge)
-        self.allowed = float(np.clip(3e-7 / self.units.mw, 1e-7, 1e-5))
+        self.allowed = float(np.clip(3e-8 / self.units.mw, 1e-7, 1e-5))
         self.upper = np.inf
         self.best: tuple[Candidate, Likes] | None = None
         """The best plan found here; None where a plan told at the start is better than all."""
