@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # it takes a second to load
 
 Int32Array = NDArray[np.int32]
 
+LIMIT_S = 600.0
+"""Most seconds of a linear program for which no limit is told."""
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -130,7 +133,7 @@ class LP:
         self._check(status, "rows")
         self.rows += count
 
-    def solve(self, solver: str = "choose", time_limit_s: float = np.inf) -> Answer:
+    def solve(self, solver: str = "choose", time_limit_s: float = LIMIT_S) -> Answer:
         """Solve; `solver` is choose, ipm or simplex (which starts from the last basis)."""
         self.option("solver", solver)
         # HiGHS measures its limit from the object's first run on.

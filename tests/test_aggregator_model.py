@@ -17,6 +17,7 @@ from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import power_range, reachable_steps
+from evcm.aggregator.value import operate_fresh_days
 from evcm.errors import InfeasibleError, InputError
 from evcm.inputs import Battery, Charger, PriceSteps
 from evcm.inputs.prices import PriceSeries
@@ -223,6 +224,18 @@ def test_caps_too_low_name_bus_periods_and_the_least_cap() -> None:
         solve_model(low.with_options(trading_cap_mw=low.trading_cap_mw * (1 + share * 0.99)))
     least = least_cap(low)
     certified(low.with_options(trading_cap_mw=least.cap_mw + 1e-6), 1e-2)
+
+
+def test_neighbours_of_equal_price_are_one_step() -> None:
+    p = random_problem(3, steps=4)
+    edge, price = p.price_steps.edge_mw, p.price_steps.price_usd_per_kwh
+    cut = PriceSteps(np.insert(edge, 1, edge[:2].mean()), np.insert(price, 1, price[1]))
+    q = p.with_options(price=cut)
+    assert np.array_equal(q.step_edge_mw, p.step_edge_mw)
+    assert reachable_steps(q).day_ahead.shape == reachable_steps(p).day_ahead.shape
+    assert certified(q, 1e-4).cost_usd == pytest.approx(certified(p, 1e-4).cost_usd)
+    days = [operate_fresh_days(np.zeros(p.periods), x).cost_usd for x in (p, q)]
+    assert days[0] == pytest.approx(days[1])
 
 
 def test_a_cap_below_any_v2g_is_named() -> None:

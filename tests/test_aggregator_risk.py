@@ -11,7 +11,6 @@ from instances import random_problem
 from evcm import inputs
 from evcm.aggregator import of_fleet
 from evcm.aggregator.certificate import certify_plan
-from evcm.aggregator.interior import risk
 from evcm.aggregator.interior.market import Lagrangian
 from evcm.aggregator.interior.risk import RiskSearch
 from evcm.aggregator.interior.search import Search
@@ -50,6 +49,12 @@ def test_the_model_finds_the_same_risk_with_odd_options(options: dict[str, objec
     some = np.array([True, False, True, False])
     same_risk(problem.with_options(risk_weight=0.6, risk_alpha=0.6, feeds_in=some))
     same_risk(problem.with_options(risk_weight=0.6, risk_alpha=0.6, real_time_limit="plug"))
+
+
+def test_dropped_steps_prove_no_more_than_the_cutoff() -> None:
+    """A part that is closed far above the cutoff once proved more than any plan costs."""
+    problem = random_problem(13, samples=3, periods=8, vehicles=4, steps=4)
+    same_risk(problem.with_options(risk_weight=0.6, risk_alpha=0.6), gap=0.1)
 
 
 def same_risk(problem: AggregatorProblem, gap: float = 2e-3) -> None:
@@ -115,7 +120,7 @@ def test_a_bound_that_closes_every_step_proves_the_plan(seed: int, weight: float
     assert plan.gap <= 1e-2
 
 
-def test_progress_and_time_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_and_time_limits() -> None:
     problem = random_problem(7, samples=4, periods=12, vehicles=6)
     problem = problem.with_options(risk_weight=0.5, risk_alpha=0.7)
     assert choose_method(problem) == ("interior", "")
@@ -127,7 +132,6 @@ def test_progress_and_time_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     late = solve_interior(problem, 1e-9, time_limit_s=1e-3)
     certify_plan(problem, late)
     assert "time limit" in late.status
-    monkeypatch.setattr(risk, "ROUNDS", 0)  # no weights but the probabilities
     with pytest.raises(SolverError, match="gap"):
         solve_interior(problem, 1e-9)
 

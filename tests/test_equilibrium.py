@@ -84,7 +84,7 @@ def test_who_stays_put_is_not_searched_to_the_end(fleet, found, monkeypatch):
         return fixed(self, *where)
 
     monkeypatch.setattr(Search, "fixed", counted)
-    wide = 30 * GAP
+    wide = 10 * GAP
     again = find_equilibrium(fleet, found.plans, gap=wide, tolerance=wide)
     assert again.moves == (0,)
     assert len(looked) < len(fleet) / 2

@@ -21,6 +21,7 @@ from typing import Literal
 import cvxpy as cp
 import numpy as np
 
+from evcm import highs
 from evcm.aggregator import model as m
 from evcm.aggregator.infeasible import raise_infeasible, require_reachable
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
@@ -64,7 +65,7 @@ def least_cost_usd(
     load = cp.Constant([power_mw + system_load_mw])
     cost, rows = priced(load, bought, sold, edge, rise, big_m_mw, form, nonneg=True)
     program = cp.Problem(cp.Minimize(cp.sum(cost)), [bought - sold == power_mw, *rows])
-    outcome = m.run_highs(program, 0.0, np.inf, mip_lp_solver="choose")
+    outcome = m.run_highs(program, 0.0, highs.LIMIT_S, mip_lp_solver="choose")
     if not outcome.solved:
         raise SolverError(f"printed price steps, {form}: {outcome.status}")
     return float(program.value)

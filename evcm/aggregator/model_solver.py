@@ -32,6 +32,9 @@ from evcm.inputs.prices import PriceSeries
 Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
 
+FIRST_S = 3600.0
+"""Seconds for which the first linear program is waited for."""
+
 
 class _Search:
     """State of one solution: best plan (none before the first is offered), best bound, clock."""
@@ -154,8 +157,8 @@ def solve_model(
     known = isinstance(problem.price, PriceSeries)  # real-time prices are given, no step is chosen
     exact = np.full(problem.periods, known or problem.risk_weight > 0)
     choices = replace(every, exact=exact)
-    # Waited for, whatever the time limit: there is no plan before it.
-    model, outcome = search.run(choices, relaxed, 0.0, np.inf)
+    # Waited for beyond the time limit: there is no plan before it.
+    model, outcome = search.run(choices, relaxed, 0.0, FIRST_S)
     if outcome.infeasible:
         raise_infeasible(problem)
     if not outcome.solved:

@@ -97,7 +97,7 @@ class AggregatorPlan:
         return replace(self, bound_usd=bound_usd, seconds=seconds, status=status)
 
 
-AT_ONCE = 100_000
+PRICED_AT_ONCE = 20_000
 """Visits that are priced at once: a large fleet's plan leaves little memory."""
 
 
@@ -129,8 +129,8 @@ def battery_cost_by_sample_usd(problem: AggregatorProblem, soc_kwh: FloatArray) 
     """Wear of all batteries in each sample (N,): falls of the state of charge while plugged in."""
     v, wear, plugged = problem.visits, problem.wear_usd_per_kwh, problem.available
     cost = np.zeros(problem.samples)
-    for begin in range(0, v.start.size, AT_ONCE):  # in the first period of a visit
-        at = slice(begin, begin + AT_ONCE)
+    for begin in range(0, v.start.size, PRICED_AT_ONCE):  # in the first period of a visit
+        at = slice(begin, begin + PRICED_AT_ONCE)
         fallen = v.arrival_soc_kwh[at] - soc_kwh[v.start[at], v.vehicle[at], v.sample[at]]
         first = wear[v.vehicle[at]] * np.maximum(np.where(v.always_plugged[at], 0.0, fallen), 0.0)
         cost += np.bincount(v.sample[at], first, problem.samples)

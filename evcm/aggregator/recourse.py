@@ -116,7 +116,7 @@ def operate_days(
             program = LP(sp.csc_matrix(sp.block_array(blocks)), *limits)
         else:
             program.change(*limits)
-        answer = program.solve(time_limit_s=600.0)
+        answer = program.solve()
         if answer.status != "optimal":
             raise SolverError(f"{problem.label}, day {n + 1}: HiGHS ended {answer.status}")
         x = answer.column

@@ -21,7 +21,7 @@ Only blocks take that, or periods whose steps are all fixed.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,21 +88,21 @@ def find_steps(problem: AggregatorProblem, units: Units) -> Steps:
     """Steps within reach, in units; where a period has fewer than others, the rest hold nothing."""
     c = reachable_steps(problem)
     near = c.day_ahead | c.real_time.any(axis=1)
-    of_day = np.argsort(~near, axis=1, kind="stable")[:, : int(near.sum(axis=1).max(initial=1))]
-    of_real = of_day[:, None]
+    at = np.argsort(~near, axis=1, kind="stable")[:, : int(near.sum(axis=1).max(initial=1))]
 
-    def ends(low_mw: FloatArray, high_mw: FloatArray, kept: BoolArray, at: IntArray) -> FloatArray:
-        low, high = (np.take_along_axis(end, at, -1) / units.mw for end in (low_mw, high_mw))
-        return np.where(kept, [low, high], [np.ones_like(low), -np.ones_like(low)])
+    def kept(array: Any) -> Any:
+        return np.take_along_axis(array, at if array.ndim == 2 else at[:, None], -1)
 
-    day = np.take_along_axis(c.day_ahead, of_day, -1)
-    real = np.take_along_axis(c.real_time, of_real, -1)
-    day_low, day_high = ends(c.day_ahead_low_mw, c.day_ahead_high_mw, day, of_day)
-    real_low, real_high = ends(c.real_time_low_mw, c.real_time_high_mw, real, of_real)
-    scale = 1000.0 * problem.period_h * units.mw / units.usd
-    price = np.take_along_axis(problem.step_price_usd_per_kwh, of_day, -1) * scale
-    none = np.zeros((problem.periods, problem.samples))
-    return Steps(price, day_low, day_high, real_low, real_high, day, real, none[0], none)
+    day, real = kept(c.day_ahead), kept(c.real_time)
+    scale, none = 1000.0 * problem.period_h * units.mw / units.usd, np.zeros(real.shape[:2])
+    return Steps(
+        kept(problem.step_price_usd_per_kwh) * scale,
+        np.where(day, kept(c.day_ahead_low_mw) / units.mw, 1.0),
+        np.where(day, kept(c.day_ahead_high_mw) / units.mw, -1.0),
+        np.where(real, kept(c.real_time_low_mw) / units.mw, 1.0),
+        np.where(real, kept(c.real_time_high_mw) / units.mw, -1.0),
+        day, real, np.zeros(problem.samples), none,
+    )  # fmt: skip
 
 
 def make_rows(problem: AggregatorProblem, units: Units) -> Rows:

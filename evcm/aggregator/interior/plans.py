@@ -20,7 +20,7 @@ from evcm.arrays import BoolArray, FloatArray
 SHORT_MW = 8e-7
 """How far a plan may miss a limit (the certificate allows 1e-6 MW)."""
 
-AT_ONCE = 10_000
+WRITTEN_AT_ONCE = 2_000
 """Visits whose schedules are written at once: what a plan takes besides its own memory."""
 
 
@@ -139,8 +139,8 @@ def make_plan(
         (charge, np.maximum(net, 0.0), np.where(net > 0, -lost, 0.0)),
         (discharge, np.maximum(-net, 0.0), np.where(net > 0, 0.0, lost)),
     )
-    for begin in range(0, g.size, AT_ONCE):
-        mine = slice(begin, begin + AT_ONCE)
+    for begin in range(0, g.size, WRITTEN_AT_ONCE):
+        mine = slice(begin, begin + WRITTEN_AT_ONCE)
         length = g.length[mine]
         of = np.repeat(np.arange(length.size), length)
         j = np.arange(of.size) - np.repeat(np.cumsum(length) - length, length)

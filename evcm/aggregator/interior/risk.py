@@ -168,6 +168,8 @@ class RiskSearch(Search):
             np.append((1 - w) * (table @ p.probability), 1.0),
         )  # fmt: skip
         found = program.solve()
+        if found.status != "optimal":
+            raise SolverError(f"{p.label}: weights of samples: HiGHS ended {found.status}")
         q = np.clip(found.column[:N], 0.0, self.most)
         q /= max(float(q.sum()), 1.0)
         room = self.most - q
