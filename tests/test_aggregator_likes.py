@@ -251,7 +251,7 @@ def test_what_a_plan_costs_is_known_before_it_is_made(always):
     net = changes(few, search.units, candidate.X)[1]
     assert abs(few.worn_by_levelling(net).sum()) > 1e-4
     plan = make_plan(
-        problem, search.segments, few, search.units, candidate, "interior",
+        problem, search.segments[:4], few, search.units, candidate, "interior",
         search.lower * search.units.usd, 0.0,
     )  # fmt: skip
     assert plan.cost_usd == pytest.approx(search.upper * search.units.usd, abs=1e-7)

@@ -178,3 +178,22 @@ def test_no_function_outside_inputs_has_the_papers_study_as_its_default():
     optional = re.compile(r"\binputs: Inputs \| None\b|\bpaper\(\) if\b|\bor paper\(\)")
     found = [name for name, file in modules().items() if optional.search(file.read_text("utf-8"))]
     assert found == ["evcm.cli.common"]
+
+
+def test_what_docstrings_name_is_there():
+    """A name in backticks is one of the code, or a file: prose does not outlive a rename."""
+    trees = {name: ast.parse(file.read_text("utf-8")) for name, file in modules().items()}
+    known = {part for name in trees for part in name.split(".")}
+    for node in (node for tree in trees.values() for node in ast.walk(tree)):
+        for field in ("name", "id", "attr", "arg"):
+            known |= set(re.findall(r"\w+", getattr(node, field, None) or ""))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            known |= {node.value} if node.value.isidentifier() else set()
+    told = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)`(?!`)")
+    gone = [
+        f"{name}: {found}"
+        for name, file in modules().items()
+        for found in told.findall(file.read_text("utf-8"))
+        if not found.endswith(".js") and not set(found.split(".")) <= known
+    ]
+    assert gone == []

@@ -1,6 +1,6 @@
 """Numba kernels: the storage problem of one visit, exact, for given energy values.
 
-During a visit a car moves its state of charge between `soc_min` and `soc_max`, from its arrival
+During a visit a car moves its state of charge between `low` and `high`, from its arrival
 level to at least its departure level. Charging one battery kWh in period t costs `buy[t]`,
 discharging one earns `sell[t]` less wear, and ``buy >= sell`` (or charging and discharging at once
 would be free money; the search keeps prices where this holds).
@@ -25,7 +25,7 @@ import numpy as np
 from evcm.compiled import njit
 
 OPEN, EXACT, CYCLIC = 0, 1, 2
-"""How a visit ends: at `end_level` or above, exactly there, or where it started (no arrival)."""
+"""How a visit ends: at `end` or above, exactly there, or where it started (no arrival)."""
 
 _GOLDEN = 0.6180339887498949
 

@@ -20,7 +20,7 @@ Either way the cars' powers add up to the chains' own, and wear is known exactly
 representatives is a plan of the cars.
 
 What the classes lose is the distance between a program's optimum and its exact bound, which prices
-every car (`cars.PricedVisits`). Where it is too large, classes are cut again at that program's own
+every car (`market.Lagrangian`). Where it is too large, classes are cut again at that program's own
 prices (`search`). No bound rests on classes.
 """
 

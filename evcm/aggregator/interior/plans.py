@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from evcm import compiled as nb
-from evcm.aggregator.interior.cars import Segments, Units
+from evcm.aggregator.interior.cars import Units
 from evcm.aggregator.interior.chains import JIT, Chains
 from evcm.aggregator.interior.likes import Likes
 from evcm.aggregator.interior.newton import Rows
@@ -15,7 +16,7 @@ from evcm.aggregator.interior.program import Answer
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.storage import CYCLIC
-from evcm.arrays import BoolArray, FloatArray
+from evcm.arrays import BoolArray, FloatArray, IntArray
 
 SHORT_MW = 8e-7
 """How far a plan may miss a limit (the certificate allows 1e-6 MW)."""
@@ -122,15 +123,17 @@ def changes(likes: Likes, units: Units, X: FloatArray) -> tuple[FloatArray, Floa
 
 
 def make_plan(
-    problem: AggregatorProblem, segments: Segments, likes: Likes, units: Units,
+    problem: AggregatorProblem, segments: Sequence[IntArray], likes: Likes, units: Units,
     candidate: Candidate, method: str, bound_usd: float, seconds: float,
 ) -> AggregatorPlan:  # fmt: skip
     """Schedules of every car: what it takes of its representatives, and of W.
 
-    W is shared in proportion to the power that chargers have left.
+    `segments` are vehicle, sample, start and length of each. W is shared in proportion to the power
+    that chargers have left.
     """
     T, V, N = problem.available.shape
-    k, dt, g, r = problem.figures, problem.period_h, segments, likes.segments
+    k, dt, r = problem.figures, problem.period_h, likes.segments
+    vehicle, sample, start, lengths = segments
     level, net = changes(likes, units, candidate.X)
     charge, discharge, soc = (np.zeros((T, V, N)) for _ in range(3))
     left, lost = likes.levelling(net)
@@ -139,12 +142,12 @@ def make_plan(
         (charge, np.maximum(net, 0.0), np.where(net > 0, -lost, 0.0)),
         (discharge, np.maximum(-net, 0.0), np.where(net > 0, 0.0, lost)),
     )
-    for begin in range(0, g.size, WRITTEN_AT_ONCE):
+    for begin in range(0, vehicle.size, WRITTEN_AT_ONCE):
         mine = slice(begin, begin + WRITTEN_AT_ONCE)
-        length = g.length[mine]
+        length = lengths[mine]
         of = np.repeat(np.arange(length.size), length)
         j = np.arange(of.size) - np.repeat(np.cumsum(length) - length, length)
-        entry = (g.start[mine][of] + j) % T, g.vehicle[mine][of], g.sample[mine][of]
+        entry = (start[mine][of] + j) % T, vehicle[mine][of], sample[mine][of]
         share = likes.share[mine][of]
         first = r.first[likes.node[mine]][of] + j
         second = np.where(share > 0, first + length[of], first)  # the next node is as long

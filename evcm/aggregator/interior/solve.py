@@ -99,7 +99,7 @@ def solve_interior(
     if trace is not None:
         trace.extend(search.trace)
     seconds, late, nodes = time.perf_counter() - began, search.late, search.nodes
-    best, units, segments = search.best, search.units, search.segments
+    best, units, segments = search.best, search.units, search.segments[:4]
     bound_usd = search.lower * units.usd
     del search  # a large one needs as much memory as the plan
     if problem.available.size > LARGE:
