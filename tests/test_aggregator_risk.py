@@ -156,5 +156,13 @@ def test_a_whole_bus_with_ten_samples(scenario: int, at: int) -> None:
     assert plan.cost_usd > plain.bound_usd
 
 
+@pytest.mark.slow
+def test_a_large_bus_under_a_heavy_weight() -> None:
+    """Weights nearer to the probabilities prove what the weights of the worst days do not."""
+    plan = solve(bus(1, 5).with_options(risk_weight=0.9, risk_alpha=0.8), gap=1e-2)
+    assert plan.method == "interior"
+    assert plan.gap <= 1e-2
+
+
 def tail(problem: AggregatorProblem, plan: AggregatorPlan) -> float:
     return value_at_risk(plan.cost.by_sample_usd, problem.probability, problem.risk_alpha)[1]

@@ -13,6 +13,9 @@ the same half-hour. It can, because (10) limits trade only on the mean of the mi
 |E - P| of every point, a *toll*, that the right of (10) to trade takes back, limits it in each.
 Any toll is valid; good ones are found by subgradients, and the bound counts |E - P| exactly.
 
+The less a sample counts beside others, the more such trade earns, and the weaker is a bound. So the
+first weights leave every sample some of its probability; what they prove holds for all.
+
 **Plan.** With all steps fixed, plans are a polytope and costs are linear: plans for several q mix.
 A small linear program finds the best mixture, and its multipliers are the next q.
 """
@@ -39,11 +42,13 @@ from evcm.arrays import BoolArray, FloatArray
 from evcm.errors import SolverError
 
 ROUNDS, MIXES = 8, 60
-NODES, TOLLS = 200, 3
-"""Nodes for each weights, and subgradients at each node (three times as many at the first)."""
+NODES, TRIED, TOLLS = 200, 10, 3
+"""Nodes for each weights, those after which a slow pace is given up, and subgradients at each node
+(three times as many at the first)."""
 
-LIGHTEST = 0.005
-"""Least weight of a sample, as a share of its probability: days that cost nothing are any days."""
+LIGHTEST = (0.25, 0.005)
+"""Least weight of a sample in the first round and in others, as a share of its probability: days
+that cost nothing are any days."""
 
 
 class Node(NamedTuple):
@@ -138,10 +143,10 @@ class RiskSearch(Search):
 
     # --- weights -------------------------------------------------------------------------
 
-    def weigh(self, q: FloatArray) -> None:
-        """Weigh costs by (1 - w) π + w q from here on."""
+    def weigh(self, q: FloatArray, lightest: float = LIGHTEST[-1]) -> None:
+        """Weigh costs by (1 - w) π + w q from here on, no sample by less than told."""
         p, w, g = self.problem, self.problem.risk_weight, self.plain
-        q = q + max(LIGHTEST - (1 - w), 0.0) * (p.probability - q)  # in Q, as both are
+        q = q + max(lightest - (1 - w), 0.0) / w * (p.probability - q)  # in Q, as both are
         self.q, self.rho = q, (1 - w) * p.probability + w * q
         share = np.divide(self.rho, p.probability, out=np.zeros(q.size), where=p.probability > 0)
         self.segments = g._replace(wear=g.wear * share[g.sample])
@@ -197,7 +202,7 @@ class RiskSearch(Search):
         for _ in range(MIXES):
             answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
             self.last = answer.middle
-            if answer.residual > 1e-3 or self.late:
+            if not answer.residual <= 1e-3 or self.late:  # not a number, too
                 break
             plan = self.recovered(answer)
             fixed, trade, wear = self.parts_usd(plan)
@@ -277,17 +282,23 @@ class RiskSearch(Search):
         assert best is not None
         return node, best
 
-    def explore(self) -> None:
-        """Branch and bound at the weights, until a plan shows that they cannot reach the goal."""
+    def explore(self, ends: bool) -> None:
+        """Branch and bound at the weights; `ends` where a plan shows that they miss the goal."""
         if self.best is None:
             return
-        heap, made, closed = [self.root(self.best[0])], 0, np.inf
+        heap, made, closed, first = [self.root(self.best[0])], 0, np.inf, np.inf
+        proven = self.proven_usd / self.units.usd
         while heap:
             self.lower = max(self.lower, min(closed, heap[0].bound))
-            if self.lower >= self.cutoff or self.nodes >= NODES or self.upper < self.goal:
+            missed = ends and self.upper < self.goal
+            if self.lower >= self.cutoff or self.nodes >= NODES or missed or self.late:
                 break
-            if self.late:
-                break
+            if self.nodes == 1:
+                first = self.lower
+            elif self.nodes >= TRIED:
+                hoped = first + (self.lower - first) * np.sqrt(NODES / self.nodes)
+                if hoped < proven:
+                    break  # at such a pace other weights have proven more
             self.nodes += 1
             try:
                 node, r = self.tighten(heap[0], TOLLS if made else 3 * TOLLS)
@@ -324,14 +335,16 @@ class RiskSearch(Search):
     def _run(self) -> None:
         super()._run()  # all samples alike: the expected cost
         self.prove()
-        for _ in range(ROUNDS):
+        near, last = LIGHTEST
+        first = near if near > 1 - self.problem.risk_weight else last
+        for turn, share in enumerate([first] + ROUNDS * [last]):
             if self.closed or self.best is None:
                 break
             known = len(self.costs)
             self.mix(self.best[0] if self.lightest is None else self.lightest)
-            if len(self.costs) == known:
+            if len(self.costs) == known and (turn > 1 or first == last):
                 break  # no better weights are known
-            self.weigh(self.worst(self.costs)[1])
-            self.explore()
+            self.weigh(self.worst(self.costs)[1], share)
+            self.explore(ends=share == last)
             self.prove()
         self.lower = self.proven_usd / self.units.usd
