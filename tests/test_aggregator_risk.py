@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instances import random_problem
+from odd_problems import odd_problem
 
 from evcm import inputs
 from evcm.aggregator import of_fleet
@@ -118,6 +119,14 @@ def test_a_bound_that_closes_every_step_proves_the_plan(seed: int, weight: float
     problem = random_problem(seed, samples=3, periods=8, vehicles=3)
     plan = solve_interior(problem.with_options(risk_weight=weight, risk_alpha=0.5), 1e-2)
     assert plan.gap <= 1e-2
+
+
+def test_a_program_that_lost_its_digits_gives_no_plan() -> None:
+    """Its levels are no numbers; the plans that are known stay."""
+    problem = odd_problem(59).with_options(risk_weight=0.9, risk_alpha=0.8)
+    plan = solve_interior(problem, 0.05)
+    certify_plan(problem, plan)
+    assert plan.gap <= 0.05
 
 
 def test_progress_and_time_limits() -> None:

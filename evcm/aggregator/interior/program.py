@@ -150,6 +150,7 @@ def solve_program(
         comp = float(bounds[ch.GAP] @ bounds[ch.Z] + work.reach[2].sum())
         objective = float(s.period[5].sum()) + wear
         if not np.isfinite(comp + residual):
+            residual = np.inf
             break
         if comp < tolerance and (residual < allowed or least < residual < 1e-2):
             ended = "optimal"  # or as good as its digits allow: bounds and plans are checked

@@ -202,7 +202,7 @@ class RiskSearch(Search):
         for _ in range(MIXES):
             answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
             self.last = answer.middle
-            if not answer.residual <= 1e-3 or self.late:  # not a number, too
+            if answer.residual > 1e-3 or self.late:
                 break
             plan = self.recovered(answer)
             fixed, trade, wear = self.parts_usd(plan)
