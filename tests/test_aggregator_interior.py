@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +120,35 @@ def test_most_odd_problems_need_no_other_method() -> None:
         except InfeasibleError:
             done += 1
     assert done >= 8
+
+
+@pytest.mark.parametrize("options", [{}, {"real_time_limit": "plug"}, {"trading_cap_mw": 1.0}])
+def test_cars_that_never_leave_and_only_charge(options: dict[str, Any]) -> None:
+    """Nothing moves such a battery: all its levels are as good, and no digit tells them apart."""
+    problem = random_problem(5, vehicles=6, samples=3, always_plugged=True, charger_kw=4.0)
+    if "trading_cap_mw" in options:
+        cap = np.full(problem.periods, options["trading_cap_mw"])
+        options = {"trading_cap_mw": cap, "system_cap_mw": None}
+    only = problem.with_options(feeds_in=np.array([False, True] * 3), **options)
+    for asked in (only, only.with_options(feeds_in=None, allow_v2g=False)):
+        agree(asked, "interior")
+        assert methods.solve(asked, "interior").method == "interior"
+
+
+def test_what_is_burnt_finds_room_beside_cars_that_only_charge() -> None:
+    """Power charged and fed back at once needs room in chargers of cars that feed back."""
+    problem = odd_problem(249)
+    assert problem.figures.feeds_in.any()
+    assert not problem.figures.feeds_in.all()
+    agree(problem, "interior")
+    assert methods.solve(problem, "interior").method == "interior"
+
+
+def test_the_model_takes_cars_of_both_kinds_at_prices_below_zero() -> None:
+    problem = odd_problem(310)
+    assert methods.choose_method(problem)[0] == "model"
+    all_alike = problem.with_options(feeds_in=None)
+    assert methods.choose_method(all_alike)[0] == "interior"
 
 
 def test_threads_change_no_bit() -> None:

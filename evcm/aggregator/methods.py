@@ -16,6 +16,7 @@ import numpy as np
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.steps import reachable_steps
 from evcm.errors import Checks, SolverError
 from evcm.inputs.prices import PriceSeries
 from evcm.store import fingerprint
@@ -37,6 +38,11 @@ NEXT_S = 1200.0
 """Most seconds of the model where it takes over from a method that gave up without a limit."""
 
 
+WORTH_THE_MODEL = 50_000
+"""Periods times groups times samples up to which the model takes what the fast method proves badly:
+who is paid for energy burns it, and rows do not tell whose charger has room for that."""
+
+
 def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:
     """The method that `solve` takes, and why in a sentence where it is not the one asked for."""
     checks = Checks("aggregator")
@@ -49,7 +55,11 @@ def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[
     lacking = {
         "feeding cars of different efficiencies": bool((pairs != pairs[:, :1]).any()),
         "real-time prices of their own": isinstance(price, PriceSeries) and not price.one_price,
-    }
+        "cars that only charge beside others, at prices below 0": (
+            k.feeds_in.any() and not k.feeds_in.all() and problem.available.size <= WORTH_THE_MODEL
+            and bool((problem.step_price_usd_per_kwh < 0)[reachable_steps(problem).day_ahead].any())
+        ),
+    }  # fmt: skip
     missing = ", ".join(name for name, asked in lacking.items() if asked)
     return ("model", f"interior does not know: {missing}") if missing else ("interior", "")
 

@@ -189,7 +189,8 @@ def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
             for i in range(a + 1, b):
                 x, own = theta_x[i - 1], 0.0 if ring and i == b - 1 else theta_x[i]
                 ratio[i - 1] = -x * pivot[i - 1]
-                pivot[i] = 1.0 / (own + x + tc[i] + tg[i] + ratio[i - 1] * x)
+                # Nothing is left of a ring that neither charges nor discharges: any level will do.
+                pivot[i] = 1.0 / max(own + x + tc[i] + tg[i] + ratio[i - 1] * x, 1e-12 * x)
             if ring:
                 cq[a:b] = 0.0
                 cq[a], cq[b - 1], w.gam[q] = -1.0, 1.0, 0.0

@@ -28,7 +28,8 @@ WRITTEN_AT_ONCE = 2_000
 class Candidate(NamedTuple):
     """A plan in units: levels (M,), power charged and fed back at once, E (T, N), P (T,), wear.
 
-    `short` is by how much a limit or cap is missed (units of power).
+    `short` is by how much a limit or cap is missed (units of power), and `plugs` (T, N) what all
+    cars use of their chargers but for W, with all the room for it.
     """
 
     X: FloatArray
@@ -37,6 +38,7 @@ class Candidate(NamedTuple):
     P: FloatArray
     wear: float
     short: float
+    plugs: FloatArray
 
 
 @nb.njit(**JIT)
@@ -109,7 +111,8 @@ def recover(
         E, P, short = powers(W)
     over = float((E - problem.cap_mw[:, None] / units.mw).max(initial=0.0))
     over = max(over, float((problem.floor_mw[:, None] / units.mw - E).max()))
-    return Candidate(x, W, E, P, wear, max(float(short.max(initial=0.0)), over))
+    plugs = A.T + rows.table[2, 1] * B.T + spare.T
+    return Candidate(x, W, E, P, wear, max(float(short.max(initial=0.0)), over), plugs)
 
 
 def changes(likes: Likes, units: Units, X: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -33,7 +33,7 @@ from evcm import highs
 from evcm.aggregator.interior.likes import alone
 from evcm.aggregator.interior.market import Lagrangian
 from evcm.aggregator.interior.newton import Middle
-from evcm.aggregator.interior.plans import SHORT_MW, Candidate, changes, recover
+from evcm.aggregator.interior.plans import SHORT_MW, Candidate, changes
 from evcm.aggregator.interior.program import Answer
 from evcm.aggregator.interior.search import Progress, Relaxed, Search, halves, middle_step
 from evcm.aggregator.plan import real_time_cost_by_sample_usd, value_at_risk
@@ -200,8 +200,7 @@ class RiskSearch(Search):
         costs: list[FloatArray] = []
         centre, lower, share, usd = self.q, -np.inf, np.ones(1), self.units.usd
         for _ in range(MIXES):
-            answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
-            self.last = answer.middle
+            answer, _ = self.planned_program(day, real)
             if answer.residual > 1e-3 or self.late:
                 break
             plan = self.recovered(answer)
@@ -219,10 +218,6 @@ class RiskSearch(Search):
             levels = np.tensordot(share, np.array([a.levels for a in answers]), 1)
             W = np.tensordot(share, np.array([a.W for a in answers]), 1)
             self.offer(self.recovered(replace(answers[-1], levels=levels, W=W)))
-
-    def recovered(self, answer: Answer) -> Candidate:
-        """The plan of a program's answer."""
-        return recover(self.problem, self.likes, self.chains, self.rows, self.units, answer)
 
     # --- bounds --------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ from evcm.aggregator.interior.market import (
     market_data,
     read,
 )
-from evcm.aggregator.interior.newton import MarketData, Middle
+from evcm.aggregator.interior.newton import MarketData, Middle, Rows
 from evcm.aggregator.interior.plans import SHORT_MW, Candidate, recover
 from evcm.aggregator.interior.program import Answer, solve_program
 from evcm.aggregator.plan import AggregatorPlan
@@ -46,6 +46,9 @@ Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
 
 MOST_NODES, MOST_WITHOUT_PLAN = 400, 40
+CROWDED = 5
+"""Programs after which a plan without room for its W is given up."""
+
 PATIENCE = 4
 """One node in so many looks for a plan, however far its true cost is from the best one's."""
 
@@ -107,7 +110,8 @@ class Search:
         self.likes, self.classes = (
             choose(problem, self.segments) if alike else (alone(self.segments), None)
         )
-        self.rows = make_rows(problem, self.units)
+        self.rows = self.plan_rows = make_rows(problem, self.units)
+        """Rows of relaxations, and of programs that make plans (see `crowded`)."""
         self.lagrangian = Lagrangian(problem, self.segments, self.rows, self.units)
         self._represent()
         self.run_samples, self.pool = ch.each_sample(threads)
@@ -209,7 +213,7 @@ class Search:
 
     def program(
         self, day: BoolArray, real: BoolArray, blocks: set[int], share: float,
-        watch: bool = False, middle: Middle | None = None,
+        watch: bool = False, middle: Middle | None = None, rows: Rows | None = None,
     ) -> tuple[Answer, MarketData]:  # fmt: skip
         """Solve a program to a share of the gap; `watch`: end it when its bound closes the node."""
         steps = self.steps.only(day, real)
@@ -230,7 +234,7 @@ class Search:
 
         with np.errstate(all="ignore"):  # a program that loses its digits says so by its result
             answer = solve_program(
-                self.chains, self.rows, data, self.price, share * self.target, self.allowed,
+                self.chains, rows or self.rows, data, self.price, share * self.target, self.allowed,
                 self.run_samples, closed, middle, WARM * self.turnover,
             )  # fmt: skip
         self.programs += 1
@@ -281,6 +285,30 @@ class Search:
         """Steps read with a tolerance."""
         return read(self.steps, self.problem.probability, P, E, self.tolerance)
 
+    def planned_program(self, day: BoolArray, real: BoolArray) -> tuple[Answer, MarketData]:
+        """The program with all steps fixed, from the iterate of the last such."""
+        found = self.program(day, real, set(), 0.1, middle=self.last, rows=self.plan_rows)
+        self.last = found[0].middle
+        return found
+
+    def recovered(self, answer: Answer) -> Candidate:
+        """The plan of a program's answer."""
+        return recover(self.problem, self.likes, self.chains, self.rows, self.units, answer)
+
+    def crowded(self, answer: Answer, c: Candidate) -> bool:
+        """Whether W had more than the chargers of the cars that feed back had room for.
+
+        Rows tell no car from another, so that other cars' chargers seem to have room for it. From
+        then on programs that make plans count of those no more than this plan uses.
+        """
+        excess = answer.W - c.W
+        over = excess > self.edge
+        if over.any():
+            limit = self.plan_rows.limit.copy()
+            limit[over, 2] = c.plugs[over]
+            self.plan_rows = self.plan_rows._replace(limit=limit)
+        return bool(over.any())
+
     def fixed(self, P: FloatArray, E: FloatArray) -> tuple[Answer, Candidate, float] | None:
         """The program with all steps fixed as read; None if it was tried before or failed.
 
@@ -299,18 +327,22 @@ class Search:
             self.tried.add(key)
             day, real = every == found.day[:, None], every == found.real[..., None]
             for last in CUTS:  # what is recovered below must be of the chains as they are then
-                answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
-                self.last = answer.middle
+                answer, _ = self.planned_program(day, real)
                 if last or answer.residual > 1e-3 or self.classes is None:
                     break
                 bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
                 if not self.cut(answer, bound.value):
                     break
-            if answer.residual <= 1e-3:  # what the plan misses is told exactly by `recover`
-                c = recover(self.problem, self.likes, self.chains, self.rows, self.units, answer)
+            for _ in range(CROWDED):
+                if answer.residual > 1e-3:
+                    break
+                c = self.recovered(answer)  # tells exactly what the plan misses
                 missed = answer, c, self.offer(c)
                 if c.short <= SHORT_MW / self.units.mw:
                     return missed
+                if not self.crowded(answer, c):
+                    break
+                answer, _ = self.planned_program(day, real)
         return missed
 
     # --- plans ---------------------------------------------------------------------------
