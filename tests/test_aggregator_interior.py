@@ -112,16 +112,6 @@ def test_an_edge_beside_a_load_that_no_car_can_change(above_mw: float) -> None:
     assert trace[-1].node <= 20
 
 
-def test_most_odd_problems_need_no_other_method() -> None:
-    done = 0
-    for seed in range(10):
-        try:
-            done += methods.solve(odd_problem(seed), "interior").method == "interior"
-        except InfeasibleError:
-            done += 1
-    assert done >= 8
-
-
 @pytest.mark.parametrize("options", [{}, {"real_time_limit": "plug"}, {"trading_cap_mw": 1.0}])
 def test_cars_that_never_leave_and_only_charge(options: dict[str, Any]) -> None:
     """Nothing moves such a battery: all its levels are as good, and no digit tells them apart."""
@@ -142,6 +132,26 @@ def test_what_is_burnt_finds_room_beside_cars_that_only_charge() -> None:
     assert not problem.figures.feeds_in.all()
     agree(problem, "interior")
     assert methods.solve(problem, "interior").method == "interior"
+
+
+@pytest.mark.parametrize("seed", [143, 370])
+def test_a_plan_is_read_though_its_program_lost_digits(seed: int) -> None:
+    """Two rows that bind at once cost digits near the end; the plan holds all the same."""
+    problem = odd_problem(seed)
+    agree(problem, "interior")
+    assert methods.solve(problem, "interior").method == "interior"
+
+
+def test_few_odd_problems_need_the_model_for_want_of_a_proof() -> None:
+    given_up = []
+    for seed in range(100, 150):
+        try:
+            status = methods.solve(odd_problem(seed), "interior", time_limit_s=60.0).status
+        except InfeasibleError:
+            continue
+        if "(interior: " in status:
+            given_up.append((seed, status))
+    assert len(given_up) <= 1, given_up
 
 
 def test_the_model_takes_cars_of_both_kinds_at_prices_below_zero() -> None:

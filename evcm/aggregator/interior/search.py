@@ -46,6 +46,9 @@ Progress = Callable[[float, float, float], None]
 """Called with the best objective, the best bound (USD) and the seconds since the start."""
 
 MOST_NODES, MOST_WITHOUT_PLAN = 400, 40
+LOOSE = 1e-2
+"""Residual (units of power) up to which a plan is read: what it misses is told exactly then."""
+
 CROWDED = 5
 """Programs after which a plan without room for its W is given up."""
 
@@ -328,15 +331,15 @@ class Search:
             day, real = every == found.day[:, None], every == found.real[..., None]
             for last in CUTS:  # what is recovered below must be of the chains as they are then
                 answer, _ = self.planned_program(day, real)
-                if last or answer.residual > 1e-3 or self.classes is None:
+                if last or answer.residual > LOOSE or self.classes is None:
                     break
                 bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
                 if not self.cut(answer, bound.value):
                     break
             for _ in range(CROWDED):
-                if answer.residual > 1e-3:
+                if answer.residual > LOOSE:
                     break
-                c = self.recovered(answer)  # tells exactly what the plan misses
+                c = self.recovered(answer)
                 missed = answer, c, self.offer(c)
                 if c.short <= SHORT_MW / self.units.mw:
                     return missed
