@@ -142,6 +142,16 @@ def test_a_plan_is_read_though_its_program_lost_digits(seed: int) -> None:
     assert methods.solve(problem, "interior").method == "interior"
 
 
+def test_most_odd_problems_need_no_other_method() -> None:
+    done = 0
+    for seed in range(10):
+        try:
+            done += methods.solve(odd_problem(seed), "interior").method == "interior"
+        except InfeasibleError:
+            done += 1
+    assert done >= 8
+
+
 def test_few_odd_problems_need_the_model_for_want_of_a_proof() -> None:
     given_up = []
     for seed in range(100, 150):
@@ -252,6 +262,32 @@ def test_what_a_method_gives_up_the_next_one_solves(monkeypatch: pytest.MonkeyPa
     plan = methods.solve(random_problem(2), "interior")
     assert plan.method == "model"
     assert "no digits left" in plan.status
+
+
+@pytest.mark.parametrize("better", ["plan", "bound"])
+def test_what_a_method_has_is_not_lost_on_the_next_one(
+    better: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both prove the same problem: the cheaper plan and the higher bound are kept."""
+    problem = random_problem(2)
+    good = solve_model(problem, 1e-6)
+    bad = solve_model(problem.with_options(feeds_in=np.zeros(problem.vehicles, bool)), 1e-6)
+    low = good.bound_usd - 1.0
+    assert bad.objective_usd > good.objective_usd
+    has = good.finished(low, 0.0, "") if better == "plan" else bad.finished(good.bound_usd, 0.0, "")
+    then = (
+        bad.finished(good.bound_usd, 0.0, "") if better == "plan" else good.finished(low, 0.0, "")
+    )
+
+    def gives_up(*_: object, **__: object) -> None:
+        raise SolverError("a gap is left", plan=has)
+
+    monkeypatch.setattr("evcm.aggregator.interior.solve.solve_interior", gives_up)
+    monkeypatch.setattr("evcm.aggregator.model_solver.solve_model", lambda *_, **__: then)
+    plan = methods.solve(problem, "interior")
+    assert plan.objective_usd == good.objective_usd
+    assert plan.bound_usd == good.bound_usd
+    assert "a gap is left" in plan.status
 
 
 @pytest.mark.parametrize("seed", [3, 11])

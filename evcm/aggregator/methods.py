@@ -61,7 +61,11 @@ def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[
         ),
     }  # fmt: skip
     missing = ", ".join(name for name, asked in lacking.items() if asked)
-    return ("model", f"interior does not know: {missing}") if missing else ("interior", "")
+    return (
+        ("model", f"interior does not know, or proves badly: {missing}")
+        if missing
+        else ("interior", "")
+    )
 
 
 def code(*methods: Method) -> str:
@@ -126,8 +130,14 @@ def solve(
     except SolverError as error:
         if chosen == "model":
             raise
-        reason = f"{chosen}: {error}"
+        reason, known = f"{chosen}: {error}", error.details.get("plan")
         plan = solve(problem, "model", gap, limit or NEXT_S, progress, threads, start)
+        if known is not None:  # bounds and plans of both hold
+            bound, seconds = max(plan.bound_usd, known.bound_usd), plan.seconds + known.seconds
+            best = min(plan, known, key=lambda p: p.objective_usd)
+            plan = best.finished(bound, seconds, plan.status)
+            certify_plan(problem, plan)
+            reason += f"; together {100 * plan.gap:.3g} %"
     if reason:
         plan = plan.finished(plan.bound_usd, plan.seconds, f"{plan.status} ({reason})")
     return plan

@@ -141,7 +141,7 @@ def make_chains(problem: AggregatorProblem, g: Segments, units: Units) -> Chains
 
 
 @nb.njit(**JIT)
-def least_cost(  # pragma: no cover
+def least_cost(
     of_sample: IntArray, g: Segments, weight: FloatArray, wear: FloatArray, buy: FloatArray,
     sell: FloatArray, fed: FloatArray,
 ) -> float:  # fmt: skip

@@ -110,7 +110,7 @@ def each_sample(threads: int) -> tuple[Run, ThreadPoolExecutor | None]:
 
 
 @nb.njit(**JIT)
-def rates(lo: int, hi: int, bounds: FloatArray) -> None:  # pragma: no cover
+def rates(lo: int, hi: int, bounds: FloatArray) -> None:
     """1 / distance and dual / distance of bounds (7, M)."""
     gap, z, inv, rest = (
         bounds[GAP, lo:hi],
@@ -124,7 +124,7 @@ def rates(lo: int, hi: int, bounds: FloatArray) -> None:  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def rests(lo: int, hi: int, bounds: FloatArray, sm: float) -> None:  # pragma: no cover
+def rests(lo: int, hi: int, bounds: FloatArray, sm: float) -> None:
     """What bounds add to the right side of products `sm`."""
     inv, rest, second = bounds[INV, lo:hi], bounds[REST, lo:hi], bounds[SECOND, lo:hi]
     for i in range(hi - lo):
@@ -132,7 +132,7 @@ def rests(lo: int, hi: int, bounds: FloatArray, sm: float) -> None:  # pragma: n
 
 
 @nb.njit(**JIT)
-def duals(lo: int, hi: int, bounds: FloatArray) -> tuple[float, float]:  # pragma: no cover
+def duals(lo: int, hi: int, bounds: FloatArray) -> tuple[float, float]:
     """Directions of duals; the largest primal and dual steps, inverted."""
     z, dgap, dz = bounds[Z, lo:hi], bounds[DGAP, lo:hi], bounds[DZ, lo:hi]
     inv, rest = bounds[INV, lo:hi], bounds[REST, lo:hi]
@@ -145,7 +145,7 @@ def duals(lo: int, hi: int, bounds: FloatArray) -> tuple[float, float]:  # pragm
 
 
 @nb.njit(**JIT)
-def move(  # pragma: no cover
+def move(
     lo: int, hi: int, bounds: FloatArray, ap: float, ad: float, taken: bool,
 ) -> float:  # fmt: skip
     """Complementarity after a step; takes it, or keeps the products of its directions."""
@@ -162,7 +162,7 @@ def move(  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:  # pragma: no cover
+def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
     """LDL' of every chain's matrix, and the response A (N, 2T, 2T) of the totals to prices.
 
     Rows and columns are A_t and B_t in turn. In `X` a chain adds each pair of periods once: from
@@ -229,7 +229,7 @@ def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
 
 
 @nb.njit(**JIT)
-def right_side(  # pragma: no cover
+def right_side(
     lo: int, hi: int, T: int, C: Chains, w: Work, eta: FloatArray, sm: float,
 ) -> None:  # fmt: skip
     """Right sides of a chain's Newton system; h = M^-1 h0, and k (N, 2T) for the totals."""
@@ -267,7 +267,7 @@ def right_side(  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def _solve(q: int, a: int, b: int, ring: bool, w: Work, x: FloatArray) -> None:  # pragma: no cover
+def _solve(q: int, a: int, b: int, ring: bool, w: Work, x: FloatArray) -> None:
     """The rest of M^-1 of chain q, after the first pass along it."""
     pivot, ratio = w.entry[PIVOT], w.entry[RATIO]
     x[b - 1] *= pivot[b - 1]
@@ -280,7 +280,7 @@ def _solve(q: int, a: int, b: int, ring: bool, w: Work, x: FloatArray) -> None: 
 
 
 @nb.njit(**JIT)
-def back(  # pragma: no cover
+def back(
     lo: int, hi: int, T: int, C: Chains, w: Work, deta: FloatArray,
 ) -> None:  # fmt: skip
     """Directions of all chain variables; largest steps into reach[0] (primal), reach[1]."""
@@ -313,7 +313,7 @@ def back(  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def step(  # pragma: no cover
+def step(
     lo: int, hi: int, T: int, C: Chains, w: Work, ap: float, ad: float, total: FloatArray,
     taken: bool,
 ) -> None:  # fmt: skip

@@ -124,7 +124,7 @@ def make_rows(problem: AggregatorProblem, units: Units) -> Rows:
 
 
 @nb.njit(**JIT)
-def _hull(  # pragma: no cover
+def _hull(
     x: float, price_a: float, weight: float, tilt: float, toll: float, price: FloatArray,
     low: FloatArray, high: FloatArray, is_open: BoolArray, ys: FloatArray, fs: FloatArray,
     steps: IntArray, own: int,
@@ -155,7 +155,7 @@ def _hull(  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def _corners(  # pragma: no cover
+def _corners(
     steps: Steps, probability: FloatArray, block: BoolArray, corner: IntArray, x: FloatArray,
     cost: FloatArray, day: IntArray, point: IntArray, y: FloatArray, f: FloatArray, real: IntArray,
 ) -> tuple[int, int]:  # fmt: skip
@@ -264,7 +264,7 @@ def _holds(
 
 
 @nb.njit(**JIT)
-def least_by_step(  # pragma: no cover
+def least_by_step(
     steps: Steps, probability: FloatArray, q: FloatArray, r: FloatArray, limit: FloatArray,
     value_a: FloatArray, value_b: FloatArray,
 ) -> None:  # fmt: skip

@@ -230,7 +230,7 @@ class Market:
 
 
 @nb.njit(**JIT)
-def measure(  # pragma: no cover
+def measure(
     w: Rows, d: MarketData, s: State, total: FloatArray, eta: FloatArray,
 ) -> float:  # fmt: skip
     """What rows lack at powers `total`, and prices eta (N, 2T) of these; the residual."""
@@ -269,7 +269,7 @@ def measure(  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def factor(w: Rows, d: MarketData, s: State, A: FloatArray) -> None:  # pragma: no cover
+def factor(w: Rows, d: MarketData, s: State, A: FloatArray) -> None:
     """Eliminate points, and the rows of every period and sample; adds to A (N, 2T, 2T)."""
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     ch.rates(0, s.bounds.shape[1], s.bounds)
@@ -335,7 +335,7 @@ def factor(w: Rows, d: MarketData, s: State, A: FloatArray) -> None:  # pragma: 
 
 
 @nb.njit(**JIT)
-def border(  # pragma: no cover
+def border(
     w: Rows, d: MarketData, s: State, inverse: FloatArray, K: FloatArray,
 ) -> None:  # fmt: skip
     """The border's matrix: F' Q F and G' A^-1 G of all samples, and each period's own entries.
@@ -398,7 +398,7 @@ def border(  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def right_side(  # pragma: no cover
+def right_side(
     w: Rows, d: MarketData, s: State, k: FloatArray, A: FloatArray, sm: float,
 ) -> FloatArray:  # fmt: skip
     """Right side of the border, with A^-1 and the chains' right sides `k` of the totals (N, 2T)."""
@@ -471,7 +471,7 @@ def right_side(  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def _times(  # pragma: no cover
+def _times(
     M: FloatArray, f: FloatArray, moved: FloatArray, k: FloatArray, right: FloatArray,
 ) -> None:  # fmt: skip
     """M times what rows lack; its first two are for the totals, beside the chains' k."""
@@ -483,7 +483,7 @@ def _times(  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def back(  # pragma: no cover
+def back(
     w: Rows, d: MarketData, s: State, k: FloatArray, db: FloatArray, A: FloatArray,
     whole: FloatArray, refined: bool, deta: FloatArray,
 ) -> tuple[float, float]:  # fmt: skip
@@ -556,7 +556,7 @@ def back(  # pragma: no cover
 
 
 @nb.njit(**JIT)
-def mirror(A: FloatArray) -> None:  # pragma: no cover
+def mirror(A: FloatArray) -> None:
     """Copy what is below the diagonal above it."""
     for i in range(A.shape[0]):
         for j in range(i):

@@ -42,7 +42,7 @@ class Candidate(NamedTuple):
 
 
 @nb.njit(**JIT)
-def _walk(  # pragma: no cover
+def _walk(
     n: int, C: Chains, levels: FloatArray, power: FloatArray, feeds: BoolArray, per_h: float,
     x: FloatArray, A: FloatArray, B: FloatArray, both: FloatArray, spare: FloatArray,
     worn: FloatArray,

@@ -200,7 +200,7 @@ class RiskSearch(Search):
         costs: list[FloatArray] = []
         centre, lower, share, usd = self.q, -np.inf, np.ones(1), self.units.usd
         for _ in range(MIXES):
-            answer, _ = self.planned_program(day, real)
+            answer = self.plan_program(day, real)
             if answer.residual > 1e-3 or self.late:
                 break
             plan = self.recovered(answer)

@@ -288,11 +288,11 @@ class Search:
         """Steps read with a tolerance."""
         return read(self.steps, self.problem.probability, P, E, self.tolerance)
 
-    def planned_program(self, day: BoolArray, real: BoolArray) -> tuple[Answer, MarketData]:
-        """The program with all steps fixed, from the iterate of the last such."""
-        found = self.program(day, real, set(), 0.1, middle=self.last, rows=self.plan_rows)
-        self.last = found[0].middle
-        return found
+    def plan_program(self, day: BoolArray, real: BoolArray) -> Answer:
+        """The program of a plan, all steps fixed, from the iterate of the last such."""
+        answer, _ = self.program(day, real, set(), 0.1, middle=self.last, rows=self.plan_rows)
+        self.last = answer.middle
+        return answer
 
     def recovered(self, answer: Answer) -> Candidate:
         """The plan of a program's answer."""
@@ -330,7 +330,7 @@ class Search:
             self.tried.add(key)
             day, real = every == found.day[:, None], every == found.real[..., None]
             for last in CUTS:  # what is recovered below must be of the chains as they are then
-                answer, _ = self.planned_program(day, real)
+                answer = self.plan_program(day, real)
                 if last or answer.residual > LOOSE or self.classes is None:
                     break
                 bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
@@ -345,7 +345,7 @@ class Search:
                     return missed
                 if not self.crowded(answer, c):
                     break
-                answer, _ = self.planned_program(day, real)
+                answer = self.plan_program(day, real)
         return missed
 
     # --- plans ---------------------------------------------------------------------------

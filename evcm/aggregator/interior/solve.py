@@ -77,7 +77,7 @@ def solve_interior(
     InfeasibleError
         No plan exists: names the car and its visit, or the periods and the least caps.
     SolverError
-        The method did not reach a plan.
+        The method did not reach a plan, or not the gap: then ``details["plan"]`` is what it has.
     """
     began = time.perf_counter()
     require_reachable(problem)
@@ -114,7 +114,8 @@ def solve_interior(
     if plan.gap > gap and not late and (problem.risk_weight == 0 or small):
         raise SolverError(
             f"{problem.label}: the interior-point method left a gap of "
-            f"{100 * plan.gap:.3g} % of turnover"
+            f"{100 * plan.gap:.3g} % of turnover",
+            plan=plan,
         )
     status = "stopped at the time limit with the best plan so far"
     if plan.gap <= gap:
