@@ -247,11 +247,11 @@ def test_a_cluster_gives_the_same_bits(cluster, tmp_path):
 @pytest.mark.slow
 def test_a_worker_killed_in_mid_run_changes_nothing(tmp_path):
     cluster = Cluster(tmp_path / "cluster").wait_for(2)
-    victim = iter(cluster.workers)
+    victims = cluster.workers[:1]
 
     def progress(_, done, __):
-        if done == 5:
-            next(victim).kill()
+        if done >= 5 and victims:  # several tasks may end at once
+            victims.pop().kill()
 
     try:
         found = each(draws(20, wait_s=0.1), Store(tmp_path / "r"), "s", cluster.address, progress)
@@ -280,7 +280,7 @@ def test_a_dead_scheduler_loses_no_finished_result(tmp_path):
     cluster = Cluster(tmp_path / "cluster").wait_for(2)
 
     def progress(_, done, __):
-        if done == 5:
+        if done >= 5:  # several tasks may end at once
             cluster.scheduler.kill()
 
     try:
