@@ -22,9 +22,10 @@ from evcm.aggregator.interior.search import Search
 from evcm.aggregator.interior.solve import solve_interior
 from evcm.aggregator.model_solver import solve_model
 from evcm.aggregator.plan import AggregatorPlan
-from evcm.aggregator.problem import AggregatorProblem
+from evcm.aggregator.problem import AggregatorProblem, RealTimeLimit
 from evcm.blas import one_thread
 from evcm.errors import InfeasibleError, SolverError
+from evcm.inputs import Charger, PriceSteps
 from evcm.study import hosting_points
 
 ODD = Path(__file__).resolve().parents[2] / "shared" / "reference" / "eva-odd"
@@ -164,11 +165,58 @@ def test_few_odd_problems_need_the_model_for_want_of_a_proof() -> None:
     assert len(given_up) <= 1, given_up
 
 
-def test_the_model_takes_cars_of_both_kinds_at_prices_below_zero() -> None:
-    problem = odd_problem(310)
-    assert methods.choose_method(problem)[0] == "model"
-    all_alike = problem.with_options(feeds_in=None)
-    assert methods.choose_method(all_alike)[0] == "interior"
+def of_kinds(seed: int) -> AggregatorProblem:
+    """An odd problem whose cars have two to four pairs of efficiencies; some may only charge."""
+    problem, rng = odd_problem(seed), np.random.default_rng(10_000 + seed)
+    shape = int(rng.integers(2, 5)), 2
+    pairs = rng.choice([0.5, 0.8, 0.9, 0.95, 0.99, 1.0], shape)
+    charge, discharge = pairs[rng.integers(0, len(pairs), problem.vehicles)].T
+    more: dict[str, Any] = {"charger": Charger(problem.charger.power_kw, charge, discharge)}
+    if rng.random() < 0.5:
+        more |= {"feeds_in": rng.random(problem.vehicles) < 0.6, "allow_v2g": True}
+    return problem.with_options(**more)
+
+
+@pytest.mark.parametrize("seed", [104, 107, 122, 139, 160, 181])
+def test_cars_of_several_kinds_agree_with_the_model(seed: int) -> None:
+    agree(of_kinds(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 200))
+def test_many_fleets_of_several_kinds_agree_with_the_model(seed: int) -> None:
+    agree(of_kinds(seed))
+
+
+@pytest.mark.parametrize("limit", ["v2g", "plug"])
+def test_each_family_burns_in_chargers_of_its_own(limit: RealTimeLimit) -> None:
+    """Below a price of 0 cars that feed back are paid to burn; others have no room for that."""
+    problem = random_problem(4, vehicles=8, samples=3, periods=12, charger_kw=11.0)
+    k, price = problem.figures, problem.price_steps
+    mixed = problem.with_options(
+        feeds_in=np.arange(8) % 3 > 0, real_time_limit=limit,
+        charger=Charger(11.0, np.where(np.arange(8) < 4, 0.8, 0.95), k.discharge_efficiency),
+        price=PriceSteps(price.edge_mw, price.price_usd_per_kwh - price.price_usd_per_kwh.max()),
+    )  # fmt: skip
+    assert methods.choose_method(mixed) == ("interior", "")
+    plan, expected = solve_interior(mixed, 1e-4), solve_model(mixed, 1e-4)
+    certify_plan(mixed, plan)
+    assert min(plan.cost_usd, expected.cost_usd) < 0
+    assert plan.gap <= 1e-4
+    assert abs(plan.cost_usd - expected.cost_usd) <= 2e-4 * plan.cost.turnover_usd
+    at_once = (plan.charge_kw > 1e-3) & (plan.discharge_kw > 1e-3)
+    assert at_once.any()
+    assert not at_once[:, ~mixed.figures.feeds_in].any()
+
+
+def test_more_kinds_than_the_fast_method_takes_go_to_the_model() -> None:
+    problem = random_problem(3, vehicles=6, samples=2, periods=8)
+    several = Charger(150.0, np.linspace(0.8, 0.95, 6), 0.9)
+    chosen, reason = methods.choose_method(problem.with_options(charger=several))
+    assert chosen == "model"
+    assert "more than 4 pairs of efficiencies" in reason
+    only = problem.with_options(charger=several, feeds_in=np.arange(6) < 4)
+    assert methods.choose_method(only)[0] == "interior"
 
 
 def test_threads_change_no_bit() -> None:

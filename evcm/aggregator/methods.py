@@ -16,7 +16,6 @@ import numpy as np
 from evcm.aggregator.certificate import certify_plan
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
-from evcm.aggregator.steps import reachable_steps
 from evcm.errors import Checks, SolverError
 from evcm.inputs.prices import PriceSeries
 from evcm.store import fingerprint
@@ -37,10 +36,8 @@ AUTO: tuple[Method, ...] = ("interior",)
 NEXT_S = 1200.0
 """Most seconds of the model where it takes over from a method that gave up without a limit."""
 
-
-WORTH_THE_MODEL = 50_000
-"""Periods times groups times samples up to which the model takes what the fast method proves badly:
-who is paid for energy burns it, and rows do not tell whose charger has room for that."""
+FAMILIES = 4
+"""Most pairs of efficiencies among feeding cars: each makes the fast method's matrices larger."""
 
 
 def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:
@@ -53,19 +50,13 @@ def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[
     k, price = problem.figures, problem.price
     pairs = np.stack([k.charge_efficiency, k.discharge_efficiency])[:, k.feeds_in]
     lacking = {
-        "feeding cars of different efficiencies": bool((pairs != pairs[:, :1]).any()),
-        "real-time prices of their own": isinstance(price, PriceSeries) and not price.one_price,
-        "cars that only charge beside others, at prices below 0": (
-            k.feeds_in.any() and not k.feeds_in.all() and problem.available.size <= WORTH_THE_MODEL
-            and bool((problem.step_price_usd_per_kwh < 0)[reachable_steps(problem).day_ahead].any())
+        f"more than {FAMILIES} pairs of efficiencies among feeding cars": (
+            np.unique(pairs, axis=1).shape[1] > FAMILIES
         ),
-    }  # fmt: skip
+        "real-time prices of their own": isinstance(price, PriceSeries) and not price.one_price,
+    }
     missing = ", ".join(name for name, asked in lacking.items() if asked)
-    return (
-        ("model", f"interior does not know, or proves badly: {missing}")
-        if missing
-        else ("interior", "")
-    )
+    return ("model", f"interior does not know: {missing}") if missing else ("interior", "")
 
 
 def code(*methods: Method) -> str:

@@ -38,6 +38,39 @@ def choose_units(problem: AggregatorProblem) -> Units:
     return Units(mw, max(price, 1e-3) * mw / 10.0)
 
 
+class Families(NamedTuple):
+    """Cars that share efficiencies, of those that feed back; all that only charge are one more.
+
+    Where none feeds back, all are the first. `of` (V,) is each car's family, `charge` and
+    `discharge` (K,) are efficiencies of those that feed back, and `adds` (families, 2, D) is what
+    a unit of a family's A and B adds to each total (`program`).
+    """
+
+    of: IntArray
+    charge: FloatArray
+    discharge: FloatArray
+    adds: FloatArray
+
+
+def find_families(problem: AggregatorProblem) -> Families:
+    """The families of a problem's cars."""
+    k = problem.figures
+    feeding = k.feeds_in if k.feeds_in.any() else ~k.feeds_in
+    pairs = np.stack([k.charge_efficiency, k.discharge_efficiency], axis=1)
+    if not k.feeds_in.any():
+        pairs = pairs[:1].repeat(feeding.size, axis=0)
+    several, mine = np.unique(pairs[feeding], axis=0, return_inverse=True)
+    K = len(several)
+    of = np.full(feeding.size, K)
+    of[feeding] = mine.ravel()
+    # Under the limit of the plugs rows know A - B alone, and U where families have it.
+    trade = np.eye(2) if problem.real_time_limit == "v2g" else np.array([[1.0], [-1.0]])
+    plugs = np.zeros((int(of.max()) + 1, 2, K))
+    plugs[np.arange(K), :, np.arange(K)] = np.stack([np.ones(K), 1.0 / several[:, 1]], axis=1)
+    adds = np.stack([np.hstack([trade, u]) for u in plugs]) if len(plugs) > 1 else np.eye(2)[None]
+    return Families(of, several[:, 0], several[:, 1], adds)
+
+
 class Segments(NamedTuple):
     """Visits, cut where (20) gives the charge; sorted by sample.
 
@@ -45,7 +78,8 @@ class Segments(NamedTuple):
     `arrival_kwh` is the charge before the first period (of a ring: the departure charge). `cars`
     share it; `wear` is that of one of them (USD per MWh fed back). What follows are figures of the
     car: range of charge, most that it charges and discharges in a period, kW at the plug for a kWh
-    more and kW back for a kWh less (1 / (Δt η_chg) and η_dsg / Δt), and whether it feeds back.
+    more and kW back for a kWh less (1 / (Δt η_chg) and η_dsg / Δt), whether it feeds back, and its
+    family.
     """
 
     vehicle: IntArray
@@ -64,6 +98,7 @@ class Segments(NamedTuple):
     up: FloatArray
     down: FloatArray
     feeds: BoolArray
+    family: IntArray
 
     @property
     def size(self) -> int:
@@ -112,6 +147,7 @@ def cut_visits(problem: AggregatorProblem) -> Segments:
         problem.group_size, 1000.0 * problem.wear_usd_per_kwh / problem.group_size,
         k.soc_min_kwh, k.soc_max_kwh, problem.charge_step_kwh, problem.discharge_step_kwh,
         1.0 / (dt * k.charge_efficiency), k.discharge_efficiency / dt, k.feeds_in,
+        find_families(problem).of,
     )  # fmt: skip
     return Segments(*(c[order] for c in columns), *(f[columns[0][order]] for f in of_car))
 
@@ -133,10 +169,12 @@ def make_chains(problem: AggregatorProblem, g: Segments, units: Units) -> Chains
     # Just wide enough for an interior where a charger must run at full power all the time.
     most = ((m[of] * (1 + SLACK_KWH) + SLACK_KWH) * weight for m in (g.charge_kwh, g.discharge_kwh))
     charge_max, discharge_max = most if limited else (np.zeros(1), np.zeros(1))
+    adds = find_families(problem).adds
     return Chains(
         offset, g.of_sample(problem.samples), g.start, g.kind == CYCLIC, low * weight,
         high * weight, charge_max, discharge_max, g.arrival_kwh * size,
         g.wear * problem.probability[g.sample] * units.mw / units.usd, g.up, g.down, limited,
+        g.family, adds, tuple(range(adds.shape[2])),
     )  # fmt: skip
 
 
@@ -145,21 +183,22 @@ def least_cost(
     of_sample: IntArray, g: Segments, weight: FloatArray, wear: FloatArray, buy: FloatArray,
     sell: FloatArray, fed: FloatArray,
 ) -> float:  # fmt: skip
-    """Least cost of all segments at prices of A and of power fed back (N, T).
+    """Least cost of all segments at prices of A and of power fed back (families, N, T).
 
     Every segment is solved exactly; it counts `weight` times, with `wear` of its own. Energy (kWh)
     that a car of each feeds back goes into `fed`, where that has room.
     """
-    T, all_samples = buy.shape[1], 0.0
+    T, all_samples = buy.shape[2], 0.0
     soc, b, s = np.empty(T), np.empty(T), np.empty(T)
-    for n in range(buy.shape[0]):
+    for n in range(buy.shape[1]):
         total = 0.0
         for i in range(of_sample[n], of_sample[n + 1]):
+            f = g.family[i]
             for j in range(g.length[i]):
                 t = (g.start[i] + j) % T
-                b[t] = g.up[i] * buy[n, t]
+                b[t] = g.up[i] * buy[f, n, t]
                 # A car that only charges earns nothing by discharging.
-                s[t] = g.down[i] * sell[n, t] if g.feeds[i] else (
+                s[t] = g.down[i] * sell[f, n, t] if g.feeds[i] else (
                     min(b[t], 0.0) - 1e3 * abs(b[t]) - 1e3
                 )  # fmt: skip
             total += weight[i] * storage.walk(

@@ -4,10 +4,11 @@ A visit of n_v cars is a chain of levels X_j (MWh of the group) with charge c_j 
 
     X_j - X_{j-1} = c_j - g_j,   lo_j <= X_j <= hi_j,   0 <= c_j <= c_max,   0 <= g_j <= g_max.
 
-All chains of a sample meet the rest of the problem only in their totals, charging power
-A_t = Σ u c and power fed back B_t = Σ d g (MW; u = 1 / (Δt η_chg), d = η_dsg / Δt). Given prices of
-A and B, Newton's matrix of a chain in its multipliers is tridiagonal. Its inverse follows from
-products of ratios, and goes at once into the response of the totals to their prices, one 2T x 2T
+All chains of a sample meet the rest of the problem only in D totals a period, to which charging
+power A_t = Σ u c and power fed back B_t = Σ d g of each family of cars add (MW; u = 1 / (Δt η_chg),
+d = η_dsg / Δt; where all cars are of one family, the totals are A and B themselves). Given prices
+of A and B, Newton's matrix of a chain in its multipliers is tridiagonal. Its inverse follows from
+products of ratios, and goes at once into the response of the totals to their prices, one DT x DT
 matrix per sample. A car that never leaves is a ring: one rank-one update.
 
 Every kernel works on a range of samples, each alone and added up in order, so that samples may run
@@ -39,7 +40,8 @@ class Chains(NamedTuple):
     chain's period, `ring` tells a car that never leaves. `low`, `high`, `charge_max`,
     `discharge_max` (M,) bound X, c and g; `arrival`, `wear`, `up`, `down` (Q,) are the level
     before, the cost of g, and MW per unit of c and g. `limited`: whether the bounds
-    on c and g matter.
+    on c and g matter. `family` (Q,) is of the cars, and `adds` (families, 2, D) what a unit of A
+    and of B of each family adds to each total; `totals` are 0 to D - 1 (`newton.Rows`).
     """
 
     offset: IntArray
@@ -55,6 +57,9 @@ class Chains(NamedTuple):
     up: FloatArray
     down: FloatArray
     limited: bool
+    family: IntArray
+    adds: FloatArray
+    totals: tuple[int, ...]
 
 
 GAP, Z, DGAP, DZ, INV, REST, SECOND = range(7)
@@ -71,7 +76,7 @@ class Work(NamedTuple):
 
     `bounds` (7, M, B) are of X from below and above, of c and g from 0 and, where limited, of c and
     g from above (B = 4 or 6); `entry` (11, M) of levels. `cq` and `gam` close rings. `k` are right
-    sides of the totals (N, 2T), and `reach` (4, N) what kernels tell of a sample.
+    sides of the totals (N, DT), and `reach` (4, N) what kernels tell of a sample.
     """
 
     bounds: FloatArray
@@ -86,7 +91,7 @@ def make_work(C: Chains, periods: int) -> Work:
     """Scratch for a set of chains."""
     M, N, B = C.low.size, C.of_sample.size - 1, 6 if C.limited else 4
     shapes = [(7, M, B), (11, M), (M if C.ring.any() else 1,), C.first.shape]
-    shapes += [(N, 2 * periods), (4, N)]
+    shapes += [(N, C.adds.shape[2] * periods), (4, N)]
     return Work(*(np.zeros(shape) for shape in shapes))
 
 
@@ -163,16 +168,16 @@ def move(
 
 @nb.njit(**JIT)
 def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
-    """LDL' of every chain's matrix, and the response A (N, 2T, 2T) of the totals to prices.
+    """LDL' of every chain's matrix, and the response A (N, DT, DT) of the totals to prices.
 
-    Rows and columns are A_t and B_t in turn. In `X` a chain adds each pair of periods once: from
-    the earlier to the later, which may be past midnight.
+    In `X`, for one family at a time, rows and columns are A_t and B_t in turn. A chain adds each
+    pair of periods once: from the earlier to the later, which may be past midnight.
     """
     pivot, ratio, row, cq = w.entry[PIVOT], w.entry[RATIO], np.empty(2 * T), w.cq
     theta_x, tc, tg, X = w.entry[THETA_X], w.entry[TC], w.entry[TG], np.empty((2 * T, 4 * T))
     rate, B, flat = w.bounds[REST], w.bounds.shape[2], w.bounds.reshape(7, -1)
     for n in range(lo, hi):
-        X[:] = 0.0
+        A[n] = 0.0
         first, end = C.offset[C.of_sample[n]], C.offset[C.of_sample[n + 1]]
         rates(B * first, B * end, flat)
         for i in range(first, end):
@@ -182,67 +187,98 @@ def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
                 more += rate[i, 5]
             theta_x[i], tc[i] = 1.0 / (rate[i, 0] + rate[i, 1] + PRIMAL), 1.0 / own
             tg[i] = 1.0 / more
-        for q in range(C.of_sample[n], C.of_sample[n + 1]):
-            a, b, ring = C.offset[q], C.offset[q + 1], C.ring[q]
-            L, f, u, d = b - a, C.first[q], C.up[q], C.down[q]
-            pivot[a] = 1.0 / (theta_x[a] + tc[a] + tg[a])
-            for i in range(a + 1, b):
-                x, own = theta_x[i - 1], 0.0 if ring and i == b - 1 else theta_x[i]
-                ratio[i - 1] = -x * pivot[i - 1]
-                # Nothing is left of a ring that neither charges nor discharges: any level will do.
-                pivot[i] = 1.0 / max(own + x + tc[i] + tg[i] + ratio[i - 1] * x, 1e-12 * x)
-            if ring:
-                cq[a:b] = 0.0
-                cq[a], cq[b - 1], w.gam[q] = -1.0, 1.0, 0.0
+        for family in range(C.adds.shape[0]):
+            X[:] = 0.0
+            for q in range(C.of_sample[n], C.of_sample[n + 1]):
+                if C.family[q] != family:
+                    continue
+                a, b, ring = C.offset[q], C.offset[q + 1], C.ring[q]
+                L, f, u, d = b - a, C.first[q], C.up[q], C.down[q]
+                pivot[a] = 1.0 / (theta_x[a] + tc[a] + tg[a])
                 for i in range(a + 1, b):
-                    cq[i] -= ratio[i - 1] * cq[i - 1]
-                _solve(q, a, b, ring, w, cq)
-                w.gam[q] = theta_x[b - 1] / (1.0 + theta_x[b - 1] * (cq[b - 1] - cq[a]))
-                for i in range(a, b):
-                    t = (f + i - a) % T
-                    row[2 * t], row[2 * t + 1] = u * tc[i] * cq[i], -d * tg[i] * cq[i]
-                for i in range(2 * T):
-                    for j in range(i, 2 * T):
-                        X[i, j] += w.gam[q] * row[i] * row[j]
-            # Row i of the inverse, times what a price of A and of B takes in each later period.
-            diag = 0.0
-            for i in range(L - 1, -1, -1):
-                back, ci, gi = ratio[a + i], u * tc[a + i], d * tg[a + i]
-                t = 2 * ((f + i) % T)
-                later, of_a, of_b = row[2 * i + 2 :], X[t, t + 2 :], X[t + 1, t + 2 :]
-                for j in range(2 * (L - 1 - i)):
-                    v = -back * later[j]
-                    of_a[j] -= ci * v
-                    of_b[j] += gi * v
-                    later[j] = v
-                diag = pivot[a + i] + back * back * diag
-                row[2 * i], row[2 * i + 1] = ci * diag, -gi * diag
-                X[t, t] += ci * (u - row[2 * i])
-                X[t, t + 1] -= ci * row[2 * i + 1]
-                X[t + 1, t + 1] += gi * (d + row[2 * i + 1])
-        for i in range(2 * T):
-            for j in range(i + 1):
-                v = X[i, j] + X[i, j + 2 * T]
-                if j < i:
-                    v += X[j, i] + X[j, i + 2 * T]
-                A[n, i, j] = A[n, j, i] = v
+                    x, own = theta_x[i - 1], 0.0 if ring and i == b - 1 else theta_x[i]
+                    ratio[i - 1] = -x * pivot[i - 1]
+                    # Of a ring that neither charges nor discharges nothing is left: any level does.
+                    pivot[i] = 1.0 / max(own + x + tc[i] + tg[i] + ratio[i - 1] * x, 1e-12 * x)
+                if ring:
+                    cq[a:b] = 0.0
+                    cq[a], cq[b - 1], w.gam[q] = -1.0, 1.0, 0.0
+                    for i in range(a + 1, b):
+                        cq[i] -= ratio[i - 1] * cq[i - 1]
+                    _solve(q, a, b, ring, w, cq)
+                    w.gam[q] = theta_x[b - 1] / (1.0 + theta_x[b - 1] * (cq[b - 1] - cq[a]))
+                    for i in range(a, b):
+                        t = (f + i - a) % T
+                        row[2 * t], row[2 * t + 1] = u * tc[i] * cq[i], -d * tg[i] * cq[i]
+                    for i in range(2 * T):
+                        for j in range(i, 2 * T):
+                            X[i, j] += w.gam[q] * row[i] * row[j]
+                # Row i of the inverse, times what a price of A and of B takes in each later period.
+                diag = 0.0
+                for i in range(L - 1, -1, -1):
+                    back, ci, gi = ratio[a + i], u * tc[a + i], d * tg[a + i]
+                    t = 2 * ((f + i) % T)
+                    later, of_a, of_b = row[2 * i + 2 :], X[t, t + 2 :], X[t + 1, t + 2 :]
+                    for j in range(2 * (L - 1 - i)):
+                        v = -back * later[j]
+                        of_a[j] -= ci * v
+                        of_b[j] += gi * v
+                        later[j] = v
+                    diag = pivot[a + i] + back * back * diag
+                    row[2 * i], row[2 * i + 1] = ci * diag, -gi * diag
+                    X[t, t] += ci * (u - row[2 * i])
+                    X[t, t + 1] -= ci * row[2 * i + 1]
+                    X[t + 1, t + 1] += gi * (d + row[2 * i + 1])
+            _respond(C, C.adds[family], X, A[n])
+
+
+@nb.njit(**JIT)
+def _respond(C: Chains, adds: FloatArray, X: FloatArray, A: FloatArray) -> None:
+    """Add what a family's A and B answer to prices to what the totals do."""
+    D, last = len(C.totals), X.shape[0]
+    for i in range(last):
+        for j in range(i + 1):
+            v = X[i, j] + X[i, j + last]
+            if j < i:
+                v += X[j, i] + X[j, i + last]
+            for a in range(D):
+                for b in range(D):
+                    part = adds[i % 2, a] * adds[j % 2, b] * v
+                    A[i // 2 * D + a, j // 2 * D + b] += part
+                    if i != j:
+                        A[j // 2 * D + b, i // 2 * D + a] += part
+
+
+@nb.njit(**JIT)
+def _prices(C: Chains, eta: FloatArray) -> FloatArray:
+    """Prices of A and B of each family, in turn for two days (families, 4T), from the totals'."""
+    D, adds = len(C.totals), C.adds
+    T = eta.size // D
+    price = np.zeros((adds.shape[0], 4 * T))
+    for family in range(adds.shape[0]):
+        for i in range(4 * T):
+            for a in range(D):
+                price[family, i] += adds[family, i % 2, a] * eta[i // 2 % T * D + a]
+    return price
 
 
 @nb.njit(**JIT)
 def right_side(
     lo: int, hi: int, T: int, C: Chains, w: Work, eta: FloatArray, sm: float,
 ) -> None:  # fmt: skip
-    """Right sides of a chain's Newton system; h = M^-1 h0, and k (N, 2T) for the totals."""
+    """Right sides of a chain's Newton system; h = M^-1 h0, and k (N, DT) for the totals."""
     gap, rest, B, flat = w.bounds[GAP], w.bounds[REST], w.bounds.shape[2], w.bounds.reshape(7, -1)
     nu, rest_x, rc, rg, h = w.entry[NU], w.entry[REST_X], w.entry[RC], w.entry[RG], w.entry[H]
     ratio, theta_x, tc, tg = w.entry[RATIO], w.entry[THETA_X], w.entry[TC], w.entry[TG]
+    D = len(C.totals)
     for n in range(lo, hi):
-        price, out = np.concatenate((eta[n], eta[n])), w.k[n]
+        prices, out = _prices(C, eta[n]), w.k[n]
         out[:] = 0.0
         rests(B * C.offset[C.of_sample[n]], B * C.offset[C.of_sample[n + 1]], flat, sm)
         for q in range(C.of_sample[n], C.of_sample[n + 1]):
             a, b, ring = C.offset[q], C.offset[q + 1], C.ring[q]
             f, u, d, cost = C.first[q] - a, C.up[q], C.down[q], C.wear[q]
+            adds, price = C.adds[C.family[q]], prices[C.family[q]]
             for i in range(a, b):
                 after = nu[i + 1] if i < b - 1 else (nu[a] if ring else 0.0)
                 rest_x[i] = nu[i] - after + rest[i, 1] - rest[i, 0]
@@ -261,9 +297,10 @@ def right_side(
                 h[i], before, carry = v, X, own
             _solve(q, a, b, ring, w, h)
             for i in range(a, b):
-                t = (f + i) % T
-                out[2 * t] += u * tc[i] * (h[i] - rc[i])
-                out[2 * t + 1] -= d * tg[i] * (rg[i] + h[i])
+                t = (f + i) % T * D
+                charged, fed = u * tc[i] * (h[i] - rc[i]), -d * tg[i] * (rg[i] + h[i])
+                for j in range(D):
+                    out[t + j] += adds[0, j] * charged + adds[1, j] * fed
 
 
 @nb.njit(**JIT)
@@ -288,10 +325,10 @@ def back(
     rest_x, rc, rg, ratio = w.entry[REST_X], w.entry[RC], w.entry[RG], w.entry[RATIO]
     theta_x, tc, tg, flat = w.entry[THETA_X], w.entry[TC], w.entry[TG], w.bounds.reshape(7, -1)
     for n in range(lo, hi):
-        price = np.concatenate((deta[n], deta[n]))
+        prices = _prices(C, deta[n])
         for q in range(C.of_sample[n], C.of_sample[n + 1]):
             a, b, ring = C.offset[q], C.offset[q + 1], C.ring[q]
-            f, u, d = C.first[q] - a, C.up[q], C.down[q]
+            f, u, d, price = C.first[q] - a, C.up[q], C.down[q], prices[C.family[q]]
             for i in range(a, b):
                 dgap[i, 2], dgap[i, 3] = u * price[2 * (f + i)], d * price[2 * (f + i) + 1]
                 dnu[i] = tc[i] * dgap[i, 2] - tg[i] * dgap[i, 3]
@@ -319,8 +356,9 @@ def step(
 ) -> None:  # fmt: skip
     """Complementarity after a step into reach[2]; second-order products where it is not taken.
 
-    Else totals A, B (N, 2T), and wear into reach[3].
+    Else the totals (N, DT), and wear into reach[3].
     """
+    D = len(C.totals)
     gap, B, flat = w.bounds[GAP], w.bounds.shape[2], w.bounds.reshape(7, -1)
     for n in range(lo, hi):
         a, b = B * C.offset[C.of_sample[n]], B * C.offset[C.of_sample[n + 1]]
@@ -330,13 +368,14 @@ def step(
         worn, out = 0.0, total[n]
         out[:] = 0.0
         for q in range(C.of_sample[n], C.of_sample[n + 1]):
-            f = C.first[q] - C.offset[q]
+            f, adds = C.first[q] - C.offset[q], C.adds[C.family[q]]
             for i in range(C.offset[q], C.offset[q + 1]):
                 w.entry[NU, i] += ad * w.entry[DNU, i]
                 worn += C.wear[q] * gap[i, 3]
-                t = (f + i) % T
-                out[2 * t] += C.up[q] * gap[i, 2]
-                out[2 * t + 1] += C.down[q] * gap[i, 3]
+                t = (f + i) % T * D
+                charged, fed = C.up[q] * gap[i, 2], C.down[q] * gap[i, 3]
+                for j in range(D):
+                    out[t + j] += adds[0, j] * charged + adds[1, j] * fed
         w.reach[3, n] = worn
 
 

@@ -29,7 +29,7 @@ from evcm import compiled as nb
 from evcm.aggregator.interior import cars
 from evcm.aggregator.interior.cars import Segments, Units
 from evcm.aggregator.interior.chains import JIT
-from evcm.aggregator.interior.newton import MarketData, R, Rows
+from evcm.aggregator.interior.newton import MarketData, Rows
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.steps import reachable_steps
 from evcm.arrays import BoolArray, FloatArray, IntArray
@@ -70,20 +70,6 @@ class Steps(NamedTuple):
         return bool(self.day.any(axis=1).all() and self.real.any(axis=2).all())
 
 
-def _feeding_room(problem: AggregatorProblem) -> FloatArray:
-    """Most that can be charged and fed back at once, W (T, N) MW."""
-    k = problem.figures
-    weight = problem.group_size * k.power_kw / 1000.0 * k.feeds_in / (1 + k.charge_efficiency)
-    return problem.sum_plugged(weight)
-
-
-def _returned(problem: AggregatorProblem) -> float:
-    """Share of W that comes back, η_chg η_dsg of the cars that feed (they are alike)."""
-    k = problem.figures
-    at = int(np.argmax(k.feeds_in))
-    return float(k.charge_efficiency[at] * k.discharge_efficiency[at])
-
-
 def find_steps(problem: AggregatorProblem, units: Units) -> Steps:
     """Steps within reach, in units; where a period has fewer than others, the rest hold nothing."""
     c = reachable_steps(problem)
@@ -107,20 +93,27 @@ def find_steps(problem: AggregatorProblem, units: Units) -> Steps:
 
 def make_rows(problem: AggregatorProblem, units: Units) -> Rows:
     """Coefficients and limits of the market's rows, in units."""
-    k = problem.figures
-    feeding = int(np.argmax(k.feeds_in))
-    h = _returned(problem)
-    v2g = problem.real_time_limit == "v2g"
-    plugged = problem.plugged_mw / units.mw
-    first = (1.0, -2.0, 1 - 2 * h, -1.0) if v2g else (1.0, -1.0, 1 - h, -1.0)
-    second = (-1.0, 0.0, -1.0, 1.0) if v2g else (-1.0, 1.0, h - 1, 1.0)
-    third = (1.0, 1 / k.discharge_efficiency[feeding], 1 + k.charge_efficiency[feeding], 0.0)
-    table = np.array([first, second, third, (1.0, -1.0, 1 - h, 0.0)])
-    limit = np.zeros((*plugged.shape, R))
+    k, families = problem.figures, cars.find_families(problem)
+    (count, _, D), K = families.adds.shape, families.charge.size
+    h, more = families.charge * families.discharge, 1 + families.charge
+    v2g, trade = problem.real_time_limit == "v2g", 2 if count == 1 else D - K
+    table = np.zeros((3 + K, D + K + 1))
+    of_b = (-2.0, 0.0, -1.0) if v2g else (-1.0, 1.0, -1.0)
+    table[[0, 1, -1], :trade] = np.transpose([(1.0, -1.0, 1.0), of_b])[:, :trade]
+    table[2:-1, :D] = np.eye(K, D, trade) if count > 1 else (1.0, 1.0 / families.discharge[0])
+    table[:2, D:-1] = (1 - 2 * h, -np.ones(K)) if v2g else (1 - h, h - 1)
+    table[:2, -1] = -1.0, 1.0
+    table[2:-1, D:-1] = np.diag(more)
+    table[-1, D:-1] = 1 - h
+    power = problem.group_size * k.power_kw / 1000.0 / units.mw
+    own = [problem.sum_plugged(power * (families.of == family)) for family in range(K)]
+    plugs = np.stack(own, axis=2)
+    limit = np.zeros((*plugs.shape[:2], 3 + K))
     if not v2g:
-        limit[..., :2] = plugged[..., None]
-    limit[..., 2] = plugged * (1 + 1e-9) + TIGHT
-    return Rows(table, limit, _feeding_room(problem) / units.mw + TIGHT, problem.probability)
+        limit[..., :2] = problem.plugged_mw[..., None] / units.mw
+    limit[..., 2:-1] = plugs * (1 + 1e-9) + TIGHT
+    w_max = plugs * bool(k.feeds_in.any()) / more + TIGHT
+    return Rows(table, limit, w_max, problem.probability, tuple(range(D)), tuple(range(K)))
 
 
 @nb.njit(**JIT)
@@ -341,22 +334,24 @@ class Lagrangian:
         wear = segments.wear * problem.probability[segments.sample] * units.mw / units.usd
         weight = segments.cars / 1000.0 / units.mw
         self.cars = segments.of_sample(problem.samples), segments, weight, wear
-        self.feeding = problem.sum_plugged(problem.figures.feeds_in.astype(float)) > 0
+        self.adds = cars.find_families(problem).adds
+        self.feeding = rows.w_max > 2 * TIGHT
 
     def _prices(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Multipliers of legal sign, and what a unit of A, B, W and P costs in them (4, T, N)."""
-        table, y = self.rows.table, np.array(y)
-        y[..., : R - 1] = np.maximum(y[..., : R - 1], 0.0)
+        """Multipliers of legal sign, and what a unit of each total, W and P costs (J, T, N)."""
+        table, (_, _, D), y = self.rows.table, self.adds.shape, np.array(y)
+        y[..., :-1] = np.maximum(y[..., :-1], 0.0)
         # Charging and feeding back at once must not pay where cars can do both: else the
         # cost of a car's visit is not convex.
-        lack = np.maximum(1e-13 - y @ table[:, 2], 0.0) * self.feeding
-        y[..., 2] += lack / table[2, 2]
+        lack = np.maximum(1e-13 - y @ table[:, D:-1], 0.0) * self.feeding
+        y[..., 2:-1] += lack / table[2:-1, D:-1].diagonal()
         return y, np.moveaxis(y @ table, 2, 0)
 
     def _cars(self, prices: FloatArray, fed: FloatArray) -> float:
-        """Least cost of the cars at prices of A and B."""
-        buy, sell = (np.ascontiguousarray(price.T) for price in (prices[0], -prices[1]))
-        return float(cars.least_cost(*self.cars, buy, sell, fed))
+        """Least cost of the cars at prices of the totals."""
+        own = np.tensordot(self.adds, prices[: self.adds.shape[2]], 1)  # (families, 2, T, N)
+        buy, cost = (np.ascontiguousarray(own[:, end].swapaxes(1, 2)) for end in (0, 1))
+        return float(cars.least_cost(*self.cars, buy, -cost, fed))
 
     def fed_back(self, y: FloatArray) -> FloatArray:
         """Energy (kWh) that a car of each segment feeds back at the prices of multipliers y."""
@@ -368,12 +363,13 @@ class Lagrangian:
         """The bound at multipliers y (T, N, R) and y4 (T,), over the open steps."""
         w, pi = self.rows, self.rows.probability
         y, prices = self._prices(y)
-        fixed = float((np.minimum(prices[2], 0.0) * w.w_max).sum())
+        at_once = np.moveaxis(prices[self.adds.shape[2] : -1], 0, 2)
+        fixed = float((np.minimum(at_once, 0.0) * w.w_max).sum())
         fixed += self._cars(prices, np.zeros(0)) - float((y * w.limit).sum())
         apart = (y[..., 0] - y[..., 1]) * self.of_trade
         limit = (y[..., 0] + y[..., 1])[:, : None if self.of_trade else 0]
-        q = (prices[3] + apart).sum(axis=1) - y4
-        r = -y[..., R - 1] - apart + pi * y4[:, None]
+        q = (prices[-1] + apart).sum(axis=1) - y4
+        r = -y[..., -1] - apart + pi * y4[:, None]
         day, real = np.empty(steps.day.shape), np.empty(steps.real.shape)
         least_by_step(steps, pi, q, r, limit, day, real)
         least = day.min(axis=1)

@@ -17,17 +17,22 @@ from evcm.aggregator.interior.chains import JIT, Chains
 from evcm.arrays import BoolArray, FloatArray, IntArray
 
 PRIMAL, DUAL = 1e-5, 1e-9
-R = 4
-"""Rows of a period and sample but the mean."""
 
 
 class Rows(NamedTuple):
-    """Coefficients of A, B, W and P (R, 4); limits (T, N, R); largest W; probabilities."""
+    """Rows of a period and sample but the mean: R = 3 + K for K families of cars that feed back.
+
+    `table` (R, D + K + 1) are coefficients of the cars' D totals, of W of each family and of P;
+    `limit` (T, N, R) limits, `w_max` (T, N, K) the largest W, `probability` (N,) of samples.
+    `totals` and `feeding` are 0 to D - 1 and to K - 1: kernels are compiled for how many there are.
+    """
 
     table: FloatArray
     limit: FloatArray
     w_max: FloatArray
     probability: FloatArray
+    totals: tuple[int, ...]
+    feeding: tuple[int, ...]
 
 
 class MarketData(NamedTuple):
@@ -63,8 +68,9 @@ class MarketData(NamedTuple):
 class Bounded(NamedTuple):
     """One value for each bound of the market, as views of one array.
 
-    Of each period and sample (T, N, R + 1): W from below and above, slacks of R - 1 rows. Weights
-    of corners (S,) and points (K,); E from below and above in periods without a block (F, N, 2).
+    Of each period and sample (T, N, 2K + R - 1): W of K families from below and above, slacks of
+    all rows but the last. Weights of corners and of points; E from below and above in periods
+    without a block (F, N, 2).
     """
 
     cell: FloatArray
@@ -78,9 +84,9 @@ class State(NamedTuple):
 
     `bounds` (7, size) are as those of `chains`. Values and directions: multipliers `y` of rows
     (2, T, N, R), `y4` of the mean and `y5` of Σ m = 1 (2, T), `y6` of Σ v = m (2, S, N), and `E`
-    (2, T, N), which in a block follows from the weights. `M` (T, N, 2 + R, R) moves what rows lack
+    (2, T, N), which in a block follows from the weights. `M` (T, N, D + R, R) moves what rows lack
     into the totals and their own multipliers. `lack` and `f` (T, N, R) are what rows lack, before
-    and after elimination, and `moved` M times that. `theta` (T, N, R + 1) are inverses of slacks,
+    and after elimination, and `moved` M times that. `theta` (T, N, R + K) are inverses of slacks,
     of E and of W, `tm` and `tv` of m and v; `qw`, `qm`, `qv` what is left of their right sides, and
     `eb` what that moves E. `split` (2, S, N) are Σ v's inverse and what Σ v = m leaves; `period`
     (6, T) is P, the mean x of corners, the inverses of their sum and spread, what Σ m = 1 leaves,
@@ -128,14 +134,13 @@ class Middle(NamedTuple):
 def bounded(d: MarketData, flat: FloatArray) -> Bounded:
     """Views of one value for each bound."""
     T, N = d.e_low.shape
-    m = T * N * (R + 1)
-    v = m + d.x.size
-    E = v + d.y.size
-    of_E = flat[E:]
+    free = T - d.block.sum()
+    E = flat.size - 2 * N * free
+    v = E - d.y.size
+    m = v - d.x.size
     return Bounded(
-        flat[:m].reshape(T, N, R + 1), flat[m:v], flat[v:E],
-        of_E.reshape(of_E.size // (2 * N), N, 2),
-    )  # fmt: skip
+        flat[:m].reshape(T, N, m // (T * N)), flat[m:v], flat[v:E], flat[E:].reshape(free, N, 2)
+    )
 
 
 class Market:
@@ -144,17 +149,19 @@ class Market:
     def __init__(self, rows: Rows, d: MarketData) -> None:
         self.rows, self.d = rows, d
         T, N = self.shape = d.e_low.shape
-        S, K = d.x.size, d.y.size
+        S, points = d.x.size, d.y.size
+        self.D, self.K, R = len(rows.totals), len(rows.feeding), rows.limit.shape[2]
+        cells = 2 * self.K + R - 1
         self.of = np.repeat(np.arange(T), np.diff(d.corner))
         self.cell = np.repeat(np.arange(S * N), np.diff(d.point))
         self.at = self.of[self.cell // N] * N + self.cell % N
         width = np.where(d.block, np.diff(d.corner) + 2, 2)
         start = np.concatenate([[0], np.cumsum(width)]).astype(np.int64)
-        size = T * N * (R + 1) + S + K + 2 * N * (T - int(d.block.sum()))
+        size = T * N * cells + S + points + 2 * N * (T - int(d.block.sum()))
         shapes = (
-            (7, size), (2, T, N, R), (2, T), (2, T), (2, S, N), (2, T, N), (T, N, 2 + R, R),
-            (T, N, R), (T, N, R), (T, N, 2 + R), (T, N, R + 1), (S,), (K,), (T, N), (S,), (K,),
-            (T, N), (2, S, N), (6, T), start[-1:], (start[-1], N),
+            (7, size), (2, T, N, R), (2, T), (2, T), (2, S, N), (2, T, N), (T, N, self.D + R, R),
+            (T, N, R), (T, N, R), (T, N, self.D + R), (T, N, R + self.K), (S,), (points,),
+            (T, N, self.K), (S,), (points,), (T, N), (2, S, N), (6, T), start[-1:], (start[-1], N),
         )  # fmt: skip
         self.s = s = State(start, *(np.zeros(shape) for shape in shapes))
         self.g, self.z = (bounded(d, s.bounds[kind]) for kind in (ch.GAP, ch.Z))
@@ -168,22 +175,23 @@ class Market:
     # --- starts --------------------------------------------------------------------------
 
     def begin(self, y3: FloatArray, total: FloatArray, mu: float) -> None:
-        """A first iterate near powers `total` (N, 2T) and prices of energy (T, N)."""
-        r, g, z, y = self.rows, self.g.cell, self.z.cell, self.s.y[0]
-        A, B = total.reshape(self.shape[1], -1, 2).transpose(2, 1, 0)
-        net, scale = A - B, max(float(np.abs(y3).mean()), 1e-6)
-        size = 0.2 * float(np.abs(A).mean()) + 1e-3
+        """A first iterate near totals (N, DT) and prices of energy (T, N)."""
+        r, g, z, y, K = self.rows, self.g.cell, self.z.cell, self.s.y[0], self.K
+        totals = total.reshape(self.shape[1], -1, self.D).transpose(1, 0, 2)
+        net, scale = totals @ r.table[-1, : self.D], max(float(np.abs(y3).mean()), 1e-6)
+        size = 0.2 * float(np.abs(totals[..., 0]).mean()) + 1e-3
         W = np.minimum(size, 0.5 * r.w_max)
         low, high = (self.d.x[end] for end in (self.d.corner[:-1], self.d.corner[1:] - 1))
         P = np.clip(net @ r.probability, low, high)
-        used = np.stack([A, B, W, np.repeat(P[:, None], A.shape[1], axis=1)], axis=2) @ r.table.T
-        g[..., 0], g[..., 1] = W, r.w_max - W
-        g[..., 2:] = np.maximum((r.limit - used)[..., : R - 1], size)
-        y[..., : R - 1], y[..., R - 1] = mu / g[..., 2:], y3
+        bought = np.broadcast_to(P[:, None, None], (*self.shape, 1))
+        used = np.concatenate([totals, W, bought], axis=2) @ r.table.T
+        g[..., :K], g[..., K : 2 * K] = W, r.w_max - W
+        g[..., 2 * K :] = np.maximum((r.limit - used)[..., :-1], size)
+        y[..., :-1], y[..., -1] = mu / g[..., 2 * K :], y3
         y[..., :2] = np.maximum(y[..., :2], np.maximum(0.05 * np.abs(y3), 0.01 * scale)[..., None])
-        z[..., :2], z[..., 2:] = mu / g[..., :2], y[..., : R - 1]
+        z[..., : 2 * K], z[..., 2 * K :] = mu / g[..., : 2 * K], y[..., :-1]
         self.s.y4[0] = 0.0
-        self.trade(P, net + r.table[R - 1, 2] * W, mu)
+        self.trade(P, net + W @ r.table[-1, self.D : -1], mu)
 
     def trade(self, P: FloatArray, E: FloatArray, mu: float) -> None:
         """Start what belongs to corners, points and bounds of E near P (T,) and E (T, N)."""
@@ -199,14 +207,14 @@ class Market:
         count = np.diff(d.point)
         share = np.repeat(g.m, self.shape[1])
         g.v[:] = (share / np.maximum(count, 1))[cell]
-        y3 = s.y[0, ..., R - 1] - s.y4[0, :, None] * self.rows.probability
+        y3 = s.y[0, ..., -1] - s.y4[0, :, None] * self.rows.probability
         cost = d.f - d.y * y3.ravel()[self.at]
         least = np.full(count.size, np.inf)
         np.minimum.at(least, cell, cost)
         given = np.where(count > 0, mu / share * count - least, 0.0)
         s.y6[0] = given.reshape(-1, self.shape[1])
         z.v[:] = np.maximum(mu / np.maximum(g.v, 1e-300), cost + given[cell])
-        q = (s.y[0] @ self.rows.table[:, 3]).sum(axis=1)
+        q = (s.y[0] @ self.rows.table[:, -1]).sum(axis=1)
         cost = d.cost + d.x * (q - s.y4[0])[of] - s.y6[0].sum(axis=1)
         s.y5[0] = mu - np.minimum.reduceat(cost, d.corner[:-1])
         z.m[:] = np.maximum(mu / g.m, cost + s.y5[0, of])
@@ -233,9 +241,10 @@ class Market:
 def measure(
     w: Rows, d: MarketData, s: State, total: FloatArray, eta: FloatArray,
 ) -> float:  # fmt: skip
-    """What rows lack at powers `total`, and prices eta (N, 2T) of these; the residual."""
+    """What rows lack at `total` (N, DT), and prices eta of these; the residual."""
     w, d, s = Rows(*w), MarketData(*d), State(*s)
-    g, (T, N), worst = bounded(d, s.bounds[ch.GAP]), s.qw.shape, 0.0
+    g, (T, N), worst = bounded(d, s.bounds[ch.GAP]), d.e_low.shape, 0.0
+    D, K, R = len(w.totals), len(w.feeding), 3 + len(w.feeding)
     for t in range(T):
         ones, P, cost = -1.0, 0.0, 0.0
         for c in range(d.corner[t], d.corner[t + 1]):
@@ -253,16 +262,18 @@ def measure(
                         s.E[0, t, n] += d.y[i] * g.v[i]
                         cost += d.f[i] * g.v[i]
                     worst = max(worst, abs(off))
-            E, moved = s.E[0, t, n], (total[n, 2 * t], total[n, 2 * t + 1], g.cell[t, n, 0], P)
+            E, price, moved = s.E[0, t, n], eta[n, D * t :], total[n, D * t :]
             cost += d.e_cost[t, n] * E
             mean -= w.probability[n] * E
-            eta[n, 2 * t], eta[n, 2 * t + 1] = 0.0, 0.0
+            price[:D] = 0.0
             for k in range(R):
-                eta[n, 2 * t] += w.table[k, 0] * s.y[0, t, n, k]
-                eta[n, 2 * t + 1] += w.table[k, 1] * s.y[0, t, n, k]
-                lack = (g.cell[t, n, 2 + k] if k < R - 1 else -E) - w.limit[t, n, k]
-                for j in range(4):
+                lack = (g.cell[t, n, 2 * K + k] if k < R - 1 else -E) - w.limit[t, n, k]
+                for j in range(D):
+                    price[j] += w.table[k, j] * s.y[0, t, n, k]
                     lack += w.table[k, j] * moved[j]
+                for j in range(K):
+                    lack += w.table[k, D + j] * g.cell[t, n, j]
+                lack += w.table[k, D + K] * P
                 s.lack[t, n, k], worst = lack, max(worst, abs(lack))
         s.period[5, t], worst = cost, max(worst, max(abs(ones), abs(mean)))
     return worst
@@ -270,11 +281,12 @@ def measure(
 
 @nb.njit(**JIT)
 def factor(w: Rows, d: MarketData, s: State, A: FloatArray) -> None:
-    """Eliminate points, and the rows of every period and sample; adds to A (N, 2T, 2T)."""
+    """Eliminate points, and the rows of every period and sample; adds to A (N, DT, DT)."""
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     ch.rates(0, s.bounds.shape[1], s.bounds)
-    rate, (T, N), loose = bounded(d, s.bounds[ch.REST]), s.qw.shape, 0
-    own, om, BN, Q = np.empty(R), np.empty(R), np.empty((2, R)), np.empty((R, R))
+    rate, (T, N), loose = bounded(d, s.bounds[ch.REST]), d.e_low.shape, 0
+    D, K, R = len(w.totals), len(w.feeding), 3 + len(w.feeding)
+    om, BN, Q, H = np.empty(R), np.empty((D, R)), np.empty((R, R)), np.empty((D, D))
     for t in range(T):
         b, b0, b1, b2 = s.start[t] - d.corner[t], 0.0, 0.0, 1e-14
         for c in range(d.corner[t], d.corner[t + 1]):
@@ -300,111 +312,137 @@ def factor(w: Rows, d: MarketData, s: State, A: FloatArray) -> None:
             else:
                 theta[R - 1] = 1.0 / (rate.E[loose, n, 0] + rate.E[loose, n, 1] + PRIMAL)
             s.bar[s.start[t + 1] - 1, n] = -theta[R - 1] * w.probability[n]
-            den = rate.cell[t, n, 0] + rate.cell[t, n, 1] + PRIMAL
-            theta[R] = 1.0 / den
+            Q[:] = 0.0
             for k in range(R):
                 if k < R - 1:
-                    theta[k] = 1.0 / (rate.cell[t, n, 2 + k] + PRIMAL)
-                own[k] = 1.0 / (theta[k] + DUAL)
-                om[k] = own[k] * w.table[k, 2]
-                den += om[k] * w.table[k, 2]
-            for i in range(R):
+                    theta[k] = 1.0 / (rate.cell[t, n, 2 * K + k] + PRIMAL)
+                Q[k, k] = 1.0 / (theta[k] + DUAL)
+            for j in range(K):
+                den = rate.cell[t, n, j] + rate.cell[t, n, K + j] + PRIMAL
+                theta[R + j] = 1.0 / den
+                for k in range(R):
+                    om[k] = 0.0
+                    for i in range(R):
+                        om[k] += Q[k, i] * w.table[i, D + j]
+                    den += om[k] * w.table[k, D + j]
+                for k in range(R):
+                    for i in range(R):
+                        Q[k, i] -= om[k] * om[i] / den
+            for a in range(D):
+                H[a] = 0.0
                 for j in range(R):
-                    Q[i, j] = (own[i] if i == j else 0.0) - om[i] * om[j] / den
-            h00, h01, h11 = 0.0, 0.0, 0.0
+                    BN[a, j] = 0.0
+                    for i in range(R):
+                        BN[a, j] += w.table[i, a] * Q[i, j]
+                    for e in range(D):
+                        H[a, e] += BN[a, j] * w.table[j, e]
+            _invert(H)
+            for a in range(D):
+                for e in range(D):
+                    A[n, D * t + a, D * t + e] += H[a, e]
             for j in range(R):
-                BN[0, j], BN[1, j] = 0.0, 0.0
+                for a in range(D):
+                    M[a, j] = 0.0
+                    for e in range(D):
+                        M[a, j] += H[a, e] * BN[e, j]
                 for i in range(R):
-                    BN[0, j] += w.table[i, 0] * Q[i, j]
-                    BN[1, j] += w.table[i, 1] * Q[i, j]
-                h00 += BN[0, j] * w.table[j, 0]
-                h01 += BN[0, j] * w.table[j, 1]
-                h11 += BN[1, j] * w.table[j, 1]
-            det = h00 * h11 - h01 * h01
-            g00, g01, g11 = h11 / det, -h01 / det, h00 / det
-            A[n, 2 * t, 2 * t] += g00
-            A[n, 2 * t, 2 * t + 1] += g01
-            A[n, 2 * t + 1, 2 * t] += g01
-            A[n, 2 * t + 1, 2 * t + 1] += g11
-            for j in range(R):
-                M[0, j] = g00 * BN[0, j] + g01 * BN[1, j]
-                M[1, j] = g01 * BN[0, j] + g11 * BN[1, j]
-                for i in range(R):
-                    M[2 + i, j] = Q[i, j] - BN[0, i] * M[0, j] - BN[1, i] * M[1, j]
+                    M[D + i, j] = Q[i, j]
+                    for a in range(D):
+                        M[D + i, j] -= BN[a, i] * M[a, j]
         loose += not d.block[t]
 
 
 @nb.njit(**JIT)
+def _invert(H: FloatArray) -> None:
+    """The inverse of a small symmetric positive matrix, in place."""
+    for p in range(H.shape[0]):
+        pivot = 1.0 / H[p, p]
+        H[p, p] = 1.0
+        for b in range(H.shape[0]):
+            H[p, b] *= pivot
+        for a in range(H.shape[0]):
+            if a != p:
+                share = H[a, p]
+                H[a, p] = 0.0
+                for b in range(H.shape[0]):
+                    H[a, b] -= share * H[p, b]
+
+
+@nb.njit(**JIT)
 def border(
-    w: Rows, d: MarketData, s: State, inverse: FloatArray, K: FloatArray,
+    w: Rows, d: MarketData, s: State, inverse: FloatArray, out: FloatArray,
 ) -> None:  # fmt: skip
     """The border's matrix: F' Q F and G' A^-1 G of all samples, and each period's own entries.
 
     F (R, width) tells what a unit of each unknown of a period's border moves in its rows; G are the
-    first two rows of M times F, and Q is the rest of M.
+    first D rows of M times F, and Q is the rest of M.
     """
     w, d, s = Rows(*w), MarketData(*d), State(*s)
-    (T, N), wide = s.qw.shape, 0
+    (T, N), wide = d.e_low.shape, 0
+    D, K, R = len(w.totals), len(w.feeding), 3 + len(w.feeding)
     for t in range(T):
         wide = max(wide, s.start[t + 1] - s.start[t])
-    F, H, G, q = np.empty((R, wide)), np.empty((2, wide)), np.empty((T, 2, wide)), np.empty(R)
-    K[:] = 0.0
+    F, H, G, q = np.empty((R, wide)), np.empty((D, wide)), np.empty((T, D, wide)), np.empty(R)
+    out[:] = 0.0
     for n in range(N):
         for t in range(T):
             b, M = s.start[t], s.M[t, n]
             for i in range(s.start[t + 1] - b):
                 for k in range(R):
-                    F[k, i] = -w.table[k, 3] * s.unit[b + i]
+                    F[k, i] = -w.table[k, D + K] * s.unit[b + i]
                 F[R - 1, i] += s.bar[b + i, n]
-                G[t, 0, i], G[t, 1, i], q[:] = 0.0, 0.0, 0.0
+                for a in range(D):
+                    G[t, a, i] = 0.0
+                    for k in range(R):
+                        G[t, a, i] += M[a, k] * F[k, i]
                 for k in range(R):
-                    G[t, 0, i] += M[0, k] * F[k, i]
-                    G[t, 1, i] += M[1, k] * F[k, i]
+                    q[k] = 0.0
                     for j in range(R):
-                        q[k] += M[2 + k, j] * F[j, i]
+                        q[k] += M[D + k, j] * F[j, i]
                 for j in range(i + 1):
                     for k in range(R):
-                        K[b + i, b + j] += F[k, j] * q[k]
+                        out[b + i, b + j] += F[k, j] * q[k]
         for t in range(T):
             wt = s.start[t + 1] - s.start[t]
             for u in range(t + 1):
                 Gu, wu = G[u], s.start[u + 1] - s.start[u]
-                a00, a01 = inverse[n, 2 * t, 2 * u], inverse[n, 2 * t, 2 * u + 1]
-                a10, a11 = inverse[n, 2 * t + 1, 2 * u], inverse[n, 2 * t + 1, 2 * u + 1]
-                for j in range(wu):
-                    H[0, j] = a00 * Gu[0, j] + a01 * Gu[1, j]
-                    H[1, j] = a10 * Gu[0, j] + a11 * Gu[1, j]
-                for i in range(wt):
-                    g0, g1 = G[t, 0, i], G[t, 1, i]
+                for a in range(D):
                     for j in range(wu):
-                        K[s.start[t] + i, s.start[u] + j] += g0 * H[0, j] + g1 * H[1, j]
+                        H[a, j] = 0.0
+                        for b in range(D):
+                            H[a, j] += inverse[n, D * t + a, D * u + b] * Gu[b, j]
+                for i in range(wt):
+                    for j in range(wu):
+                        for a in range(D):
+                            out[s.start[t] + i, s.start[u] + j] += G[t, a, i] * H[a, j]
     for t in range(T):
         b, last = s.start[t], s.start[t + 1] - 1
         for n in range(N):
-            K[last, last] -= s.theta[t, n, R - 1] * w.probability[n] ** 2
+            out[last, last] -= s.theta[t, n, R - 1] * w.probability[n] ** 2
         if not d.block[t]:
-            K[b, b] += s.period[3, t]
-            K[last, b] -= 1.0
+            out[b, b] += s.period[3, t]
+            out[last, b] -= 1.0
             continue
         for c in range(d.corner[t], d.corner[t + 1]):
             i = b + c - d.corner[t]
-            K[i, i] += 1.0 / s.tm[c]
-            K[last, i] -= d.x[c]
-            K[last - 1, i] += 1.0
+            out[i, i] += 1.0 / s.tm[c]
+            out[last, i] -= d.x[c]
+            out[last - 1, i] += 1.0
             for n in range(N):
-                K[i, i] += s.split[0, c, n]
-                K[last, i] += s.bar[i, n] * w.probability[n]
-    mirror(K)
+                out[i, i] += s.split[0, c, n]
+                out[last, i] += s.bar[i, n] * w.probability[n]
+    mirror(out)
 
 
 @nb.njit(**JIT)
 def right_side(
     w: Rows, d: MarketData, s: State, k: FloatArray, A: FloatArray, sm: float,
 ) -> FloatArray:  # fmt: skip
-    """Right side of the border, with A^-1 and the chains' right sides `k` of the totals (N, 2T)."""
+    """Right side of the border, with A^-1 and the chains' right sides `k` of the totals (N, DT)."""
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     ch.rests(0, s.bounds.shape[1], s.bounds, sm)
-    g, rest, (T, N) = bounded(d, s.bounds[ch.GAP]), bounded(d, s.bounds[ch.REST]), s.qw.shape
+    g, rest, (T, N) = bounded(d, s.bounds[ch.GAP]), bounded(d, s.bounds[ch.REST]), d.e_low.shape
+    D, K, R = len(w.totals), len(w.feeding), 3 + len(w.feeding)
     out, kk, loose = np.zeros(s.start[T]), np.empty(k.shape), 0
     for t in range(T):
         b, last, q, y4 = s.start[t], s.start[t + 1] - 1, -s.y4[0, t], s.y4[0, t]
@@ -429,19 +467,22 @@ def right_side(
                 eb *= theta[R - 1]
             s.eb[t, n] = eb
             out[last] -= w.probability[n] * (s.E[0, t, n] + eb)
-            qw = rest.cell[t, n, 1] - rest.cell[t, n, 0]
             for i in range(R):
-                q += w.table[i, 3] * y[i]
-                qw += w.table[i, 2] * y[i]
-            s.qw[t, n] = qw
-            for i in range(R):
-                f[i] = s.lack[t, n, i] - w.table[i, 2] * qw * theta[R]
+                q += w.table[i, D + K] * y[i]
+                f[i] = s.lack[t, n, i]
                 if i < R - 1:
-                    f[i] += theta[i] * (rest.cell[t, n, 2 + i] - y[i])
+                    f[i] += theta[i] * (rest.cell[t, n, 2 * K + i] - y[i])
                 if i < 2:
                     f[i] += theta[i] * d.least[t, n]
             f[R - 1] -= eb
-            _times(s.M[t, n], f, s.moved[t, n], k[n, 2 * t :], kk[n, 2 * t :])
+            for j in range(K):
+                qw = rest.cell[t, n, K + j] - rest.cell[t, n, j]
+                for i in range(R):
+                    qw += w.table[i, D + j] * y[i]
+                s.qw[t, n, j] = qw
+                for i in range(R):
+                    f[i] -= w.table[i, D + j] * qw * theta[R + j]
+            _times(s.M[t, n], f, s.moved[t, n], k[n, D * t :], kk[n, D * t : D * (t + 1)])
         ones, bb, bx = -1.0, 0.0, 0.0
         for c in range(d.corner[t], d.corner[t + 1]):
             s.qm[c] = d.cost[c] + d.x[c] * q + s.y5[0, t] - rest.m[c]
@@ -463,8 +504,10 @@ def right_side(
         for t in range(T):
             q, v, M = 0.0, 0.0, s.M[t, n]
             for i in range(R):
-                v = s.moved[t, n, 2 + i] + M[0, i] * Ak[2 * t] + M[1, i] * Ak[2 * t + 1]
-                q += w.table[i, 3] * v
+                v = s.moved[t, n, D + i]
+                for a in range(D):
+                    v += M[a, i] * Ak[D * t + a]
+                q += w.table[i, D + K] * v
             for j in range(s.start[t], s.start[t + 1]):
                 out[j] += s.bar[j, n] * v - s.unit[j] * q  # v is of the last row
     return out
@@ -474,12 +517,13 @@ def right_side(
 def _times(
     M: FloatArray, f: FloatArray, moved: FloatArray, k: FloatArray, right: FloatArray,
 ) -> None:  # fmt: skip
-    """M times what rows lack; its first two are for the totals, beside the chains' k."""
+    """M times what rows lack; its first are for the totals, beside the chains' k."""
     for i in range(M.shape[0]):
         moved[i] = 0.0
         for j in range(M.shape[1]):
             moved[i] += M[i, j] * f[j]
-    right[0], right[1] = k[0] + moved[0], k[1] + moved[1]
+    for a in range(right.size):
+        right[a] = k[a] + moved[a]
 
 
 @nb.njit(**JIT)
@@ -492,25 +536,26 @@ def back(
     From the border's direction `db`; `A` is the inverse of `whole`.
     """
     w, d, s = Rows(*w), MarketData(*d), State(*s)
-    g, rest, (T, N) = bounded(d, s.bounds[ch.DGAP]), bounded(d, s.bounds[ch.REST]), s.qw.shape
+    g, rest, (T, N) = bounded(d, s.bounds[ch.DGAP]), bounded(d, s.bounds[ch.REST]), d.e_low.shape
+    D, K, R = len(w.totals), len(w.feeding), 3 + len(w.feeding)
     right, left, dP, loose = np.empty(k.shape), np.empty(R), np.zeros(T), 0
     for t in range(T):
         for j in range(s.start[t], s.start[t + 1]):
             dP[t] += s.unit[j] * db[j]
         for n in range(N):
             for i in range(R):
-                left[i] = s.f[t, n, i] + w.table[i, 3] * dP[t]
+                left[i] = s.f[t, n, i] + w.table[i, D + K] * dP[t]
             for j in range(s.start[t], s.start[t + 1]):
                 left[R - 1] -= s.bar[j, n] * db[j]
-            _times(s.M[t, n], left, s.moved[t, n], k[n, 2 * t :], right[n, 2 * t :])
+            _times(s.M[t, n], left, s.moved[t, n], k[n, D * t :], right[n, D * t : D * (t + 1)])
     for n in range(N):
         np.dot(A[n], right[n], deta[n])
         if refined:  # digits that the inverse has lost: the predictor can do without
             missed = np.dot(whole[n], deta[n])
-            for i in range(2 * T):
+            for i in range(D * T):
                 missed[i] = right[n, i] - missed[i]
             more = np.dot(A[n], missed)
-            for i in range(2 * T):
+            for i in range(D * T):
                 deta[n, i] += more[i]
     for t in range(T):
         b, last, c0, c1 = s.start[t], s.start[t + 1] - 1, d.corner[t], d.corner[t + 1]
@@ -518,10 +563,10 @@ def back(
         for n in range(N):
             y, M = s.y[1, t, n], s.M[t, n]
             for i in range(R):
-                y[i] = (
-                    s.moved[t, n, 2 + i] + M[0, i] * deta[n, 2 * t] + M[1, i] * deta[n, 2 * t + 1]
-                )
-                q += w.table[i, 3] * y[i]
+                y[i] = s.moved[t, n, D + i]
+                for a in range(D):
+                    y[i] += M[a, i] * deta[n, D * t + a]
+                q += w.table[i, D + K] * y[i]
         s.y4[1, t], s.y5[1, t], lack = d4, s.period[4, t] * s.period[2, t] - q * mean, dP[t]
         if d.block[t]:
             s.y5[1, t] = db[last - 1]
@@ -534,13 +579,16 @@ def back(
         for n in range(N):
             y, theta, step = s.y[1, t, n], s.theta[t, n], s.y[1, t, n, R - 1]
             step -= w.probability[n] * d4
-            W = s.qw[t, n]
-            for i in range(R):
-                W += w.table[i, 2] * y[i]
-            g.cell[t, n, 0], g.cell[t, n, 1] = -theta[R] * W, theta[R] * W
+            for j in range(K):
+                W = s.qw[t, n, j]
+                for i in range(R):
+                    W += w.table[i, D + j] * y[i]
+                g.cell[t, n, j], g.cell[t, n, K + j] = -theta[R + j] * W, theta[R + j] * W
             for i in range(R - 1):
-                pull = rest.cell[t, n, 2 + i] - s.y[0, t, n, i] + (d.least[t, n] if i < 2 else 0.0)
-                g.cell[t, n, 2 + i] = theta[i] * (pull - y[i])
+                pull = rest.cell[t, n, 2 * K + i] - s.y[0, t, n, i]
+                if i < 2:
+                    pull += d.least[t, n]
+                g.cell[t, n, 2 * K + i] = theta[i] * (pull - y[i])
             s.E[1, t, n] = step * theta[R - 1] + s.eb[t, n]
             if not d.block[t]:
                 g.E[loose, n, 0], g.E[loose, n, 1] = s.E[1, t, n], -s.E[1, t, n]

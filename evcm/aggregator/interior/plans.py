@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evcm import compiled as nb
-from evcm.aggregator.interior.cars import Units
+from evcm.aggregator.interior.cars import Units, find_families
 from evcm.aggregator.interior.chains import JIT, Chains
 from evcm.aggregator.interior.likes import Likes
 from evcm.aggregator.interior.newton import Rows
@@ -16,7 +16,7 @@ from evcm.aggregator.interior.program import Answer
 from evcm.aggregator.plan import AggregatorPlan, plan_from_cars
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.aggregator.storage import CYCLIC
-from evcm.arrays import BoolArray, FloatArray, IntArray
+from evcm.arrays import FloatArray, IntArray
 
 SHORT_MW = 8e-7
 """How far a plan may miss a limit (the certificate allows 1e-6 MW)."""
@@ -26,10 +26,9 @@ WRITTEN_AT_ONCE = 2_000
 
 
 class Candidate(NamedTuple):
-    """A plan in units: levels (M,), power charged and fed back at once, E (T, N), P (T,), wear.
+    """A plan in units: levels (M,), W (T, N, K) of each family, E (T, N), P (T,) and wear.
 
-    `short` is by how much a limit or cap is missed (units of power), and `plugs` (T, N) what all
-    cars use of their chargers but for W, with all the room for it.
+    `short` is by how much a limit or cap is missed (units of power).
     """
 
     X: FloatArray
@@ -38,12 +37,11 @@ class Candidate(NamedTuple):
     P: FloatArray
     wear: float
     short: float
-    plugs: FloatArray
 
 
 @nb.njit(**JIT)
 def _walk(
-    n: int, C: Chains, levels: FloatArray, power: FloatArray, feeds: BoolArray, per_h: float,
+    n: int, C: Chains, levels: FloatArray, power: FloatArray, per_h: float,
     x: FloatArray, A: FloatArray, B: FloatArray, both: FloatArray, spare: FloatArray,
     worn: FloatArray,
 ) -> None:  # fmt: skip
@@ -59,8 +57,7 @@ def _walk(
             net = y - before
             t = (C.first[q] + i - a) % T
             twice = max(min(charge[i] - max(net, 0.0), discharge[i] - max(-net, 0.0)), 0.0)
-            both[n, t] += C.up[q] * twice
-            used = 0.0
+            used, family = 0.0, C.family[q]
             if net > 0:
                 used = C.up[q] * net
                 A[n, t] += used
@@ -68,8 +65,9 @@ def _walk(
                 B[n, t] -= C.down[q] * net
                 used = -net * per_h
                 total -= C.wear[q] * net
-            if feeds[q]:
-                spare[n, t] += max(power[q] - used, 0.0)
+            if family < both.shape[2]:
+                both[n, t, family] += C.up[q] * twice
+                spare[n, t, family] += max(power[q] - used, 0.0)
             x[i] = y
             before = y
     worn[n] = total
@@ -82,37 +80,39 @@ def recover(
     """Net changes become charging or discharging, the rest W; P and trade follow by definition."""
     T, N = answer.E.shape
     k, levels, g = problem.figures, answer.levels, likes.segments
-    power = g.cars / 1000.0 / units.mw * k.power_kw[g.vehicle]
+    power = g.cars / 1000.0 / units.mw * k.power_kw[g.vehicle] * g.feeds
     x = np.zeros(levels.shape[1])
-    A, B, both, spare = (np.zeros((N, T)) for _ in range(4))
+    (A, B), (both, spare) = np.zeros((2, N, T)), np.zeros((2, N, T, answer.W.shape[2]))
     worn = np.zeros(N)
     for n in range(N):
-        _walk(n, chains, levels, power, g.feeds, 1.0 / problem.period_h, x, A, B, both, spare, worn)
+        _walk(n, chains, levels, power, 1.0 / problem.period_h, x, A, B, both, spare, worn)
     wear = float(worn.sum())
     if likes.tilt.any():
         more = likes.worn_by_levelling(changes(likes, units, x)[1])
         wear += float(more @ problem.probability[g.sample]) / units.usd
-    used, lost = rows.table[2:, 2]  # of a plug and of power, for a unit of W
-    room = spare.T / used
-    W = np.clip(answer.W + both.T, 0.0, room)
+    at_once = rows.table[:, chains.adds.shape[2] : -1]
+    used, lost = at_once[2:-1].diagonal(), at_once[-1]  # of a plug and of power, for a unit of W
+    room = spare.swapaxes(0, 1) / used
+    W = np.clip(answer.W + both.swapaxes(0, 1), 0.0, room)
     v2g = problem.real_time_limit == "v2g"
 
     def powers(W: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        E = A.T - B.T + lost * W
+        E = A.T - B.T + W @ lost
         P = E @ problem.probability
-        limit = B.T + (1 - lost) * W if v2g else rows.limit[..., 0]
+        limit = B.T + W @ (1 - lost) if v2g else rows.limit[..., 0]
         return E, P, np.maximum(np.abs(E - P[:, None]) - limit, 0.0)
 
     E, P, short = powers(W)
     for _ in range(6):
         if short.max(initial=0.0) <= 1e-13 or not v2g:
             break
-        W = np.minimum(W + np.where(short > 0, 2 * short + 1e-13, 0.0), room)
+        need = np.where(short > 0, 2 * short + 1e-13, 0.0)[..., None]
+        before = np.cumsum(room - W, axis=2) - (room - W)  # families take what is left in turn
+        W = W + np.clip(need - before, 0.0, room - W)
         E, P, short = powers(W)
     over = float((E - problem.cap_mw[:, None] / units.mw).max(initial=0.0))
     over = max(over, float((problem.floor_mw[:, None] / units.mw - E).max()))
-    plugs = A.T + rows.table[2, 1] * B.T + spare.T
-    return Candidate(x, W, E, P, wear, max(float(short.max(initial=0.0)), over), plugs)
+    return Candidate(x, W, E, P, wear, max(float(short.max(initial=0.0)), over))
 
 
 def changes(likes: Likes, units: Units, X: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -160,16 +160,18 @@ def make_plan(
             array[entry] = mixed + apart * distance[first]
     charge /= dt * k.charge_efficiency[:, None]
     discharge *= k.feeds_in[:, None] / dt
-    one = int(np.argmax(k.feeds_in))
-    size, eta = problem.group_size, k.charge_efficiency[one]
-    for at in range(T):
+    size, eta = problem.group_size, k.charge_efficiency[:, None]
+    family, feeding = find_families(problem).of, np.flatnonzero(k.feeds_in)
+    own = family[:, None] == np.arange(candidate.W.shape[2])
+    for at in range(T if feeding.size else 0):
         left = k.power_kw[:, None] - charge[at] - discharge[at]
         usable = problem.available[at] & k.feeds_in[:, None]
-        left = np.where(usable, np.maximum(left, 0.0), 0.0)
-        whole = size @ left / (1 + eta)
-        share = np.minimum(1000.0 * units.mw * candidate.W[at] / np.maximum(whole, 1e-12), 1.0)
-        charge[at] += left * share / (1 + eta)
-        discharge[at] += eta * left * share / (1 + eta)
+        left = np.where(usable, np.maximum(left, 0.0), 0.0) / (1 + eta)
+        whole = (own * size[:, None]).T @ left
+        share = 1000.0 * units.mw * candidate.W[at].T / np.maximum(whole, 1e-12)
+        left[feeding] *= np.minimum(share, 1.0)[family[feeding]]
+        charge[at] += left
+        discharge[at] += eta * left
     return plan_from_cars(
         problem, charge_kw=charge, discharge_kw=discharge, soc_kwh=soc, bound_usd=bound_usd,
         seconds=seconds, method=method, status="",

@@ -1,19 +1,24 @@
 """One linear program over cars and market, by a primal-dual interior-point method.
 
 Market of period t and sample n, in MW: charging A and power fed back B of all cars, W charged and
-fed back at once (no battery moves, so one W stands for all cars; h = η_chg η_dsg of it comes back),
-day-ahead power P and the cars' power E. Rows, each with its multiplier y:
+fed back at once (no battery moves, so one W stands for a whole family of cars with the same
+efficiencies; h = η_chg η_dsg of it comes back), day-ahead power P and the cars' power E. Rows, each
+with its multiplier y:
 
-    E - F <= P + L,   P <= E + F + L     real-time limit: F = B + h W of (10), or L of the plugs
-    A + B / η_dsg + (1 + η_chg) W <= plugs
-    A - B + (1 - h) W = E,   Σ_n π_n E_n = P
+    E - F <= P + L,   P <= E + F + L     real-time limit: F = B + Σ h W of (10), or L of the plugs
+    U + (1 + η_chg) W <= plugs           of each family that feeds back, U its A + B / η_dsg
+    A - B + Σ (1 - h) W = E,   Σ_n π_n E_n = P
+
+The cars' totals, D of a period, are A and B where all cars are one family. Where there are several,
+U of each that feeds back comes on top (cars that only charge are a family, too, and have no U), and
+under the limit of the plugs, where no row tells A from B, A - B takes the place of the two.
 
 P is a mixture of corners x_s with weights m_s. In a period with a block, each corner carries a
 mixture of points (y_i, cost f_i) of E for every sample, with weights v_i; elsewhere E has bounds
 and a linear cost.
 
 Per iteration (a) every chain is eliminated into its sample's response (`chains`), (b) the rows of
-each period and sample are eliminated by hand, points too, (c) one 2T x 2T matrix per sample is
+each period and sample are eliminated by hand, points too, (c) one DT x DT matrix per sample is
 inverted, and (d) a border of 2 unknowns per period (P and the multiplier of the mean), or of all
 corners, remains and is solved densely. The direction is Mehrotra's predictor and corrector. Free
 variables are regularised (primal 1e-5, dual 1e-9): E is usually far from its bounds, and cancels
@@ -48,7 +53,8 @@ class Answer:
     """Where a program stopped: powers (T, N), multipliers, and how well it was solved.
 
     `levels` (3, M) are X, c and g of all chains; `multipliers` those of rows (T, N, R) and of the
-    mean (T,); `s` (T, N, R - 1), `m` and `v` slacks of rows and weights of corners and points.
+    mean (T,); `s` (T, N, R - 1), `m` and `v` slacks of rows and weights of corners and points; `W`
+    (T, N, K) is of each family that feeds back.
     `paid` (T,) is the relaxed cost of each period's trade; `ended` tells optimal, stopped (by the
     caller) or failed.
     """
@@ -87,7 +93,7 @@ def invert(lo: int, hi: int, A: FloatArray, whole: FloatArray, good: BoolArray) 
 def _begin(market: Market, chains: Chains, work: Work, price: FloatArray, run: Run) -> None:
     """A first iterate inside all bounds; `price` (T,) of energy sets the scale of multipliers."""
     T, N = market.shape
-    y3, total = price[:, None] * market.rows.probability, np.zeros((N, 2 * T))
+    y3, total = price[:, None] * market.rows.probability, np.zeros((N, market.D * T))
     span = max(0.3 * float((chains.high - chains.low).mean()), 1e-9)
     mu = 0.3 * max(float(np.abs(y3).mean()), 1e-6) * span
     ch.start(chains, work, float(np.mean(chains.up)) * float(np.mean(y3)), mu)
@@ -128,8 +134,9 @@ def solve_program(
     else:
         work.bounds[:2], work.entry[ch.NU] = middle.levels
         market.resume(middle)
-    A, whole = np.zeros((2, N, 2 * T, 2 * T))
-    (total, eta, deta), good = np.zeros((3, N, 2 * T)), np.ones(N, bool)
+    D, K = market.D, market.K
+    A, whole = np.zeros((2, N, D * T, D * T))
+    (total, eta, deta), good = np.zeros((3, N, D * T)), np.ones(N, bool)
     s, bounds = market.s, market.s.bounds
     pairs = work.bounds[ch.GAP].size + bounds.shape[1]
     run(ch.step, N, T, chains, work, 0.0, 0.0, total, True)
@@ -201,6 +208,6 @@ def solve_program(
     g, gap = market.g, work.bounds[ch.GAP]
     levels = np.stack([chains.low + gap[:, 0], gap[:, 2], gap[:, 3]])
     return Answer(
-        levels, (s.y[0], s.y4[0]), g.cell[..., 2:], g.m, g.v, s.period[0], s.E[0], g.cell[..., 0],
-        s.period[5], wear, objective, residual, ended, saved or middle,
+        levels, (s.y[0], s.y4[0]), g.cell[..., 2 * K :], g.m, g.v, s.period[0], s.E[0],
+        g.cell[..., :K], s.period[5], wear, objective, residual, ended, saved or middle,
     )  # fmt: skip

@@ -34,7 +34,7 @@ from evcm.aggregator.interior.market import (
     market_data,
     read,
 )
-from evcm.aggregator.interior.newton import MarketData, Middle, Rows
+from evcm.aggregator.interior.newton import MarketData, Middle
 from evcm.aggregator.interior.plans import SHORT_MW, Candidate, recover
 from evcm.aggregator.interior.program import Answer, solve_program
 from evcm.aggregator.plan import AggregatorPlan
@@ -48,9 +48,6 @@ Progress = Callable[[float, float, float], None]
 MOST_NODES, MOST_WITHOUT_PLAN = 400, 40
 LOOSE = 1e-2
 """Residual (units of power) up to which a plan is read: what it misses is told exactly then."""
-
-CROWDED = 5
-"""Programs after which a plan without room for its W is given up."""
 
 PATIENCE = 4
 """One node in so many looks for a plan, however far its true cost is from the best one's."""
@@ -113,8 +110,7 @@ class Search:
         self.likes, self.classes = (
             choose(problem, self.segments) if alike else (alone(self.segments), None)
         )
-        self.rows = self.plan_rows = make_rows(problem, self.units)
-        """Rows of relaxations, and of programs that make plans (see `crowded`)."""
+        self.rows = make_rows(problem, self.units)
         self.lagrangian = Lagrangian(problem, self.segments, self.rows, self.units)
         self._represent()
         self.run_samples, self.pool = ch.each_sample(threads)
@@ -216,7 +212,7 @@ class Search:
 
     def program(
         self, day: BoolArray, real: BoolArray, blocks: set[int], share: float,
-        watch: bool = False, middle: Middle | None = None, rows: Rows | None = None,
+        watch: bool = False, middle: Middle | None = None,
     ) -> tuple[Answer, MarketData]:  # fmt: skip
         """Solve a program to a share of the gap; `watch`: end it when its bound closes the node."""
         steps = self.steps.only(day, real)
@@ -237,7 +233,7 @@ class Search:
 
         with np.errstate(all="ignore"):  # a program that loses its digits says so by its result
             answer = solve_program(
-                self.chains, rows or self.rows, data, self.price, share * self.target, self.allowed,
+                self.chains, self.rows, data, self.price, share * self.target, self.allowed,
                 self.run_samples, closed, middle, WARM * self.turnover,
             )  # fmt: skip
         self.programs += 1
@@ -290,27 +286,13 @@ class Search:
 
     def plan_program(self, day: BoolArray, real: BoolArray) -> Answer:
         """The program of a plan, all steps fixed, from the iterate of the last such."""
-        answer, _ = self.program(day, real, set(), 0.1, middle=self.last, rows=self.plan_rows)
+        answer, _ = self.program(day, real, set(), 0.1, middle=self.last)
         self.last = answer.middle
         return answer
 
     def recovered(self, answer: Answer) -> Candidate:
         """The plan of a program's answer."""
         return recover(self.problem, self.likes, self.chains, self.rows, self.units, answer)
-
-    def crowded(self, answer: Answer, c: Candidate) -> bool:
-        """Whether W had more than the chargers of the cars that feed back had room for.
-
-        Rows tell no car from another, so that other cars' chargers seem to have room for it. From
-        then on programs that make plans count of those no more than this plan uses.
-        """
-        excess = answer.W - c.W
-        over = excess > self.edge
-        if over.any():
-            limit = self.plan_rows.limit.copy()
-            limit[over, 2] = c.plugs[over]
-            self.plan_rows = self.plan_rows._replace(limit=limit)
-        return bool(over.any())
 
     def fixed(self, P: FloatArray, E: FloatArray) -> tuple[Answer, Candidate, float] | None:
         """The program with all steps fixed as read; None if it was tried before or failed.
@@ -336,16 +318,12 @@ class Search:
                 bound = self.lagrangian.bound(*answer.multipliers, self.steps.only(day, real))
                 if not self.cut(answer, bound.value):
                     break
-            for _ in range(CROWDED):
-                if answer.residual > LOOSE:
-                    break
-                c = self.recovered(answer)
-                missed = answer, c, self.offer(c)
-                if c.short <= SHORT_MW / self.units.mw:
-                    return missed
-                if not self.crowded(answer, c):
-                    break
-                answer = self.plan_program(day, real)
+            if answer.residual > LOOSE:
+                continue
+            c = self.recovered(answer)
+            missed = answer, c, self.offer(c)
+            if c.short <= SHORT_MW / self.units.mw:
+                return missed
         return missed
 
     # --- plans ---------------------------------------------------------------------------

@@ -57,7 +57,8 @@ def solve_interior(
     Parameters
     ----------
     problem : AggregatorProblem
-        Without real-time prices of their own, or feeding cars of different efficiencies.
+        Without real-time prices of their own. Feeding cars have few different efficiencies: every
+        matrix grows with their number.
     gap : float
         Proven distance to the optimum to stop at, as a share of turnover.
     time_limit_s : float, optional
