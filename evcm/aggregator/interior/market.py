@@ -96,11 +96,11 @@ def make_rows(problem: AggregatorProblem, units: Units) -> Rows:
     k, families = problem.figures, cars.find_families(problem)
     (count, _, D), K = families.adds.shape, families.charge.size
     h, more = families.charge * families.discharge, 1 + families.charge
-    v2g, trade = problem.real_time_limit == "v2g", 2 if count == 1 else D - K
-    table = np.zeros((3 + K, D + K + 1))
-    of_b = (-2.0, 0.0, -1.0) if v2g else (-1.0, 1.0, -1.0)
-    table[[0, 1, -1], :trade] = np.transpose([(1.0, -1.0, 1.0), of_b])[:, :trade]
-    table[2:-1, :D] = np.eye(K, D, trade) if count > 1 else (1.0, 1.0 / families.discharge[0])
+    v2g, table = problem.real_time_limit == "v2g", np.zeros((3 + K, D + K + 1))
+    table[[0, 1, -1], 0] = 1.0, -1.0, 1.0  # of A, or of A - B
+    if v2g or count == 1:
+        table[[0, 1, -1], 1] = (-2.0, 0.0, -1.0) if v2g else (-1.0, 1.0, -1.0)
+    table[2:-1, :D] = np.eye(K, D, D - K) if count > 1 else (1.0, 1.0 / families.discharge[0])
     table[:2, D:-1] = (1 - 2 * h, -np.ones(K)) if v2g else (1 - h, h - 1)
     table[:2, -1] = -1.0, 1.0
     table[2:-1, D:-1] = np.diag(more)
