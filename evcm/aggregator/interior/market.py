@@ -334,8 +334,10 @@ class Lagrangian:
         wear = segments.wear * problem.probability[segments.sample] * units.mw / units.usd
         weight = segments.cars / 1000.0 / units.mw
         self.cars = segments.of_sample(problem.samples), segments, weight, wear
-        self.adds = cars.find_families(problem).adds
-        self.feeding = rows.w_max > 2 * TIGHT
+        families = cars.find_families(problem)
+        self.adds, feeds = families.adds, problem.figures.feeds_in
+        own = ((feeds & (families.of == family)).astype(float) for family in rows.feeding)
+        self.feeding = np.stack([problem.sum_plugged(mine) > 0 for mine in own], axis=2)
 
     def _prices(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Multipliers of legal sign, and what a unit of each total, W and P costs (J, T, N)."""
