@@ -230,23 +230,26 @@ def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
                     X[t, t + 1] -= ci * row[2 * i + 1]
                     X[t + 1, t + 1] += gi * (d + row[2 * i + 1])
             _respond(C, C.adds[family], X, A[n])
+        for i in range(A.shape[1]):
+            for j in range(i):
+                A[n, j, i] = A[n, i, j]
 
 
 @nb.njit(**JIT)
 def _respond(C: Chains, adds: FloatArray, X: FloatArray, A: FloatArray) -> None:
-    """Add what a family's A and B answer to prices to what the totals do."""
+    """Add what a family's A and B answer to prices to what the totals do, up to the diagonal."""
     D, last = len(C.totals), X.shape[0]
-    for i in range(last):
-        for j in range(i + 1):
-            v = X[i, j] + X[i, j + last]
-            if j < i:
-                v += X[j, i] + X[j, i + last]
-            for a in range(D):
-                for b in range(D):
-                    part = adds[i % 2, a] * adds[j % 2, b] * v
-                    A[i // 2 * D + a, j // 2 * D + b] += part
+    for t in range(last // 2):
+        for u in range(t + 1):
+            for p in range(2):
+                for q in range(2):
+                    i, j = 2 * t + p, 2 * u + q
+                    v = X[i, j] + X[i, j + last]
                     if i != j:
-                        A[j // 2 * D + b, i // 2 * D + a] += part
+                        v += X[j, i] + X[j, i + last]
+                    for a in range(D):
+                        for b in range(D):
+                            A[D * t + a, D * u + b] += adds[p, a] * adds[q, b] * v
 
 
 @nb.njit(**JIT)

@@ -408,13 +408,16 @@ def border(
                 Gu, wu = G[u], s.start[u + 1] - s.start[u]
                 for a in range(D):
                     for j in range(wu):
-                        H[a, j] = 0.0
+                        v = 0.0
                         for b in range(D):
-                            H[a, j] += inverse[n, D * t + a, D * u + b] * Gu[b, j]
+                            v += inverse[n, D * t + a, D * u + b] * Gu[b, j]
+                        H[a, j] = v
                 for i in range(wt):
                     for j in range(wu):
+                        v = 0.0
                         for a in range(D):
-                            out[s.start[t] + i, s.start[u] + j] += G[t, a, i] * H[a, j]
+                            v += G[t, a, i] * H[a, j]
+                        out[s.start[t] + i, s.start[u] + j] += v
     for t in range(T):
         b, last = s.start[t], s.start[t + 1] - 1
         for n in range(N):
@@ -482,7 +485,7 @@ def right_side(
                 s.qw[t, n, j] = qw
                 for i in range(R):
                     f[i] -= w.table[i, D + j] * qw * theta[R + j]
-            _times(s.M[t, n], f, s.moved[t, n], k[n, D * t :], kk[n, D * t : D * (t + 1)])
+            _times(s.M[t, n], f, s.moved[t, n], k[n, D * t :], kk[n, D * t :])
         ones, bb, bx = -1.0, 0.0, 0.0
         for c in range(d.corner[t], d.corner[t + 1]):
             s.qm[c] = d.cost[c] + d.x[c] * q + s.y5[0, t] - rest.m[c]
@@ -522,7 +525,7 @@ def _times(
         moved[i] = 0.0
         for j in range(M.shape[1]):
             moved[i] += M[i, j] * f[j]
-    for a in range(right.size):
+    for a in range(M.shape[0] - M.shape[1]):
         right[a] = k[a] + moved[a]
 
 
@@ -547,7 +550,7 @@ def back(
                 left[i] = s.f[t, n, i] + w.table[i, D + K] * dP[t]
             for j in range(s.start[t], s.start[t + 1]):
                 left[R - 1] -= s.bar[j, n] * db[j]
-            _times(s.M[t, n], left, s.moved[t, n], k[n, D * t :], right[n, D * t : D * (t + 1)])
+            _times(s.M[t, n], left, s.moved[t, n], k[n, D * t :], right[n, D * t :])
     for n in range(N):
         np.dot(A[n], right[n], deta[n])
         if refined:  # digits that the inverse has lost: the predictor can do without
