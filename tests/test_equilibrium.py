@@ -91,7 +91,8 @@ def test_who_stays_put_is_not_searched_to_the_end(fleet, found, monkeypatch):
     np.testing.assert_array_equal(again.power_mw, found.power_mw)
     turnover = np.array([plan.cost.turnover_usd for plan in again.plans])
     assert (again.epsilon_usd >= 0).all()
-    assert (again.epsilon_usd <= wide * turnover + 1e-9).all()
+    # To the gap of an answer comes what it gains, less than the tolerance.
+    assert (again.epsilon_usd <= 2 * wide * turnover + 1e-9).all()
 
 
 def test_many_aggregators_settle_at_a_tolerance_that_grows(fleet, apart, monkeypatch):
