@@ -80,7 +80,7 @@ def test_who_stays_put_is_not_searched_to_the_end(fleet, found, monkeypatch):
     fixed, looked = Search.fixed, []
 
     def counted(self, *where):
-        looked.append(where)
+        looked.append(self.problem.bus)
         return fixed(self, *where)
 
     monkeypatch.setattr(Search, "fixed", counted)
@@ -91,8 +91,9 @@ def test_who_stays_put_is_not_searched_to_the_end(fleet, found, monkeypatch):
     np.testing.assert_array_equal(again.power_mw, found.power_mw)
     turnover = np.array([plan.cost.turnover_usd for plan in again.plans])
     assert (again.epsilon_usd >= 0).all()
-    # To the gap of an answer comes what it gains, less than the tolerance.
-    assert (again.epsilon_usd <= 2 * wide * turnover + 1e-9).all()
+    # Who looked for a plan may have found a better one, by less than the tolerance.
+    searched = np.array([p.bus in looked for p in fleet])
+    assert (again.epsilon_usd <= wide * turnover * (1 + searched) + 1e-9).all()
 
 
 def test_many_aggregators_settle_at_a_tolerance_that_grows(fleet, apart, monkeypatch):

@@ -55,14 +55,12 @@ class Families(NamedTuple):
 def find_families(problem: AggregatorProblem) -> Families:
     """The families of a problem's cars."""
     k = problem.figures
-    feeding = k.feeds_in if k.feeds_in.any() else ~k.feeds_in
     pairs = np.stack([k.charge_efficiency, k.discharge_efficiency], axis=1)
-    if not k.feeds_in.any():
-        pairs = pairs[:1].repeat(feeding.size, axis=0)
-    several, mine = np.unique(pairs[feeding], axis=0, return_inverse=True)
-    K = len(several)
-    of = np.full(feeding.size, K)
-    of[feeding] = mine.ravel()
+    pairs[~k.feeds_in] = pairs[np.argmax(k.feeds_in)]
+    several, of = np.unique(pairs, axis=0, return_inverse=True)
+    of, K = of.ravel(), len(several)
+    if k.feeds_in.any():
+        of[~k.feeds_in] = K
     # Under the limit of the plugs rows know A - B alone, and U where families have it.
     trade = np.eye(2) if problem.real_time_limit == "v2g" else np.array([[1.0], [-1.0]])
     plugs = np.zeros((int(of.max()) + 1, 2, K))

@@ -230,9 +230,15 @@ def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
                     X[t, t + 1] -= ci * row[2 * i + 1]
                     X[t + 1, t + 1] += gi * (d + row[2 * i + 1])
             _respond(C, C.adds[family], X, A[n])
-        for i in range(A.shape[1]):
-            for j in range(i):
-                A[n, j, i] = A[n, i, j]
+        mirror(A[n])
+
+
+@nb.njit(**JIT)
+def mirror(A: FloatArray) -> None:
+    """Copy what is below the diagonal above it."""
+    for i in range(A.shape[0]):
+        for j in range(i):
+            A[j, i] = A[i, j]
 
 
 @nb.njit(**JIT)

@@ -341,13 +341,14 @@ class Lagrangian:
 
     def _prices(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Multipliers of legal sign, and what a unit of each total, W and P costs (J, T, N)."""
-        table, (_, _, D), y = self.rows.table, self.adds.shape, np.array(y)
+        y = np.array(y)
         y[..., :-1] = np.maximum(y[..., :-1], 0.0)
         # Charging and feeding back at once must not pay where cars can do both: else the
         # cost of a car's visit is not convex.
-        lack = np.maximum(1e-13 - y @ table[:, D:-1], 0.0) * self.feeding
-        y[..., 2:-1] += lack / table[2:-1, D:-1].diagonal()
-        return y, np.moveaxis(y @ table, 2, 0)
+        at_once = self.rows.at_once
+        lack = np.maximum(1e-13 - y @ at_once, 0.0) * self.feeding
+        y[..., 2:-1] += lack / at_once[2:-1].diagonal()
+        return y, np.moveaxis(y @ self.rows.table, 2, 0)
 
     def _cars(self, prices: FloatArray, fed: FloatArray) -> float:
         """Least cost of the cars at prices of the totals."""

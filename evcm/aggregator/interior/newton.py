@@ -34,6 +34,11 @@ class Rows(NamedTuple):
     totals: tuple[int, ...]
     feeding: tuple[int, ...]
 
+    @property
+    def at_once(self) -> FloatArray:
+        """Coefficients of W of each family (R, K)."""
+        return self.table[:, len(self.totals) : -1]
+
 
 class MarketData(NamedTuple):
     """Corners (S) sorted by period, points (K) by corner and sample, bounds and costs of E (T, N).
@@ -191,7 +196,7 @@ class Market:
         y[..., :2] = np.maximum(y[..., :2], np.maximum(0.05 * np.abs(y3), 0.01 * scale)[..., None])
         z[..., : 2 * K], z[..., 2 * K :] = mu / g[..., : 2 * K], y[..., :-1]
         self.s.y4[0] = 0.0
-        self.trade(P, net + W @ r.table[-1, self.D : -1], mu)
+        self.trade(P, net + W @ r.at_once[-1], mu)
 
     def trade(self, P: FloatArray, E: FloatArray, mu: float) -> None:
         """Start what belongs to corners, points and bounds of E near P (T,) and E (T, N)."""
@@ -434,7 +439,7 @@ def border(
             for n in range(N):
                 out[i, i] += s.split[0, c, n]
                 out[last, i] += s.bar[i, n] * w.probability[n]
-    mirror(out)
+    ch.mirror(out)
 
 
 @nb.njit(**JIT)
@@ -604,11 +609,3 @@ def back(
         loose += not d.block[t]
     rp, rd = ch.duals(0, s.bounds.shape[1], s.bounds)
     return rp, rd
-
-
-@nb.njit(**JIT)
-def mirror(A: FloatArray) -> None:
-    """Copy what is below the diagonal above it."""
-    for i in range(A.shape[0]):
-        for j in range(i):
-            A[j, i] = A[i, j]

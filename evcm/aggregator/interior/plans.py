@@ -90,8 +90,8 @@ def recover(
     if likes.tilt.any():
         more = likes.worn_by_levelling(changes(likes, units, x)[1])
         wear += float(more @ problem.probability[g.sample]) / units.usd
-    at_once = rows.table[:, chains.adds.shape[2] : -1]
-    used, lost = at_once[2:-1].diagonal(), at_once[-1]  # of a plug and of power, for a unit of W
+    # Of a plug and of power, for a unit of W.
+    used, lost = rows.at_once[2:-1].diagonal(), rows.at_once[-1]
     room = spare.swapaxes(0, 1) / used
     W = np.clip(answer.W + both.swapaxes(0, 1), 0.0, room)
     v2g = problem.real_time_limit == "v2g"

@@ -87,7 +87,7 @@ def invert(lo: int, hi: int, A: FloatArray, whole: FloatArray, good: BoolArray) 
         good[n] = not bad
         if not bad:
             dpotri(c, lower=0, overwrite_c=1)  # in place: c is A's own memory
-        newton.mirror(A[n])
+        ch.mirror(A[n])
 
 
 def _begin(market: Market, chains: Chains, work: Work, price: FloatArray, run: Run) -> None:
