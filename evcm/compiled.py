@@ -127,7 +127,8 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]
     """`numba.njit` with the cache described above."""
 
     def compiled(function: Callable[..., Any]) -> Any:
-        kernel = numba.njit(**options)(function)
+        # What C code could call is not compiled: no C code calls a kernel.
+        kernel = numba.njit(no_cfunc_wrapper=True, **options)(function)
         if cache and hasattr(kernel, "enable_caching"):  # not so where compilation is switched off
             kernel._cache = _cache_of(function)
         return kernel
