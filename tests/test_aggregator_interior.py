@@ -32,10 +32,10 @@ ODD = Path(__file__).resolve().parents[2] / "shared" / "reference" / "eva-odd"
 
 
 def granted_usd(problem: AggregatorProblem, plan: AggregatorPlan) -> float:
-    """What a plan saves by loads just past an edge, which true cost takes for loads on it.
+    """What a plan saves by what its certificate allows, which its bound and the model do not.
 
-    Its bound and the model know exact edges alone. For each load within 1e-6 MW of an edge, on the
-    side where the better neighbour is the other step: the energy past it at the rise of the price.
+    For each load within 1e-6 MW of an edge, on the side where the better neighbour is the other
+    step: the energy past it at the rise of the price. And trade beyond (10), at the highest price.
     """
     edge, rise = problem.step_edge_mw, np.diff(problem.step_price_usd_per_kwh, axis=1)[0]
     day = problem.system_load_mw + plan.day_ahead_mw
@@ -48,6 +48,11 @@ def granted_usd(problem: AggregatorProblem, plan: AggregatorPlan) -> float:
         past = (load[..., None] - edge) * np.where(power >= 0, 1.0, -1.0)[..., None]
         past = np.where((past > 0) & (past <= 1e-6), past, 0.0)
         saved += float(np.sum(weight @ (past @ rise).T))
+    if problem.real_time_limit == "v2g":
+        fed = problem.group_size / 1000.0 * problem.figures.discharge_efficiency
+        allowed = np.einsum("v,tvn->tn", fed, plan.discharge_kw)
+        highest = float(np.abs(problem.step_price_usd_per_kwh).max())
+        saved += highest * float(np.maximum(np.abs(trade) - allowed, 0.0).sum())
     return 1000.0 * problem.period_h * saved
 
 
