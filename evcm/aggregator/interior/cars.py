@@ -155,6 +155,8 @@ def make_chains(problem: AggregatorProblem, g: Segments, units: Units) -> Chains
     size = g.cars / 1000.0 / units.mw
     offset = np.append(g.first, g.length.sum())
     of = np.repeat(np.arange(g.size), g.length)
+    period = (g.start[of] + np.arange(of.size) - g.first[of]) % problem.periods
+    at = (2 * (g.family[of] * problem.periods + period)).astype(np.int32)
     weight, low, high = size[of], g.low_kwh[of], g.high_kwh[of]
     last = offset[1:] - 1
     open_end, exact = g.kind == OPEN, g.kind == EXACT
@@ -167,12 +169,11 @@ def make_chains(problem: AggregatorProblem, g: Segments, units: Units) -> Chains
     # Just wide enough for an interior where a charger must run at full power all the time.
     most = ((m[of] * (1 + SLACK_KWH) + SLACK_KWH) * weight for m in (g.charge_kwh, g.discharge_kwh))
     charge_max, discharge_max = most if limited else (np.zeros(1), np.zeros(1))
-    adds = find_families(problem).adds
     return Chains(
-        offset, g.of_sample(problem.samples), g.start, g.kind == CYCLIC, low * weight,
-        high * weight, charge_max, discharge_max, g.arrival_kwh * size,
+        offset, g.of_sample(problem.samples), at, g.kind == CYCLIC, low * weight, high * weight,
+        charge_max, discharge_max, g.arrival_kwh * size,
         g.wear * problem.probability[g.sample] * units.mw / units.usd, g.up, g.down, limited,
-        g.family, adds, tuple(range(adds.shape[2])),
+        g.family, find_families(problem).adds,
     )  # fmt: skip
 
 

@@ -4,12 +4,12 @@ A visit of n_v cars is a chain of levels X_j (MWh of the group) with charge c_j 
 
     X_j - X_{j-1} = c_j - g_j,   lo_j <= X_j <= hi_j,   0 <= c_j <= c_max,   0 <= g_j <= g_max.
 
-All chains of a sample meet the rest of the problem only in D totals a period, to which charging
-power A_t = Σ u c and power fed back B_t = Σ d g of each family of cars add (MW; u = 1 / (Δt η_chg),
-d = η_dsg / Δt; where all cars are of one family, the totals are A and B themselves). Given prices
-of A and B, Newton's matrix of a chain in its multipliers is tridiagonal. Its inverse follows from
-products of ratios, and goes at once into the response of the totals to their prices, one DT x DT
-matrix per sample. A car that never leaves is a ring: one rank-one update.
+All chains of a sample meet the rest of the problem only in charging power A_t = Σ u c and power fed
+back B_t = Σ d g of each family of cars (MW; u = 1 / (Δt η_chg), d = η_dsg / Δt), and these in D
+totals of the market (where all cars are of one family, A and B themselves). Given prices of A and
+B, Newton's matrix of a chain in its multipliers is tridiagonal. Its inverse follows from products
+of ratios, and goes at once into the response of A and B to their prices, one 2T x 2T matrix per
+sample and family. A car that never leaves is a ring: one rank-one update.
 
 Every kernel works on a range of samples, each alone and added up in order, so that samples may run
 on any number of threads with the same bits.
@@ -23,6 +23,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evcm import compiled as nb
 from evcm.arrays import BoolArray, FloatArray, IntArray
@@ -36,17 +37,17 @@ PRIMAL = 1e-6
 class Chains(NamedTuple):
     """Chains sorted by sample; entries of all chains one after another (M entries, Q chains).
 
-    `offset` (Q + 1) cuts entries into chains, `of_sample` (N + 1) chains into samples. `first` is a
-    chain's period, `ring` tells a car that never leaves. `low`, `high`, `charge_max`,
-    `discharge_max` (M,) bound X, c and g; `arrival`, `wear`, `up`, `down` (Q,) are the level
-    before, the cost of g, and MW per unit of c and g. `limited`: whether the bounds
-    on c and g matter. `family` (Q,) is of the cars, and `adds` (families, 2, D) what a unit of A
-    and of B of each family adds to each total; `totals` are 0 to D - 1 (`newton.Rows`).
+    `offset` (Q + 1) cuts entries into chains, `of_sample` (N + 1) chains into samples. `at` (M,) is
+    where A of an entry's family and period stands among all of a sample; B comes next. `ring` tells
+    a car that never leaves. `low`, `high`, `charge_max`, `discharge_max` (M,) bound X, c and g;
+    `arrival`, `wear`, `up`, `down` (Q,) are the level before, the cost of g, and MW per unit of c
+    and g. `limited`: whether the bounds on c and g matter. `family` (Q,) is of the cars, and `adds`
+    (families, 2, D) what a unit of A and of B of each family adds to each total.
     """
 
     offset: IntArray
     of_sample: IntArray
-    first: IntArray
+    at: NDArray[np.int32]
     ring: BoolArray
     low: FloatArray
     high: FloatArray
@@ -59,7 +60,6 @@ class Chains(NamedTuple):
     limited: bool
     family: IntArray
     adds: FloatArray
-    totals: tuple[int, ...]
 
 
 GAP, Z, DGAP, DZ, INV, REST, SECOND = range(7)
@@ -75,24 +75,56 @@ class Work(NamedTuple):
     """Iterate, directions and scratch of the kernels.
 
     `bounds` (7, M, B) are of X from below and above, of c and g from 0 and, where limited, of c and
-    g from above (B = 4 or 6); `entry` (11, M) of levels. `cq` and `gam` close rings. `k` are right
-    sides of the totals (N, DT), and `reach` (4, N) what kernels tell of a sample.
+    g from above (B = 4 or 6); `entry` (11, M) of levels. `cq` and `gam` close rings. `power`, `k`
+    (N, 2T of each family) are A and B of each period in turn and their right sides, `answer`
+    (N, families, 2T, 2T) what they answer to prices, and `reach` (4, N) what kernels tell of a
+    sample.
     """
 
     bounds: FloatArray
     entry: FloatArray
     cq: FloatArray
     gam: FloatArray
+    power: FloatArray
     k: FloatArray
+    answer: FloatArray
     reach: FloatArray
 
 
 def make_work(C: Chains, periods: int) -> Work:
     """Scratch for a set of chains."""
     M, N, B = C.low.size, C.of_sample.size - 1, 6 if C.limited else 4
-    shapes = [(7, M, B), (11, M), (M if C.ring.any() else 1,), C.first.shape]
-    shapes += [(N, C.adds.shape[2] * periods), (4, N)]
+    families, size = C.adds.shape[0], 2 * periods
+    shapes = [(7, M, B), (11, M), (M if C.ring.any() else 1,), C.ring.shape]
+    shapes += [(N, families * size), (N, families * size), (N, families, size, size), (4, N)]
     return Work(*(np.zeros(shape) for shape in shapes))
+
+
+def totals(C: Chains, each: FloatArray) -> FloatArray:
+    """Totals (N, DT) of what is told of A and B of each family (N, 2T of each)."""
+    if len(C.adds) == 1:  # A and B are the totals
+        return each
+    told = each.reshape(len(each), len(C.adds), -1, 2)
+    return np.ascontiguousarray(np.einsum("nftp,fpd->ntd", told, C.adds)).reshape(len(each), -1)
+
+
+def prices(C: Chains, eta: FloatArray) -> FloatArray:
+    """Prices of A and B of each family (N, 2T of each) from those of the totals (N, DT)."""
+    if len(C.adds) == 1:
+        return eta
+    told = eta.reshape(len(eta), -1, C.adds.shape[2])
+    return np.ascontiguousarray(np.einsum("ntd,fpd->nftp", told, C.adds)).reshape(len(eta), -1)
+
+
+def answer(C: Chains, w: Work) -> FloatArray:
+    """What the totals answer to their prices (N, DT, DT); `factor` has filled `w`."""
+    N, families, size, _ = w.answer.shape
+    if families == 1:
+        return w.answer[:, 0]
+    each = w.answer.reshape(N, families, size // 2, 2, size)
+    each = np.einsum("nftpx,fpd->nftdx", each, C.adds).reshape(N, families, -1, size // 2, 2)
+    whole = np.ascontiguousarray(np.einsum("nfxuq,fqe->nxue", each, C.adds))
+    return whole.reshape(N, each.shape[2], -1)
 
 
 Run = Callable[..., None]
@@ -167,17 +199,16 @@ def move(
 
 
 @nb.njit(**JIT)
-def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
-    """LDL' of every chain's matrix, and the response A (N, DT, DT) of the totals to prices.
+def factor(lo: int, hi: int, T: int, C: Chains, w: Work) -> None:
+    """LDL' of every chain's matrix, and what A and B of each family answer to their prices.
 
-    In `X`, for one family at a time, rows and columns are A_t and B_t in turn. A chain adds each
-    pair of periods once: from the earlier to the later, which may be past midnight.
+    A chain adds each pair of periods to `X` once: from the earlier to the later, which may be past
+    midnight.
     """
     pivot, ratio, row, cq = w.entry[PIVOT], w.entry[RATIO], np.empty(2 * T), w.cq
     theta_x, tc, tg, X = w.entry[THETA_X], w.entry[TC], w.entry[TG], np.empty((2 * T, 4 * T))
     rate, B, flat = w.bounds[REST], w.bounds.shape[2], w.bounds.reshape(7, -1)
     for n in range(lo, hi):
-        A[n] = 0.0
         first, end = C.offset[C.of_sample[n]], C.offset[C.of_sample[n + 1]]
         rates(B * first, B * end, flat)
         for i in range(first, end):
@@ -193,7 +224,7 @@ def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
                 if C.family[q] != family:
                     continue
                 a, b, ring = C.offset[q], C.offset[q + 1], C.ring[q]
-                L, f, u, d = b - a, C.first[q], C.up[q], C.down[q]
+                L, u, d = b - a, C.up[q], C.down[q]
                 pivot[a] = 1.0 / (theta_x[a] + tc[a] + tg[a])
                 for i in range(a + 1, b):
                     x, own = theta_x[i - 1], 0.0 if ring and i == b - 1 else theta_x[i]
@@ -208,8 +239,8 @@ def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
                     _solve(q, a, b, ring, w, cq)
                     w.gam[q] = theta_x[b - 1] / (1.0 + theta_x[b - 1] * (cq[b - 1] - cq[a]))
                     for i in range(a, b):
-                        t = (f + i - a) % T
-                        row[2 * t], row[2 * t + 1] = u * tc[i] * cq[i], -d * tg[i] * cq[i]
+                        t = C.at[i] - 2 * T * family
+                        row[t], row[t + 1] = u * tc[i] * cq[i], -d * tg[i] * cq[i]
                     for i in range(2 * T):
                         for j in range(i, 2 * T):
                             X[i, j] += w.gam[q] * row[i] * row[j]
@@ -217,7 +248,7 @@ def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
                 diag = 0.0
                 for i in range(L - 1, -1, -1):
                     back, ci, gi = ratio[a + i], u * tc[a + i], d * tg[a + i]
-                    t = 2 * ((f + i) % T)
+                    t = C.at[a + i] - 2 * T * family
                     later, of_a, of_b = row[2 * i + 2 :], X[t, t + 2 :], X[t + 1, t + 2 :]
                     for j in range(2 * (L - 1 - i)):
                         v = -back * later[j]
@@ -229,8 +260,14 @@ def factor(lo: int, hi: int, T: int, C: Chains, w: Work, A: FloatArray) -> None:
                     X[t, t] += ci * (u - row[2 * i])
                     X[t, t + 1] -= ci * row[2 * i + 1]
                     X[t + 1, t + 1] += gi * (d + row[2 * i + 1])
-            _respond(C, C.adds[family], X, A[n])
-        mirror(A[n])
+            whole = w.answer[n, family]
+            for i in range(2 * T):
+                for j in range(i, 2 * T):
+                    v = X[i, j] + X[i, j + 2 * T]
+                    if j > i:
+                        v += X[j, i] + X[j, i + 2 * T]
+                    whole[j, i] = v
+            mirror(whole)
 
 
 @nb.njit(**JIT)
@@ -242,74 +279,40 @@ def mirror(A: FloatArray) -> None:
 
 
 @nb.njit(**JIT)
-def _respond(C: Chains, adds: FloatArray, X: FloatArray, A: FloatArray) -> None:
-    """Add what a family's A and B answer to prices to what the totals do, up to the diagonal."""
-    D, last = len(C.totals), X.shape[0]
-    for t in range(last // 2):
-        for u in range(t + 1):
-            for p in range(2):
-                for q in range(2):
-                    i, j = 2 * t + p, 2 * u + q
-                    v = X[i, j] + X[i, j + last]
-                    if i != j:
-                        v += X[j, i] + X[j, i + last]
-                    for a in range(D):
-                        for b in range(D):
-                            A[D * t + a, D * u + b] += adds[p, a] * adds[q, b] * v
-
-
-@nb.njit(**JIT)
-def _prices(C: Chains, eta: FloatArray) -> FloatArray:
-    """Prices of A and B of each family, in turn for two days (families, 4T), from the totals'."""
-    D, adds = len(C.totals), C.adds
-    T = eta.size // D
-    price = np.zeros((adds.shape[0], 4 * T))
-    for family in range(adds.shape[0]):
-        for i in range(4 * T):
-            for a in range(D):
-                price[family, i] += adds[family, i % 2, a] * eta[i // 2 % T * D + a]
-    return price
-
-
-@nb.njit(**JIT)
 def right_side(
-    lo: int, hi: int, T: int, C: Chains, w: Work, eta: FloatArray, sm: float,
+    lo: int, hi: int, T: int, C: Chains, w: Work, price: FloatArray, sm: float,
 ) -> None:  # fmt: skip
-    """Right sides of a chain's Newton system; h = M^-1 h0, and k (N, DT) for the totals."""
+    """Right sides of a chain's Newton system at prices of A and B; h = M^-1 h0, and k."""
     gap, rest, B, flat = w.bounds[GAP], w.bounds[REST], w.bounds.shape[2], w.bounds.reshape(7, -1)
     nu, rest_x, rc, rg, h = w.entry[NU], w.entry[REST_X], w.entry[RC], w.entry[RG], w.entry[H]
     ratio, theta_x, tc, tg = w.entry[RATIO], w.entry[THETA_X], w.entry[TC], w.entry[TG]
-    D = len(C.totals)
     for n in range(lo, hi):
-        prices, out = _prices(C, eta[n]), w.k[n]
+        own, out = price[n], w.k[n]
         out[:] = 0.0
         rests(B * C.offset[C.of_sample[n]], B * C.offset[C.of_sample[n + 1]], flat, sm)
         for q in range(C.of_sample[n], C.of_sample[n + 1]):
             a, b, ring = C.offset[q], C.offset[q + 1], C.ring[q]
-            f, u, d, cost = C.first[q] - a, C.up[q], C.down[q], C.wear[q]
-            adds, price = C.adds[C.family[q]], prices[C.family[q]]
+            u, d, cost = C.up[q], C.down[q], C.wear[q]
             for i in range(a, b):
                 after = nu[i + 1] if i < b - 1 else (nu[a] if ring else 0.0)
                 rest_x[i] = nu[i] - after + rest[i, 1] - rest[i, 0]
-                rc[i] = u * price[2 * (f + i)] - nu[i] - rest[i, 2]
-                rg[i] = cost + d * price[2 * (f + i) + 1] + nu[i] - rest[i, 3]
+                rc[i] = u * own[C.at[i]] - nu[i] - rest[i, 2]
+                rg[i] = cost + d * own[C.at[i] + 1] + nu[i] - rest[i, 3]
                 if C.limited:
                     rc[i] += rest[i, 4]
                     rg[i] += rest[i, 5]
             before = C.low[b - 1] + gap[b - 1, 0] if ring else C.arrival[q]
             carry = rest_x[b - 1] * theta_x[b - 1] if ring else 0.0
             for i in range(a, b):
-                X, own = C.low[i] + gap[i, 0], rest_x[i] * theta_x[i]
-                v = X - before - gap[i, 2] + gap[i, 3] - own + rc[i] * tc[i] - rg[i] * tg[i] + carry
+                X, x = C.low[i] + gap[i, 0], rest_x[i] * theta_x[i]
+                v = X - before - gap[i, 2] + gap[i, 3] - x + rc[i] * tc[i] - rg[i] * tg[i] + carry
                 if i > a:
                     v -= ratio[i - 1] * h[i - 1]
-                h[i], before, carry = v, X, own
+                h[i], before, carry = v, X, x
             _solve(q, a, b, ring, w, h)
             for i in range(a, b):
-                t = (f + i) % T * D
-                charged, fed = u * tc[i] * (h[i] - rc[i]), -d * tg[i] * (rg[i] + h[i])
-                for j in range(D):
-                    out[t + j] += adds[0, j] * charged + adds[1, j] * fed
+                out[C.at[i]] += u * tc[i] * (h[i] - rc[i])
+                out[C.at[i] + 1] -= d * tg[i] * (rg[i] + h[i])
 
 
 @nb.njit(**JIT)
@@ -327,19 +330,18 @@ def _solve(q: int, a: int, b: int, ring: bool, w: Work, x: FloatArray) -> None:
 
 @nb.njit(**JIT)
 def back(
-    lo: int, hi: int, T: int, C: Chains, w: Work, deta: FloatArray,
+    lo: int, hi: int, T: int, C: Chains, w: Work, price: FloatArray,
 ) -> None:  # fmt: skip
-    """Directions of all chain variables; largest steps into reach[0] (primal), reach[1]."""
+    """Directions at those of prices of A and B; largest steps into reach[0] (primal), reach[1]."""
     dgap, dnu, B, h = w.bounds[DGAP], w.entry[DNU], w.bounds.shape[2], w.entry[H]
     rest_x, rc, rg, ratio = w.entry[REST_X], w.entry[RC], w.entry[RG], w.entry[RATIO]
     theta_x, tc, tg, flat = w.entry[THETA_X], w.entry[TC], w.entry[TG], w.bounds.reshape(7, -1)
     for n in range(lo, hi):
-        prices = _prices(C, deta[n])
         for q in range(C.of_sample[n], C.of_sample[n + 1]):
             a, b, ring = C.offset[q], C.offset[q + 1], C.ring[q]
-            f, u, d, price = C.first[q] - a, C.up[q], C.down[q], prices[C.family[q]]
             for i in range(a, b):
-                dgap[i, 2], dgap[i, 3] = u * price[2 * (f + i)], d * price[2 * (f + i) + 1]
+                dgap[i, 2] = C.up[q] * price[n, C.at[i]]
+                dgap[i, 3] = C.down[q] * price[n, C.at[i] + 1]
                 dnu[i] = tc[i] * dgap[i, 2] - tg[i] * dgap[i, 3]
                 if i > a:
                     dnu[i] -= ratio[i - 1] * dnu[i - 1]
@@ -360,31 +362,26 @@ def back(
 
 @nb.njit(**JIT)
 def step(
-    lo: int, hi: int, T: int, C: Chains, w: Work, ap: float, ad: float, total: FloatArray,
-    taken: bool,
+    lo: int, hi: int, T: int, C: Chains, w: Work, ap: float, ad: float, taken: bool,
 ) -> None:  # fmt: skip
     """Complementarity after a step into reach[2]; second-order products where it is not taken.
 
-    Else the totals (N, DT), and wear into reach[3].
+    Else A and B of each family, and wear into reach[3].
     """
-    D = len(C.totals)
     gap, B, flat = w.bounds[GAP], w.bounds.shape[2], w.bounds.reshape(7, -1)
     for n in range(lo, hi):
         a, b = B * C.offset[C.of_sample[n]], B * C.offset[C.of_sample[n + 1]]
         w.reach[2, n] = move(a, b, flat, ap, ad, taken)
         if not taken:
             continue
-        worn, out = 0.0, total[n]
+        worn, out = 0.0, w.power[n]
         out[:] = 0.0
         for q in range(C.of_sample[n], C.of_sample[n + 1]):
-            f, adds = C.first[q] - C.offset[q], C.adds[C.family[q]]
             for i in range(C.offset[q], C.offset[q + 1]):
                 w.entry[NU, i] += ad * w.entry[DNU, i]
                 worn += C.wear[q] * gap[i, 3]
-                t = (f + i) % T * D
-                charged, fed = C.up[q] * gap[i, 2], C.down[q] * gap[i, 3]
-                for j in range(D):
-                    out[t + j] += adds[0, j] * charged + adds[1, j] * fed
+                out[C.at[i]] += C.up[q] * gap[i, 2]
+                out[C.at[i] + 1] += C.down[q] * gap[i, 3]
         w.reach[3, n] = worn
 
 

@@ -113,7 +113,7 @@ def make_rows(problem: AggregatorProblem, units: Units) -> Rows:
         limit[..., :2] = problem.plugged_mw[..., None] / units.mw
     limit[..., 2:-1] = plugs * (1 + 1e-9) + TIGHT
     w_max = plugs * bool(k.feeds_in.any()) / more + TIGHT
-    return Rows(table, limit, w_max, problem.probability, tuple(range(D)), tuple(range(K)))
+    return Rows(table, limit, w_max, problem.probability)
 
 
 @nb.njit(**JIT)
@@ -336,7 +336,9 @@ class Lagrangian:
         self.cars = segments.of_sample(problem.samples), segments, weight, wear
         families = cars.find_families(problem)
         self.adds, feeds = families.adds, problem.figures.feeds_in
-        own = ((feeds & (families.of == family)).astype(float) for family in rows.feeding)
+        own = (
+            (feeds & (families.of == family)).astype(float) for family in range(rows.w_max.shape[2])
+        )
         self.feeding = np.stack([problem.sum_plugged(mine) > 0 for mine in own], axis=2)
 
     def _prices(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:

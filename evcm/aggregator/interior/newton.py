@@ -24,20 +24,17 @@ class Rows(NamedTuple):
 
     `table` (R, D + K + 1) are coefficients of the cars' D totals, of W of each family and of P;
     `limit` (T, N, R) limits, `w_max` (T, N, K) the largest W, `probability` (N,) of samples.
-    `totals` and `feeding` are 0 to D - 1 and to K - 1: kernels are compiled for how many there are.
     """
 
     table: FloatArray
     limit: FloatArray
     w_max: FloatArray
     probability: FloatArray
-    totals: tuple[int, ...]
-    feeding: tuple[int, ...]
 
     @property
     def at_once(self) -> FloatArray:
         """Coefficients of W of each family (R, K)."""
-        return self.table[:, len(self.totals) : -1]
+        return self.table[:, -1 - self.w_max.shape[2] : -1]
 
 
 class MarketData(NamedTuple):
@@ -155,7 +152,8 @@ class Market:
         self.rows, self.d = rows, d
         T, N = self.shape = d.e_low.shape
         S, points = d.x.size, d.y.size
-        self.D, self.K, R = len(rows.totals), len(rows.feeding), rows.limit.shape[2]
+        self.K, R = rows.w_max.shape[2], rows.limit.shape[2]
+        self.D = rows.table.shape[1] - self.K - 1
         cells = 2 * self.K + R - 1
         self.of = np.repeat(np.arange(T), np.diff(d.corner))
         self.cell = np.repeat(np.arange(S * N), np.diff(d.point))
@@ -249,7 +247,8 @@ def measure(
     """What rows lack at `total` (N, DT), and prices eta of these; the residual."""
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     g, (T, N), worst = bounded(d, s.bounds[ch.GAP]), d.e_low.shape, 0.0
-    D, K, R = len(w.totals), len(w.feeding), 3 + len(w.feeding)
+    K, R = w.w_max.shape[2], w.limit.shape[2]
+    D = w.table.shape[1] - K - 1
     for t in range(T):
         ones, P, cost = -1.0, 0.0, 0.0
         for c in range(d.corner[t], d.corner[t + 1]):
@@ -290,7 +289,8 @@ def factor(w: Rows, d: MarketData, s: State, A: FloatArray) -> None:
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     ch.rates(0, s.bounds.shape[1], s.bounds)
     rate, (T, N), loose = bounded(d, s.bounds[ch.REST]), d.e_low.shape, 0
-    D, K, R = len(w.totals), len(w.feeding), 3 + len(w.feeding)
+    K, R = w.w_max.shape[2], w.limit.shape[2]
+    D = w.table.shape[1] - K - 1
     om, BN, Q, H = np.empty(R), np.empty((D, R)), np.empty((R, R)), np.empty((D, D))
     for t in range(T):
         b, b0, b1, b2 = s.start[t] - d.corner[t], 0.0, 0.0, 1e-14
@@ -384,7 +384,8 @@ def border(
     """
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     (T, N), wide = d.e_low.shape, 0
-    D, K, R = len(w.totals), len(w.feeding), 3 + len(w.feeding)
+    K, R = w.w_max.shape[2], w.limit.shape[2]
+    D = w.table.shape[1] - K - 1
     for t in range(T):
         wide = max(wide, s.start[t + 1] - s.start[t])
     F, H, G, q = np.empty((R, wide)), np.empty((D, wide)), np.empty((T, D, wide)), np.empty(R)
@@ -450,7 +451,8 @@ def right_side(
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     ch.rests(0, s.bounds.shape[1], s.bounds, sm)
     g, rest, (T, N) = bounded(d, s.bounds[ch.GAP]), bounded(d, s.bounds[ch.REST]), d.e_low.shape
-    D, K, R = len(w.totals), len(w.feeding), 3 + len(w.feeding)
+    K, R = w.w_max.shape[2], w.limit.shape[2]
+    D = w.table.shape[1] - K - 1
     out, kk, loose = np.zeros(s.start[T]), np.empty(k.shape), 0
     for t in range(T):
         b, last, q, y4 = s.start[t], s.start[t + 1] - 1, -s.y4[0, t], s.y4[0, t]
@@ -545,7 +547,8 @@ def back(
     """
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     g, rest, (T, N) = bounded(d, s.bounds[ch.DGAP]), bounded(d, s.bounds[ch.REST]), d.e_low.shape
-    D, K, R = len(w.totals), len(w.feeding), 3 + len(w.feeding)
+    K, R = w.w_max.shape[2], w.limit.shape[2]
+    D = w.table.shape[1] - K - 1
     right, left, dP, loose = np.empty(k.shape), np.empty(R), np.zeros(T), 0
     for t in range(T):
         for j in range(s.start[t], s.start[t + 1]):

@@ -55,7 +55,7 @@ def _walk(
             if C.limited:
                 y = min(max(y, before - C.discharge_max[i]), before + C.charge_max[i])
             net = y - before
-            t = (C.first[q] + i - a) % T
+            t = C.at[i] // 2 % T
             twice = max(min(charge[i] - max(net, 0.0), discharge[i] - max(-net, 0.0)), 0.0)
             used, family = 0.0, C.family[q]
             if net > 0:

@@ -93,12 +93,12 @@ def invert(lo: int, hi: int, A: FloatArray, whole: FloatArray, good: BoolArray) 
 def _begin(market: Market, chains: Chains, work: Work, price: FloatArray, run: Run) -> None:
     """A first iterate inside all bounds; `price` (T,) of energy sets the scale of multipliers."""
     T, N = market.shape
-    y3, total = price[:, None] * market.rows.probability, np.zeros((N, market.D * T))
+    y3 = price[:, None] * market.rows.probability
     span = max(0.3 * float((chains.high - chains.low).mean()), 1e-9)
     mu = 0.3 * max(float(np.abs(y3).mean()), 1e-6) * span
     ch.start(chains, work, float(np.mean(chains.up)) * float(np.mean(y3)), mu)
-    run(ch.step, N, T, chains, work, 0.0, 0.0, total, True)
-    market.begin(y3, total, mu)
+    run(ch.step, N, T, chains, work, 0.0, 0.0, True)
+    market.begin(y3, ch.totals(chains, work.power), mu)
 
 
 def solve_program(
@@ -135,25 +135,27 @@ def solve_program(
         work.bounds[:2], work.entry[ch.NU] = middle.levels
         market.resume(middle)
     D, K = market.D, market.K
-    A, whole = np.zeros((2, N, D * T, D * T))
-    (total, eta, deta), good = np.zeros((3, N, D * T)), np.ones(N, bool)
+    whole = np.empty((N, D * T, D * T))
+    (eta, deta), good = np.zeros((2, N, D * T)), np.ones(N, bool)
     s, bounds = market.s, market.s.bounds
     pairs = work.bounds[ch.GAP].size + bounds.shape[1]
-    run(ch.step, N, T, chains, work, 0.0, 0.0, total, True)
+    run(ch.step, N, T, chains, work, 0.0, 0.0, True)
 
     def direction(sm: float) -> tuple[float, float]:
-        run(ch.right_side, N, T, chains, work, eta, sm)
-        b = newton.right_side(*market.all, work.k, A, sm)
+        run(ch.right_side, N, T, chains, work, ch.prices(chains, eta), sm)
+        k = ch.totals(chains, work.k)
+        b = newton.right_side(*market.all, k, A, sm)
         db = dgetrs(lu, pivot, b, trans=1)[0]
-        rp, rd = newton.back(*market.all, work.k, db, A, whole, sm > 0.0, deta)
-        run(ch.back, N, T, chains, work, deta)
+        rp, rd = newton.back(*market.all, k, db, A, whole, sm > 0.0, deta)
+        run(ch.back, N, T, chains, work, ch.prices(chains, deta))
         reach = work.reach.max(axis=1)
         return 1.0 / max(rp, float(reach[0])), 1.0 / max(rd, float(reach[1]))
 
     ended, slow, least = "failed", 0, np.inf
     saved: Middle | None = None
     for it in range(MAX_ITERATIONS):
-        residual, wear = newton.measure(*market.all, total, eta), float(work.reach[3].sum())
+        residual = newton.measure(*market.all, ch.totals(chains, work.power), eta)
+        wear = float(work.reach[3].sum())
         comp = float(bounds[ch.GAP] @ bounds[ch.Z] + work.reach[2].sum())
         objective = float(s.period[5].sum()) + wear
         if not np.isfinite(comp + residual):
@@ -171,7 +173,8 @@ def solve_program(
         if watch is not None and watch(it, comp, objective, s.y[0], s.y4[0]):
             ended = "stopped"
             break
-        run(ch.factor, N, T, chains, work, A)
+        run(ch.factor, N, T, chains, work)
+        A = ch.answer(chains, work)
         newton.factor(*market.all, A)
         run(invert, N, A, whole, good)
         if not good.all():
@@ -186,7 +189,7 @@ def solve_program(
         if comp >= tolerance:
             ap, ad = direction(0.0)
             ap, ad = min(1.0, ap), min(1.0, ad)
-            run(ch.step, N, T, chains, work, ap, ad, total, False)
+            run(ch.step, N, T, chains, work, ap, ad, False)
             after = float(work.reach[2].sum())
             after += ch.move(0, bounds.shape[1], bounds, ap, ad, False)
             sm = max((after / comp) ** 3 * mu, 0.02 * tolerance / pairs)
@@ -197,11 +200,11 @@ def solve_program(
         if warm and slow > 1:  # too far from the other program: from the start, then
             warm, slow, least = False, 0, np.inf
             _begin(market, chains, work, price, run)
-            run(ch.step, N, T, chains, work, 0.0, 0.0, total, True)
+            run(ch.step, N, T, chains, work, 0.0, 0.0, True)
             continue
         if slow > 4:
             break
-        run(ch.step, N, T, chains, work, ap, ad, total, True)
+        run(ch.step, N, T, chains, work, ap, ad, True)
         ch.move(0, bounds.shape[1], bounds, ap, ad, True)
         for array, share in ((s.y, ad), (s.y4, ad), (s.y5, ad), (s.y6, ad), (s.E, ap)):
             array[0] += share * array[1]

@@ -277,7 +277,7 @@ class Search:
         self.likes = self.classes.likes()
         self._represent()
         self.tried.clear()  # what was too much for fewer representatives may hold now
-        self.note(f"classes cut: {self.chains.first.size} chains", bound)
+        self.note(f"classes cut: {self.chains.ring.size} chains", bound)
         return True
 
     def loose(self, P: FloatArray, E: FloatArray) -> Reading:
