@@ -40,6 +40,10 @@ FAMILIES = 4
 """Most pairs of efficiencies among feeding cars: each makes the fast method's matrices larger."""
 
 
+EXACT = 1e-7
+"""Share of turnover by which a plan may cost less than a bound, as rounding goes."""
+
+
 def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:
     """The method that `solve` takes, and why in a sentence where it is not the one asked for."""
     checks = Checks("aggregator")
@@ -123,10 +127,15 @@ def solve(
             raise
         reason, known = f"{chosen}: {error}", error.details.get("plan")
         plan = solve(problem, "model", gap, limit or NEXT_S, progress, threads, start)
-        if known is not None:  # bounds and plans of both hold
+        if known is not None:
             bound, seconds = max(plan.bound_usd, known.bound_usd), plan.seconds + known.seconds
-            best = min(plan, known, key=lambda p: p.objective_usd)
-            plan = best.finished(bound, seconds, plan.status)
+            # Bounds of both hold, and plans but for what limits may be missed by (`certificate`).
+            both = [
+                p for p in (plan, known) if bound <= p.objective_usd + EXACT * p.cost.turnover_usd
+            ]
+            if both:
+                best = min(both, key=lambda p: p.objective_usd)
+                plan = best.finished(bound, seconds, plan.status)
             certify_plan(problem, plan)
             reason += f"; together {100 * plan.gap:.3g} %"
     if reason:
