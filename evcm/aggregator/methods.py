@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from evcm.aggregator.certificate import certify_plan
+from evcm.aggregator.certificate import TOLERANCE, certify_plan
 from evcm.aggregator.plan import AggregatorPlan
 from evcm.aggregator.problem import AggregatorProblem
 from evcm.errors import Checks, SolverError
@@ -38,10 +38,6 @@ NEXT_S = 1200.0
 
 FAMILIES = 4
 """Most pairs of efficiencies among feeding cars: each makes the fast method's matrices larger."""
-
-
-EXACT = 1e-7
-"""Share of turnover by which a plan may cost less than a bound, as rounding goes."""
 
 
 def choose_method(problem: AggregatorProblem, method: Method = "auto") -> tuple[Method, str]:
@@ -129,13 +125,13 @@ def solve(
         plan = solve(problem, "model", gap, limit or NEXT_S, progress, threads, start)
         if known is not None:
             bound, seconds = max(plan.bound_usd, known.bound_usd), plan.seconds + known.seconds
-            # Bounds of both hold, and plans but for what limits may be missed by (`certificate`).
-            both = [
-                p for p in (plan, known) if bound <= p.objective_usd + EXACT * p.cost.turnover_usd
-            ]
-            if both:
-                best = min(both, key=lambda p: p.objective_usd)
-                plan = best.finished(bound, seconds, plan.status)
+            best = min(plan, known, key=lambda p: p.objective_usd)
+            # Bounds and plans of both hold, but for limits missed by what a certificate allows.
+            missed_kwh = TOLERANCE * problem.period_h * problem.periods
+            saved = missed_kwh * float(np.abs(problem.step_price_usd_per_kwh).max())
+            if 0 < plan.bound_usd - best.objective_usd <= saved:
+                best = plan
+            plan = best.finished(bound, seconds, plan.status)
             certify_plan(problem, plan)
             reason += f"; together {100 * plan.gap:.3g} %"
     if reason:

@@ -37,6 +37,13 @@ class Rows(NamedTuple):
         return self.table[:, -1 - self.w_max.shape[2] : -1]
 
 
+@nb.njit(**JIT)
+def sizes(table: FloatArray) -> tuple[int, int, int]:
+    """D, K and R of a table of rows."""
+    R, columns = table.shape
+    return columns - R + 2, R - 3, R
+
+
 class MarketData(NamedTuple):
     """Corners (S) sorted by period, points (K) by corner and sample, bounds and costs of E (T, N).
 
@@ -152,8 +159,7 @@ class Market:
         self.rows, self.d = rows, d
         T, N = self.shape = d.e_low.shape
         S, points = d.x.size, d.y.size
-        self.K, R = rows.w_max.shape[2], rows.limit.shape[2]
-        self.D = rows.table.shape[1] - self.K - 1
+        self.D, self.K, R = sizes(rows.table)
         cells = 2 * self.K + R - 1
         self.of = np.repeat(np.arange(T), np.diff(d.corner))
         self.cell = np.repeat(np.arange(S * N), np.diff(d.point))
@@ -247,8 +253,7 @@ def measure(
     """What rows lack at `total` (N, DT), and prices eta of these; the residual."""
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     g, (T, N), worst = bounded(d, s.bounds[ch.GAP]), d.e_low.shape, 0.0
-    K, R = w.w_max.shape[2], w.limit.shape[2]
-    D = w.table.shape[1] - K - 1
+    D, K, R = sizes(w.table)
     for t in range(T):
         ones, P, cost = -1.0, 0.0, 0.0
         for c in range(d.corner[t], d.corner[t + 1]):
@@ -289,8 +294,7 @@ def factor(w: Rows, d: MarketData, s: State, A: FloatArray) -> None:
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     ch.rates(0, s.bounds.shape[1], s.bounds)
     rate, (T, N), loose = bounded(d, s.bounds[ch.REST]), d.e_low.shape, 0
-    K, R = w.w_max.shape[2], w.limit.shape[2]
-    D = w.table.shape[1] - K - 1
+    D, K, R = sizes(w.table)
     om, BN, Q, H = np.empty(R), np.empty((D, R)), np.empty((R, R)), np.empty((D, D))
     for t in range(T):
         b, b0, b1, b2 = s.start[t] - d.corner[t], 0.0, 0.0, 1e-14
@@ -384,8 +388,7 @@ def border(
     """
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     (T, N), wide = d.e_low.shape, 0
-    K, R = w.w_max.shape[2], w.limit.shape[2]
-    D = w.table.shape[1] - K - 1
+    D, K, R = sizes(w.table)
     for t in range(T):
         wide = max(wide, s.start[t + 1] - s.start[t])
     F, H, G, q = np.empty((R, wide)), np.empty((D, wide)), np.empty((T, D, wide)), np.empty(R)
@@ -451,8 +454,7 @@ def right_side(
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     ch.rests(0, s.bounds.shape[1], s.bounds, sm)
     g, rest, (T, N) = bounded(d, s.bounds[ch.GAP]), bounded(d, s.bounds[ch.REST]), d.e_low.shape
-    K, R = w.w_max.shape[2], w.limit.shape[2]
-    D = w.table.shape[1] - K - 1
+    D, K, R = sizes(w.table)
     out, kk, loose = np.zeros(s.start[T]), np.empty(k.shape), 0
     for t in range(T):
         b, last, q, y4 = s.start[t], s.start[t + 1] - 1, -s.y4[0, t], s.y4[0, t]
@@ -547,8 +549,7 @@ def back(
     """
     w, d, s = Rows(*w), MarketData(*d), State(*s)
     g, rest, (T, N) = bounded(d, s.bounds[ch.DGAP]), bounded(d, s.bounds[ch.REST]), d.e_low.shape
-    K, R = w.w_max.shape[2], w.limit.shape[2]
-    D = w.table.shape[1] - K - 1
+    D, K, R = sizes(w.table)
     right, left, dP, loose = np.empty(k.shape), np.empty(R), np.zeros(T), 0
     for t in range(T):
         for j in range(s.start[t], s.start[t + 1]):
